@@ -1,0 +1,85 @@
+"""Sessions of the Isthmus monorepo. Plain ``nox`` runs lint, typing, tests and integration."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import nox
+
+nox.options.sessions = ["lint", "typing", "tests", "integration"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+ROOT = pathlib.Path(__file__).parent
+API = "packages/api"
+# package -> (distributions of this repository that it needs, in install order)
+PACKAGES = {
+    "api": [API],
+    "proxy": ["packages/proxy"],
+    "controlplane": [API, "packages/controlplane"],
+    "mcp-bridge": [API, "packages/mcp-bridge"],
+}
+EVERYTHING = [API, "packages/proxy", "packages/controlplane", "packages/mcp-bridge"]
+RUFF = "ruff>=0.17,<0.18"
+MYPY = ["mypy>=2.4,<2.5", "types-protobuf", "types-PyYAML", "grpc-stubs"]
+PROTOC = "grpcio-tools==1.80.0"
+
+
+def _editable(paths: list[str], extra: str = "") -> list[str]:
+    """pip arguments that install packages of this repository in place."""
+    return [part for path in paths for part in ("-e", f"./{path}{extra}")]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting of sources and tests."""
+    session.install(RUFF)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Type-check sources and tests, strictly."""
+    session.install(*_editable(EVERYTHING, "[test]"), *MYPY, "-r", "integration/requirements.txt")
+    for package in PACKAGES:
+        session.run("mypy", f"packages/{package}/src", f"packages/{package}/tests")
+    session.run("mypy", "integration")
+
+
+@nox.session
+@nox.parametrize("package", list(PACKAGES))
+def tests(session: nox.Session, package: str) -> None:
+    """Test one package in an environment that holds only that package and what it declares."""
+    session.install(*_editable(PACKAGES[package], "[test]"))
+    session.run("pytest", "-c", "pyproject.toml", f"packages/{package}/tests", *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the parts together, and against real peers."""
+    session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
+    session.run("pytest", "-c", "pyproject.toml", "integration", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run a small shop through the whole mesh; ``-- --once`` plays it through, checks it and exits."""
+    session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
+    session.run("python", "-m", "demo", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
+def protos(session: nox.Session) -> None:
+    """Generate the Python code of isthmus-api from its .proto files."""
+    session.install(PROTOC)
+    session.run("python", "packages/api/generate.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("-r", "docs/requirements.txt")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.log(f"open {os.fspath(ROOT / 'docs/_build/html/index.html')}")
