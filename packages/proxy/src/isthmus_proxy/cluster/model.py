@@ -1,0 +1,76 @@
+"""Compiled cluster configuration and endpoints' identity. Immutable; built by ``config.cluster``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """One endpoint of an assignment (config.endpoint.v3.LbEndpoint). ``host`` is an IP literal, or a DNS name before resolution."""
+
+    host: str
+    port: int
+    weight: int = 1
+    health: Health = "UNKNOWN"
+    hostname: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()  # filter_metadata["envoy.lb"], sorted
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityEndpoints:
+    """config.endpoint.v3.LocalityLbEndpoints."""
+
+    endpoints: tuple[EndpointConfig, ...]
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+    weight: int = 1
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """config.endpoint.v3.ClusterLoadAssignment."""
+
+    cluster_name: str
+    localities: tuple[LocalityEndpoints, ...] = ()
+    overprovisioning_factor: int = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Circuit breaker limits of one routing priority (config.cluster.v3.CircuitBreakers.Thresholds)."""
+
+    max_connections: int = 1024
+    max_pending_requests: int = 1024
+    max_requests: int = 1024
+    max_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """config.cluster.v3.Cluster, the supported part. Durations in seconds. ``content`` is the hash of its message."""
+
+    name: str
+    discovery: Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]
+    content: str = ""
+    alt_stat_name: str = ""
+    lb_policy: Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"] = "ROUND_ROBIN"
+    choice_count: int = 2
+    connect_timeout: float = 5.0
+    eds_service_name: str = ""
+    eds_initial_fetch_timeout: float = 15.0
+    assignment: Assignment | None = None  # inline load_assignment of STATIC and DNS clusters
+    dns_refresh_rate: float = 5.0
+    dns_lookup_family: Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"] = "AUTO"
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    max_requests_per_connection: int = 0
+    upstream_idle_timeout: float = 3600.0
+    per_connection_buffer_limit_bytes: int = 1024 * 1024
+    healthy_panic_threshold: float = 50.0
+    http2: bool = False
+    extra: dict[str, object] = field(default_factory=dict)

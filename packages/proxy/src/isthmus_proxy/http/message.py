@@ -1,0 +1,50 @@
+"""One request or response head as every codec gives it and every filter reads it.
+
+Header names are lower-case bytes, as Envoy's; values are bytes without surrounding white space. ``host`` is not among the
+headers of a request: it is ``authority``, as in HTTP/2 (RFC 9113, 8.3.1), and the HTTP/1 codec writes it back first.
+"""
+
+from __future__ import annotations
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class RequestHead:
+    """Method, target and headers of one request; changed in place by filters before it is sent upstream."""
+
+    __slots__ = ("authority", "headers", "method", "path", "scheme", "version")
+
+    def __init__(
+        self, method: bytes, path: bytes, authority: bytes, headers: Headers, version: bytes = b"HTTP/1.1"
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.authority = authority
+        self.headers = headers
+        self.version = version
+        self.scheme = b"http"
+
+    def get(self, name: bytes) -> bytes | None:
+        """Value of the first header called ``name`` (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class ResponseHead:
+    """Status code, headers and version of one response."""
+
+    __slots__ = ("headers", "status", "version")
+
+    def __init__(self, status: int, headers: Headers, version: bytes = b"HTTP/1.1") -> None:
+        self.status = status
+        self.headers = headers
+        self.version = version
+
+    def get(self, name: bytes) -> bytes | None:
+        """Value of the first header called ``name`` (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None

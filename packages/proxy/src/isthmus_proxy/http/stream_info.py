@@ -1,0 +1,77 @@
+"""What is known about one exchange when it ends: the input of access logs, stats and tracing (Envoy's StreamInfo)."""
+
+from __future__ import annotations
+
+from isthmus_proxy.http.message import RequestHead, ResponseHead
+
+
+class StreamInfo:
+    """Filled in by the data path while an exchange runs; read once, at its end, by the access loggers.
+
+    Times named ``*_at`` are seconds of the reactor's monotonic clock (None = did not happen); ``start_time`` is wall-clock
+    seconds. Byte counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
+    """
+
+    __slots__ = (
+        "attempts",
+        "bytes_received",
+        "bytes_sent",
+        "connection_id",
+        "connection_termination_details",
+        "downstream_local",
+        "downstream_remote",
+        "ended_at",
+        "flags",
+        "original_path",
+        "protocol",
+        "request",
+        "request_end_at",
+        "request_id",
+        "response",
+        "response_code_details",
+        "response_first_byte_at",
+        "route_name",
+        "start_time",
+        "started_at",
+        "status",
+        "upstream_cluster",
+        "upstream_first_byte_at",
+        "upstream_host",
+        "upstream_local",
+        "upstream_transport_failure",
+        "virtual_host",
+    )
+
+    def __init__(self, started_at: float, start_time: float) -> None:
+        self.started_at = started_at
+        self.start_time = start_time
+        self.ended_at: float | None = None
+        self.request_end_at: float | None = None
+        self.upstream_first_byte_at: float | None = None
+        self.response_first_byte_at: float | None = None
+        self.request: RequestHead | None = None
+        self.response: ResponseHead | None = None
+        self.original_path: bytes | None = None
+        self.protocol = "HTTP/1.1"
+        self.status = 0
+        self.flags: tuple[str, ...] = ()
+        self.response_code_details = ""
+        self.connection_termination_details = ""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.attempts = 0
+        self.connection_id = 0
+        self.request_id: bytes | None = None
+        self.route_name = ""
+        self.virtual_host = ""
+        self.upstream_cluster = ""
+        self.upstream_host = ""
+        self.upstream_local = ""
+        self.upstream_transport_failure = ""
+        self.downstream_remote = ""
+        self.downstream_local = ""
+
+    def flag(self, name: str) -> None:
+        """Add a response flag once."""
+        if name not in self.flags:
+            self.flags = (*self.flags, name)
