@@ -1,0 +1,1 @@
+"""Configuration as a frozen, indexed value: what the translation reads."""

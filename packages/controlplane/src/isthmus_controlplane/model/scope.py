@@ -1,0 +1,90 @@
+"""What of a node decides which resources it gets; nodes with equal scopes share one snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from envoy.config.core.v3.base_pb2 import Node
+from google.protobuf.struct_pb2 import Value
+
+NodeKind = Literal["sidecar", "gateway", "grpc"]
+Interception = Literal["REDIRECT", "TPROXY", "NONE"]
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - Istio's name for listeners that traffic redirection feeds; they do not bind
+LOOPBACK = "127.0.0.1"
+DEFAULT_NAMESPACE = "default"
+MAX_PORT = 65535
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scope:
+    """Everything about a node that changes what is generated for it.
+
+    Attributes:
+        kind: ``sidecar``, ``gateway`` (Istio's ``router``) or ``grpc`` (a proxyless client).
+        bind: address that outbound listeners carry.
+        http_proxy_port: port of the explicit HTTP proxy listener (Istio's ``http_proxy``), None for listeners per port.
+        interception: how traffic reaches the proxy (node metadata ``INTERCEPTION_MODE``); Istio's default is REDIRECT.
+        namespace: decides short names and ``exportTo``.
+    """
+
+    kind: NodeKind = "sidecar"
+    bind: str = ANY_ADDRESS
+    http_proxy_port: int | None = None
+    interception: Interception = "REDIRECT"
+    namespace: str = DEFAULT_NAMESPACE
+
+
+def scope_of(node: Node) -> Scope:
+    """Derive the scope of a node from its id and metadata; any node is served, unusable metadata counts as unset."""
+    metadata = node.metadata.fields
+    interception = _interception(_text(metadata.get("INTERCEPTION_MODE")))
+    redirected = interception != "NONE"
+    return Scope(
+        kind=_kind(node),
+        bind=ANY_ADDRESS if redirected else (_text(metadata.get("BIND")) or LOOPBACK),
+        http_proxy_port=None if redirected else _port(metadata.get("HTTP_PROXY_PORT")),
+        interception=interception,
+        namespace=_text(metadata.get("NAMESPACE")) or _namespace_of_id(node.id),
+    )
+
+
+def _kind(node: Node) -> NodeKind:
+    if node.user_agent_name.lower().startswith("grpc"):
+        return "grpc"
+    return "gateway" if node.id.startswith("router~") else "sidecar"
+
+
+def _interception(mode: str) -> Interception:
+    match mode.upper():
+        case "NONE":
+            return "NONE"
+        case "TPROXY":
+            return "TPROXY"
+        case _:
+            return "REDIRECT"
+
+
+def _namespace_of_id(node_id: str) -> str:
+    """Read the namespace out of Istio's ``sidecar~IP~NAME.NAMESPACE~DOMAIN``."""
+    parts = node_id.split("~")
+    if len(parts) != 4 or "." not in parts[2]:
+        return DEFAULT_NAMESPACE
+    return parts[2].rpartition(".")[2] or DEFAULT_NAMESPACE
+
+
+def _text(value: Value | None) -> str:
+    return value.string_value if value is not None else ""
+
+
+def _port(value: Value | None) -> int | None:
+    """Read a port that Istio's agent writes as text and YAML authors write as a number."""
+    if value is None:
+        return None
+    number = value.number_value if value.HasField("number_value") else _decimal(value.string_value)
+    return int(number) if 0 < number <= MAX_PORT and number.is_integer() else None
+
+
+def _decimal(text: str) -> float:
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0.0
