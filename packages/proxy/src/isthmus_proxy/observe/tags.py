@@ -1,0 +1,55 @@
+"""Envoy's tag extraction: which part of a dotted stat name is a label, and what the name is called without it.
+
+Envoy finds the cluster name by a regular expression and cuts a name with dots short; here the scope that made the stat
+knows its whole name, so ``cluster.outbound|80||a.b.svc.upstream_rq_total`` is labelled with all of it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+Tags = tuple[tuple[str, str], ...]
+"""(label, value) pairs in the order in which they are printed."""
+
+_PREFIXES: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
+    (re.compile(r"cluster\.(.+)"), "cluster", ("envoy_cluster_name",)),
+    (
+        re.compile(r"http\.(.+?)\.rds\.(.+)"),
+        "http.rds",
+        ("envoy_http_conn_manager_prefix", "envoy_rds_route_config"),
+    ),
+    (re.compile(r"http\.(.+)"), "http", ("envoy_http_conn_manager_prefix",)),
+    (re.compile(r"tcp\.(.+)"), "tcp", ("envoy_tcp_prefix",)),
+    (re.compile(r"listener\.admin\.http\.(.+)"), "listener.admin.http", ("envoy_http_conn_manager_prefix",)),
+    (re.compile(r"listener\.(?!admin$)(.+?)\.worker_(\d+)"), "listener", ("envoy_listener_address", "envoy_worker_id")),
+    (
+        re.compile(r"listener\.(?!admin\.)(.+)\.http\.(.+)"),
+        "listener.http",
+        ("envoy_listener_address", "envoy_http_conn_manager_prefix"),
+    ),
+    (re.compile(r"listener\.(?!admin$)(.+)"), "listener", ("envoy_listener_address",)),
+)
+
+_CODE = re.compile(r"((?:.*\.)?(?:upstream|downstream)_rq)_(?:(\d)xx|(\d{3}))")
+
+
+def of_prefix(prefix: str) -> tuple[str, Tags]:
+    """The scope prefix without its values, and its labels in alphabetical order."""
+    for pattern, short, labels in _PREFIXES:
+        found = pattern.fullmatch(prefix)
+        if found is not None:
+            return short, tuple(sorted(zip(labels, found.groups(), strict=True)))
+    return prefix, ()
+
+
+@lru_cache(maxsize=4096)
+def of_name(name: str) -> tuple[str, Tags]:
+    """The stat's own name without a response code, and the code as label (``upstream_rq_503``, ``upstream_rq_5xx``)."""
+    found = _CODE.fullmatch(name)
+    if found is None:
+        return name, ()
+    stem, code_class, code = found.groups()
+    if code_class is not None:
+        return f"{stem}_xx", (("envoy_response_code_class", code_class),)
+    return stem, (("envoy_response_code", code),)
