@@ -1,0 +1,1 @@
+"""Istio's public messages, under Istio's names."""

@@ -1,0 +1,1 @@
+"""The Mesh Configuration Protocol."""

@@ -1,0 +1,1 @@
+"""Traffic: services, routes and what applies to a destination."""

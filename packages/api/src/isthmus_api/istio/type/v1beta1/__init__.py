@@ -1,0 +1,1 @@
+"""Package istio.type.v1beta1."""
