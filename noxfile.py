@@ -23,7 +23,9 @@ PACKAGES = {
 EVERYTHING = [API, "packages/proxy", "packages/controlplane", "packages/mcp-bridge"]
 RUFF = "ruff>=0.17,<0.18"
 MYPY = ["mypy>=2.4,<2.5", "types-protobuf", "types-PyYAML", "grpc-stubs"]
-PROTOC = "grpcio-tools==1.80.0"
+# Generated code runs with protobuf from the minor release of its generator up to the next major one, so this pin sets the
+# lower bounds of isthmus-api: protobuf 6.31.1 and grpcio 1.76.
+PROTOC = ["grpcio-tools==1.76.0", "googleapis-common-protos==1.76.0", "mypy-protobuf==5.1.0"]
 
 
 def _editable(paths: list[str], extra: str = "") -> list[str]:
@@ -72,8 +74,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def protos(session: nox.Session) -> None:
-    """Generate the Python code of isthmus-api from its .proto files."""
-    session.install(PROTOC)
+    """Generate the Python code of isthmus-api from its .proto files; ``-- --check`` fails when it is stale."""
+    session.install(*PROTOC)
     session.run("python", "packages/api/generate.py", *session.posargs)
 
 
