@@ -61,11 +61,13 @@ class ClusterConfig:
     alt_stat_name: str = ""
     lb_policy: Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"] = "ROUND_ROBIN"
     choice_count: int = 2
+    active_request_bias: float = 1.0
     connect_timeout: float = 5.0
     eds_service_name: str = ""
     eds_initial_fetch_timeout: float = 15.0
     assignment: Assignment | None = None  # inline load_assignment of STATIC and DNS clusters
     dns_refresh_rate: float = 5.0
+    dns_failure_refresh_rate: tuple[float, float] = (5.0, 5.0)  # base and maximum of the back-off
     dns_lookup_family: Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"] = "AUTO"
     thresholds: Thresholds = field(default_factory=Thresholds)
     max_requests_per_connection: int = 0

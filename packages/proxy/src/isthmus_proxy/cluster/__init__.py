@@ -1,0 +1,1 @@
+"""Clusters: endpoints, their health and priorities, load balancers and circuit breakers. Pure but for ``dns``."""

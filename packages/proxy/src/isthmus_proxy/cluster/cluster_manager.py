@@ -1,0 +1,119 @@
+"""All clusters by name. A cluster costs only its configuration until something is sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from isthmus_proxy.cluster.balancer import Random
+from isthmus_proxy.cluster.cluster import Cluster
+from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.model import Assignment, ClusterConfig
+from isthmus_proxy.cluster.stats import ClusterStats, StatsScope
+
+RemovalCallback = Callable[[Cluster, list[Endpoint]], None]
+ConfigCallback = Callable[[str, ClusterConfig | None], None]
+
+
+class ClusterManager:
+    """Adds, changes and removes clusters; every change is seen by the next request and by none in flight.
+
+    ``scope`` makes the stats scope of one cluster, given its name; ``random`` returns numbers in [0, 1).
+    """
+
+    __slots__ = ("_assignments", "_clusters", "_configs", "_on_config", "_on_removed", "_random", "_scope")
+
+    def __init__(self, scope: Callable[[str], StatsScope], random: Random) -> None:
+        self._scope = scope
+        self._random = random
+        self._configs: dict[str, ClusterConfig] = {}
+        self._assignments: dict[str, Assignment] = {}
+        self._clusters: dict[str, Cluster] = {}
+        self._on_removed: list[RemovalCallback] = []
+        self._on_config: list[ConfigCallback] = []
+
+    def get(self, name: str) -> Cluster | None:
+        """Return the cluster, building it on first use; None when no cluster has that name (503, flag NC)."""
+        cluster = self._clusters.get(name)
+        if cluster is None and name in self._configs:
+            cluster = self._build(name)
+        return cluster
+
+    def _build(self, name: str) -> Cluster:
+        config = self._configs[name]
+        stats = ClusterStats(self._scope(config.alt_stat_name or name))
+        cluster = self._clusters[name] = Cluster(config, stats, self._random)
+        assignment = self._assignments.get(name)
+        if assignment is not None:
+            cluster.update_assignment(assignment)
+        return cluster
+
+    def add_or_update(self, config: ClusterConfig) -> bool:
+        """Add a cluster or replace its configuration. Return False when it is the same as before."""
+        name = config.name
+        before = self._configs.get(name)
+        if before is not None and before.content == config.content and before == config:
+            return False
+        self._configs[name] = config
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            cluster.update_config(config)
+        if config.discovery == "STATIC":
+            self.update_assignment(name, config.assignment or Assignment(name))
+        for callback in self._on_config:
+            callback(name, config)
+        return True
+
+    def update_assignment(self, name: str, assignment: Assignment) -> bool:
+        """Replace the endpoints of a cluster. Return False when it is unknown or has these endpoints already."""
+        if name not in self._configs or self._assignments.get(name) == assignment:
+            return False
+        self._assignments[name] = assignment
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            self._announce(cluster, cluster.update_assignment(assignment))
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Forget a cluster: requests in flight finish, new ones find no cluster. Return whether it was there."""
+        if self._configs.pop(name, None) is None:
+            return False
+        self._assignments.pop(name, None)
+        cluster = self._clusters.pop(name, None)
+        if cluster is not None:
+            self._announce(cluster, cluster.update_assignment(Assignment(name)))
+            cluster.stats.scope.close()
+        for callback in self._on_config:
+            callback(name, None)
+        return True
+
+    def _announce(self, cluster: Cluster, gone: list[Endpoint]) -> None:
+        if gone:
+            for callback in self._on_removed:
+                callback(cluster, gone)
+
+    def on_endpoints_removed(self, callback: RemovalCallback) -> None:
+        """Call ``callback(cluster, endpoints)`` after endpoints left a cluster, so that pools close idle connections."""
+        self._on_removed.append(callback)
+
+    def on_config_changed(self, callback: ConfigCallback) -> None:
+        """Call ``callback(name, config)`` after a cluster was added or changed, with None after its removal."""
+        self._on_config.append(callback)
+
+    def has_assignment(self, name: str) -> bool:
+        """Tell whether the endpoints of ``name`` have been given once (warming waits for this)."""
+        return name in self._assignments
+
+    def configs(self) -> Iterator[ClusterConfig]:
+        """All cluster configurations, in the order in which they came."""
+        return iter(list(self._configs.values()))
+
+    def names(self) -> list[str]:
+        """Names of all clusters."""
+        return list(self._configs)
+
+    def active(self) -> Iterator[Cluster]:
+        """Clusters that were used at least once."""
+        return iter(list(self._clusters.values()))
+
+    def __len__(self) -> int:
+        return len(self._configs)

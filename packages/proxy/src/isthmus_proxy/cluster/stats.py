@@ -1,0 +1,103 @@
+"""What a cluster counts, under Envoy's names below ``cluster.<name>.``."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from isthmus_proxy.observe.stats import Counter, Gauge
+
+
+class StatsScope(Protocol):
+    """Where counters and gauges are made: a scope of the stats store."""
+
+    def counter(self, name: str) -> Counter:
+        """Return the counter ``name`` of this scope."""
+        ...
+
+    def gauge(self, name: str) -> Gauge:
+        """Return the gauge ``name`` of this scope."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything made in this scope."""
+        ...
+
+
+class ClusterStats:
+    """Counters and gauges of one cluster in use; made when the cluster is first used, never before."""
+
+    lb_healthy_panic: Counter
+    retry_or_shadow_abandoned: Counter
+    upstream_cx_close_notify: Counter
+    upstream_cx_connect_fail: Counter
+    upstream_cx_connect_timeout: Counter
+    upstream_cx_destroy: Counter
+    upstream_cx_destroy_local: Counter
+    upstream_cx_destroy_local_with_active_rq: Counter
+    upstream_cx_destroy_remote: Counter
+    upstream_cx_destroy_remote_with_active_rq: Counter
+    upstream_cx_destroy_with_active_rq: Counter
+    upstream_cx_http1_total: Counter
+    upstream_cx_idle_timeout: Counter
+    upstream_cx_max_requests: Counter
+    upstream_cx_none_healthy: Counter
+    upstream_cx_overflow: Counter
+    upstream_cx_protocol_error: Counter
+    upstream_cx_rx_bytes_total: Counter
+    upstream_cx_total: Counter
+    upstream_cx_tx_bytes_total: Counter
+    upstream_rq_active_overflow: Counter
+    upstream_rq_cancelled: Counter
+    upstream_rq_completed: Counter
+    upstream_rq_1xx: Counter
+    upstream_rq_2xx: Counter
+    upstream_rq_3xx: Counter
+    upstream_rq_4xx: Counter
+    upstream_rq_5xx: Counter
+    upstream_rq_maintenance_mode: Counter
+    upstream_rq_pending_failure_eject: Counter
+    upstream_rq_pending_overflow: Counter
+    upstream_rq_pending_total: Counter
+    upstream_rq_per_try_timeout: Counter
+    upstream_rq_retry: Counter
+    upstream_rq_retry_limit_exceeded: Counter
+    upstream_rq_retry_overflow: Counter
+    upstream_rq_retry_success: Counter
+    upstream_rq_rx_reset: Counter
+    upstream_rq_timeout: Counter
+    upstream_rq_total: Counter
+    upstream_rq_tx_reset: Counter
+    membership_change: Counter
+    update_attempt: Counter
+    update_empty: Counter
+    update_failure: Counter
+    update_no_rebuild: Counter
+    update_success: Counter
+    membership_degraded: Gauge
+    membership_excluded: Gauge
+    membership_healthy: Gauge
+    membership_total: Gauge
+    upstream_cx_active: Gauge
+    upstream_cx_rx_bytes_buffered: Gauge
+    upstream_cx_tx_bytes_buffered: Gauge
+    upstream_rq_active: Gauge
+    upstream_rq_pending_active: Gauge
+
+    __slots__ = ("_codes", "scope", *__annotations__)
+
+    def __init__(self, scope: StatsScope) -> None:
+        self.scope = scope
+        self._codes: dict[int, Counter] = {}
+        for name, kind in _KINDS.items():
+            setattr(self, name, scope.counter(name) if kind == "Counter" else scope.gauge(name))
+
+    def code(self, status: int) -> Counter:
+        """Counter ``upstream_rq_<status>``; a status outside 100-599 shares one counter, so that peers cannot make many."""
+        found = self._codes.get(status)
+        if found is None:
+            name = f"upstream_rq_{status}" if 100 <= status <= 599 else "upstream_rq_unknown"
+            found = self._codes[status if 100 <= status <= 599 else 0] = self.scope.counter(name)
+        return found
+
+
+_KINDS: dict[str, str] = dict(ClusterStats.__annotations__)
