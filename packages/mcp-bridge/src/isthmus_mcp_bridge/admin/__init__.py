@@ -1,0 +1,1 @@
+"""The administration endpoint on loopback."""

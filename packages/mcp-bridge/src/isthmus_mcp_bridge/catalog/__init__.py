@@ -1,0 +1,1 @@
+"""Merges what several registries claim about a service into one service; pure."""

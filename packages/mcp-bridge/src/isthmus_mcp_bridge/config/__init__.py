@@ -1,0 +1,1 @@
+"""The configuration of the bridge: values and the reader of the file."""

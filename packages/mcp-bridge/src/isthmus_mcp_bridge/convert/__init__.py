@@ -1,0 +1,1 @@
+"""Merged services as Istio resources; pure."""

@@ -1,0 +1,1 @@
+"""The MCP source: snapshot, sessions per stream, and the ADS service."""

@@ -1,0 +1,1 @@
+"""Registry adapters: each turns one registry into claim events."""

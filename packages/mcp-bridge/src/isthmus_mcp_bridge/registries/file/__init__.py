@@ -1,0 +1,1 @@
+"""Services described by a directory of YAML files."""

@@ -1,0 +1,1 @@
+"""Services that Dubbo-style applications registered in ZooKeeper."""
