@@ -1,0 +1,17 @@
+"""How large a head may be (Envoy's max_request_headers_kb and max_headers_count)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """``max_bytes`` counts a head from its first byte to its empty line, both included; ``max_headers`` its field lines."""
+
+    max_bytes: int = 60 * 1024
+    max_headers: int = 100
+
+
+REQUEST_LIMITS = HeadLimits()
+RESPONSE_LIMITS = HeadLimits(max_bytes=80 * 1024)

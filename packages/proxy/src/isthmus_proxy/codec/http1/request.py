@@ -1,0 +1,137 @@
+"""Request heads (RFC 9112, 3): one pass over the lines, once per distinct head where the caller keeps a memo."""
+
+from __future__ import annotations
+
+import re
+
+from isthmus_proxy.codec.http1.framing import NO_BODY, request_framing
+from isthmus_proxy.codec.http1.grammar import Fields, Special, bad_request, list_tokens, parse_fields, split_head
+from isthmus_proxy.codec.http1.limits import REQUEST_LIMITS, HeadLimits
+from isthmus_proxy.errors import ProtocolError
+
+METHODS = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE M-SEARCH NOTIFY OPTIONS "
+    b"PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK "
+    b"UNSUBSCRIBE".split()
+)
+"""What Envoy takes without allow_custom_methods."""
+
+_TARGET_BYTES = bytes(range(0x21, 0x7F))
+_AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:@\[\]]*")
+_VERSION = re.compile(rb"HTTP/(\d)\.(\d)")
+
+
+class ParsedRequest:
+    """An immutable request head. ``headers`` are in order, lower-case, without host, which is ``authority``.
+
+    ``framing`` and ``length`` say how the body is delimited, ``connection`` holds the lower-case options of the Connection
+    header, ``upgrade`` the wanted protocols if the head asks for an upgrade. ``plan`` is the caller's: what it derived from
+    this head, kept with it in a memo.
+    """
+
+    __slots__ = (
+        "alone", "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
+        "method", "path", "plan", "scheme", "upgrade", "version",
+    )  # fmt: skip
+
+    def __init__(self, method: bytes, path: bytes, version: bytes, fields: Fields, special: Special) -> None:
+        self.method = method
+        self.version = version
+        self.headers = tuple(field for field in fields if field[0] != b"host")
+        self.scheme = b""
+        self.authority = b""
+        self.path = path
+        self.framing, self.length = request_framing(special)
+        self.connection = list_tokens(special.get(b"connection", []))
+        self.keep_alive = _keep_alive(version, self.connection)
+        self.expect_continue = [v.lower() for v in special.get(b"expect", [])] == [b"100-continue"]
+        upgrades = b"upgrade" in self.connection and special.get(b"upgrade")
+        self.upgrade: bytes | None = b",".join(upgrades) if upgrades else None
+        self.head_bytes = 0
+        self.plan: object | None = None
+        self.alone = (self,)
+
+    @property
+    def end_stream(self) -> bool:
+        """Whether the request has no body: the head is the whole message."""
+        return self.framing == NO_BODY
+
+
+def _keep_alive(version: bytes, connection: list[bytes]) -> bool:
+    if version == b"HTTP/1.1":
+        return b"close" not in connection
+    return b"keep-alive" in connection and b"close" not in connection
+
+
+def parse_request_head(
+    raw: bytes, limits: HeadLimits = REQUEST_LIMITS, *, accept_http_10: bool = False
+) -> ParsedRequest:
+    """Parse the head ``raw``, which ends with its empty line. Raises ProtocolError with the status and detail to answer."""
+    lines = split_head(raw)
+    method, target, version = _request_line(lines[0], accept_http_10=accept_http_10)
+    fields, special = parse_fields(lines, limits.max_headers)
+    if version == b"HTTP/1.0" and b"transfer-encoding" in special:
+        raise bad_request("transfer-encoding in HTTP/1.0", "http1.transfer_encoding_not_allowed")
+    request = ParsedRequest(method, target, version, fields, special)
+    _resolve_target(request, _host(special, version))
+    request.head_bytes = len(raw)
+    return request
+
+
+def _request_line(line: bytes, *, accept_http_10: bool) -> tuple[bytes, bytes, bytes]:
+    parts = line.split(b" ")
+    if len(parts) == 2 and parts[0] in METHODS:
+        raise ProtocolError(426, "low_version", "HTTP/0.9 request")
+    if len(parts) != 3 or parts[0] not in METHODS:
+        raise bad_request(f"malformed request line {line[:64]!r}")
+    method, target, version = parts
+    if version != b"HTTP/1.1" and not (accept_http_10 and version == b"HTTP/1.0"):
+        if _VERSION.fullmatch(version):
+            raise ProtocolError(426, "low_version", f"version {version!r} is not served")
+        raise bad_request(f"malformed version {version[:64]!r}")
+    if not target or target.translate(None, _TARGET_BYTES):
+        raise bad_request("malformed request target")
+    return method, target, version
+
+
+def _host(special: Special, version: bytes) -> bytes | None:
+    hosts = special.get(b"host", [])
+    if len(hosts) > 1:
+        raise bad_request("more than one host")
+    if hosts and not _AUTHORITY.fullmatch(hosts[0]):
+        raise bad_request(f"malformed host {hosts[0][:64]!r}")
+    if not hosts and version == b"HTTP/1.0":
+        return b""
+    return hosts[0] if hosts else None
+
+
+def _resolve_target(request: ParsedRequest, host: bytes | None) -> None:
+    """Set authority, scheme and path from the form of the target (RFC 9112, 3.2)."""
+    target = request.path
+    if b"#" in target:
+        raise bad_request("fragment in the request target", "path_normalization_failed")
+    if target[0] == 0x2F or (target == b"*" and request.method == b"OPTIONS"):
+        if host is None:
+            raise bad_request("missing host", "missing_host_header")
+        request.authority = host
+    elif request.method == b"CONNECT":
+        request.authority, request.path = target, b""
+    else:
+        _absolute_form(request, target)
+    if not _AUTHORITY.fullmatch(request.authority):
+        raise bad_request("malformed authority")
+
+
+def _absolute_form(request: ParsedRequest, target: bytes) -> None:
+    scheme, separator, rest = target.partition(b"://")
+    scheme = scheme.lower()
+    if not separator or scheme not in (b"http", b"https"):
+        raise bad_request("malformed request target", "http1.invalid_url")
+    if scheme == b"https":
+        raise ProtocolError(403, "http1.https_url_on_plaintext_connection", "https target on a plain connection")
+    end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
+    request.scheme, request.authority = scheme, rest[:end]
+    path = rest[end:]
+    request.path = path if path.startswith(b"/") else b"/" + path
+    if not request.authority:
+        raise bad_request("empty authority", "http1.invalid_url")

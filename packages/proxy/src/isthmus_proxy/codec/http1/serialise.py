@@ -1,0 +1,49 @@
+"""Heads and chunks in their one canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""End of a chunked body without trailers."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Payload Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}
+_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in _REASONS.items()}
+
+
+def status_line(status: int) -> bytes:
+    """``HTTP/1.1 200 OK`` with its CRLF; a status without a registered phrase is called Unknown, as Envoy calls it."""
+    return _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def reason_phrase(status: int) -> str:
+    """The registered phrase of ``status``, or Unknown."""
+    return _REASONS.get(status, "Unknown")
+
+
+def field_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """All header lines, without the empty line after them."""
+    return b"".join([b"%b: %b\r\n" % field for field in headers])
+
+
+def request_head(method: bytes, path: bytes, authority: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A whole request head; host comes first."""
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, path, authority, field_lines(headers))
+
+
+def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A whole response head."""
+    return b"%b%b\r\n" % (status_line(status), field_lines(headers))
+
+
+def chunk(data: bytes) -> bytes:
+    """``data`` as one chunk. It must not be empty: that would be the last chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,1 @@
+"""The event loop of the data path and the connections in it."""

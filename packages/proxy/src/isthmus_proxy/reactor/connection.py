@@ -1,0 +1,260 @@
+"""One TCP connection in the reactor: reads go to its receiver, writes are gathered and sent once a batch.
+
+Back-pressure is by watermarks, as Envoy's: when more than ``high_watermark`` bytes wait to be sent the receiver is told,
+and pauses whoever feeds this connection; when less than half of that is left it is told again.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Protocol
+
+from isthmus_proxy.reactor.reactor import ERROR, HANGUP, READ, WRITE, Reactor
+
+RECEIVE_BYTES = 65536
+"""Bytes read from one peer in one batch: bounds the work and the memory of a batch."""
+
+_SEND_PARTS = 256
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNABORTED, errno.ETIMEDOUT})
+
+
+class Receiver(Protocol):
+    """Who owns a connection. Each method may close it; none may raise."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in; ``data`` is not empty."""
+
+    def eof_received(self) -> None:
+        """The peer will send no more (it may still read)."""
+
+    def connection_lost(self, error: OSError) -> None:
+        """The connection broke; it is closed already."""
+
+    def high_watermark_reached(self) -> None:
+        """Too much waits to be sent: stop producing."""
+
+    def low_watermark_reached(self) -> None:
+        """Little waits to be sent again: go on producing."""
+
+
+class Connection:
+    """A connected, non-blocking socket. ``bytes_in`` and ``bytes_out`` count what passed; ``buffered`` what waits to be sent."""
+
+    __slots__ = (
+        "_above", "_closing", "_data_received", "_dirty", "_eof", "_events", "_out", "_paused", "_reactor", "_receiver",
+        "_recv", "_send", "_shutdown", "_watching", "buffered", "bytes_in", "bytes_out", "closed", "fd", "high_watermark",
+        "sock",
+    )  # fmt: skip
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, receiver: Receiver, high_watermark: int) -> None:
+        self._reactor = reactor
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.high_watermark = high_watermark
+        self._recv = sock.recv
+        self._send = sock.send
+        self._out: list[bytes | memoryview] = []
+        self.buffered = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._dirty = False
+        self._above = False
+        self._paused = False
+        self._eof = False
+        self._shutdown = False
+        self._closing = False
+        self.closed = False
+        self._watching = False
+        self._events = 0
+        self.set_receiver(receiver)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._events = READ
+        self._reactor.register(self.fd, READ, self._ready)
+        self._watching = True
+
+    def adopt(self) -> None:
+        """Begin to read on a socket that the reactor already watches (it was being connected)."""
+        self._events = READ
+        self._reactor.modify(self.fd, READ)
+        self._reactor.set_handler(self.fd, self._ready)
+        self._watching = True
+
+    def set_receiver(self, receiver: Receiver) -> None:
+        """Hand the connection to another owner."""
+        self._receiver = receiver
+        self._data_received = receiver.data_received
+
+    @property
+    def flushed(self) -> bool:
+        """Whether all that was written has been handed to the kernel."""
+        return not self._out
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` at the end of the batch. Nothing happens on a closed connection."""
+        if self.closed or self._shutdown:
+            return
+        self._out.append(data)
+        self.buffered += len(data)
+        if not self._dirty:
+            self._dirty = True
+            self._reactor.flush_later(self)
+        if self.buffered > self.high_watermark and not self._above:
+            self._above = True
+            self._receiver.high_watermark_reached()
+
+    def pause(self) -> None:
+        """Stop reading; the kernel's buffer fills and the peer slows down."""
+        if not self._paused:
+            self._paused = True
+            self._watch(self._events & ~READ)
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused and not self.closed:
+            self._paused = False
+            if not self._eof:
+                self._watch(self._events | READ)
+
+    def shutdown(self) -> None:
+        """Send what is pending, then a FIN. Reading goes on."""
+        if not self._shutdown and not self.closed:
+            self._shutdown = True
+            if not self._dirty:
+                self._dirty = True
+                self._reactor.flush_later(self)
+
+    def close_after_flush(self) -> None:
+        """Send what is pending, then close. The owner sets the deadline."""
+        if self.closed:
+            return
+        self._closing = True
+        if not self._dirty:
+            self._dirty = True
+            self._reactor.flush_later(self)
+
+    def close(self) -> None:
+        """Close at once; what is pending is dropped."""
+        if self.closed:
+            return
+        self.closed = True
+        self._out.clear()
+        self.buffered = 0
+        self._watching = False
+        self._reactor.close(self.sock)
+
+    def abort(self) -> None:
+        """Close at once with a RST, so that the peer knows that data is missing."""
+        if not self.closed:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.close()
+
+    def flush(self) -> None:
+        """Send what is pending: one system call, more only if the socket takes more than one call's worth."""
+        self._dirty = False
+        if self.closed:
+            return
+        out = self._out
+        try:
+            while out:
+                sent = self._send(out[0]) if len(out) == 1 else self.sock.sendmsg(out[:_SEND_PARTS])
+                self.bytes_out += sent
+                self.buffered -= sent
+                if self.buffered == 0:
+                    out.clear()
+                elif not self._drop(sent):
+                    break
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._lost(error)
+            return
+        self._after_flush()
+
+    def _drop(self, sent: int) -> bool:
+        """Take ``sent`` bytes off the queue; answer whether the kernel took all that it was offered."""
+        out = self._out
+        gone = 0
+        while gone < len(out) and gone < _SEND_PARTS and sent >= len(out[gone]):
+            sent -= len(out[gone])
+            gone += 1
+        complete = sent == 0 and gone == min(len(out), _SEND_PARTS)
+        del out[:gone]
+        if sent:
+            out[0] = memoryview(out[0])[sent:]
+        return complete
+
+    def _after_flush(self) -> None:
+        if self._out:
+            if not self._events & WRITE:
+                self._watch(self._events | WRITE)
+        elif self._events & WRITE:
+            self._watch(self._events & ~WRITE)
+        if self._above and self.buffered <= self.high_watermark // 2:
+            self._above = False
+            self._receiver.low_watermark_reached()
+        if not self._out and not self.closed:
+            if self._closing:
+                self.close()
+            elif self._shutdown:
+                self._send_fin()
+
+    def _send_fin(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._lost(error)
+
+    def _ready(self, mask: int) -> None:
+        if mask & WRITE:
+            self.flush()
+            if self.closed:
+                return
+        if mask & READ and not self._paused:
+            self._receive()
+        elif mask & (ERROR | HANGUP):
+            self._broken(mask)
+
+    def _receive(self) -> None:
+        try:
+            data = self._recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(error)
+            return
+        if data:
+            self.bytes_in += len(data)
+            self._data_received(data)
+        else:
+            self._eof = True
+            self._watch(self._events & ~READ)
+            self._receiver.eof_received()
+
+    def _broken(self, mask: int) -> None:
+        """The peer went away while nothing is read: an error is final, a mere hang-up may hide unread data."""
+        if mask & ERROR or self._eof:
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._lost(OSError(code or errno.ECONNRESET, "connection closed by the peer"))
+        else:
+            self._reactor.unregister(self.fd)
+            self._watching = False
+
+    def _watch(self, events: int) -> None:
+        """Wait for ``events``. A connection that left the set on a hang-up comes back once something is wanted of it."""
+        self._events = events
+        if self.closed:
+            return
+        if self._watching:
+            self._reactor.modify(self.fd, events)
+        elif events:
+            self._reactor.register(self.fd, events, self._ready)
+            self._watching = True
+
+    def _lost(self, error: OSError) -> None:
+        self.close()
+        self._receiver.connection_lost(error)
