@@ -1,0 +1,90 @@
+"""Access loggers: a compiled format joined to the writer of its file. One writer a path, shared by all who log there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.model import AccessLogConfig
+from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, Render, compile_json, compile_text
+from isthmus_proxy.observe.log_writer import LogWriter
+from isthmus_proxy.observe.stats import StatsStore
+
+
+class AccessLogger:
+    """Logs one line per exchange; ``log`` renders it and returns without touching the disk."""
+
+    __slots__ = ("_render", "_write", "path")
+
+    def __init__(self, path: str, render: Render, write: Callable[[bytes], None]) -> None:
+        self.path = path
+        self._render = render
+        self._write = write
+
+    def log(self, info: StreamInfo) -> None:
+        """Queue the line of a finished exchange."""
+        self._write(self._render(info))
+
+
+LoggerFactory = Callable[[tuple[AccessLogConfig, ...]], tuple[AccessLogger, ...]]
+"""How the data path opens the loggers of a listener: ``AccessLogManager.open_loggers``."""
+
+
+def compile_format(config: AccessLogConfig) -> Render:
+    """The renderer of one configured log. Raises ConfigError for a bad format; used by ``validate`` and by ``run``."""
+    if config.json_format is not None:
+        return compile_json(config.json_format, omit_empty=config.omit_empty_values)
+    text = DEFAULT_FORMAT if config.text_format is None else config.text_format
+    return compile_text(text, omit_empty=config.omit_empty_values)
+
+
+class AccessLogManager:
+    """All log files of the process. Open loggers at any time; ``run`` gives their writers a nursery."""
+
+    def __init__(self, stats: StatsStore) -> None:
+        self._file_stats = stats.scope("filesystem")
+        self._log_stats = stats.scope("access_log_file")
+        self._writers: dict[str, LogWriter] = {}
+        self._users: dict[str, int] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def open_loggers(self, configs: tuple[AccessLogConfig, ...]) -> tuple[AccessLogger, ...]:
+        """One logger for each config. Raises ConfigError for a bad format; a bad path only counts as failed writes."""
+        renders = [compile_format(config) for config in configs]
+        return tuple(
+            AccessLogger(config.path, render, self._writer(config.path).write)
+            for config, render in zip(configs, renders, strict=True)
+        )
+
+    def close_loggers(self, loggers: tuple[AccessLogger, ...]) -> None:
+        """Give loggers up; a file without loggers is written out and closed."""
+        for logger in loggers:
+            self._users[logger.path] -= 1
+            if not self._users[logger.path]:
+                del self._users[logger.path]
+                self._writers.pop(logger.path).close()
+
+    def reopen(self) -> None:
+        """Open every file anew at its next write (SIGUSR1, after rotation)."""
+        for writer in self._writers.values():
+            writer.reopen()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the writers until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for writer in self._writers.values():
+                nursery.start_soon(writer.run)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def _writer(self, path: str) -> LogWriter:
+        self._users[path] = self._users.get(path, 0) + 1
+        writer = self._writers.get(path)
+        if writer is None:
+            writer = self._writers[path] = LogWriter(path, self._file_stats, self._log_stats)
+            if self._nursery is not None:
+                self._nursery.start_soon(writer.run)
+        return writer

@@ -1,0 +1,173 @@
+"""Access log formats: parsed and checked once, then rendered per request (Envoy's substitution format strings).
+
+Grammar: ``%NAME%``, ``%NAME(argument)%``, ``%NAME(argument):length%``, and ``%%`` for a per cent sign.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, Reader, Value
+
+Render = Callable[[StreamInfo], bytes]
+"""One finished line, or one JSON document, for one exchange."""
+
+DEFAULT_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"\n'
+)
+"""What Envoy writes when a file access log has no format."""
+
+_COMMAND = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(([^)]*)\))?(?::(\d+))?%)")
+_Piece = str | Reader
+
+
+def compile_text(text: str, *, omit_empty: bool = False, path: str = "text_format") -> Render:
+    """A renderer of ``text``. Unknown values print as ``-``, or as nothing with ``omit_empty``.
+
+    Raises ConfigError, at ``path``, for an operator that is unknown or used wrongly.
+    """
+    pieces = _parse(text, path)
+    readers = tuple(piece for piece in pieces if not isinstance(piece, str))
+    # One %-template for the whole line: the interpreter joins it in one step.
+    template = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
+    if not readers:
+        constant = (template % ()).encode("latin-1")
+        return lambda info: constant
+    unset = "" if omit_empty else "-"
+
+    def render(info: StreamInfo) -> bytes:
+        values = tuple([unset if (value := read(info)) is None else value for read in readers])
+        return (template % values).encode("latin-1", "replace")
+
+    return render
+
+
+def compile_json(
+    document: Mapping[str, object] | tuple[tuple[str, object], ...],
+    *,
+    omit_empty: bool = False,
+    path: str = "json_format",
+) -> Render:
+    """A renderer of one JSON object a line, keys sorted as Envoy's.
+
+    Values are format strings, numbers, booleans, None, lists, or nested documents. A string that is one operator keeps
+    the operator's type: numbers stay numbers and unknown values are null (or leave with their key, ``omit_empty``).
+    """
+    build = _json_value(document, omit_empty=omit_empty, path=path)
+    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+    def render(info: StreamInfo) -> bytes:
+        return encode(build(info)).encode("utf-8", "replace") + b"\n"
+
+    return render
+
+
+_Build = Callable[[StreamInfo], object]
+
+
+def _json_value(value: object, *, omit_empty: bool, path: str) -> _Build:
+    if isinstance(value, str):
+        return _json_text(value, omit_empty=omit_empty, path=path)
+    if isinstance(value, Mapping):
+        return _json_object(tuple(value.items()), omit_empty=omit_empty, path=path)
+    if isinstance(value, tuple):
+        return _json_object(value, omit_empty=omit_empty, path=path)
+    if isinstance(value, list):
+        items = [_json_value(item, omit_empty=omit_empty, path=f"{path}[{i}]") for i, item in enumerate(value)]
+        return lambda info: [build(info) for build in items]
+    if isinstance(value, float) and value.is_integer():
+        whole = int(value)  # google.protobuf.Value has only doubles; Envoy prints 3.0 as 3
+        return lambda info: whole
+    if value is None or isinstance(value, bool | int | float):
+        return lambda info: value
+    raise ConfigError(path, str(value), "a JSON format takes strings, numbers, booleans, lists and objects")
+
+
+def _json_object(pairs: tuple[tuple[str, object], ...], *, omit_empty: bool, path: str) -> _Build:
+    fields = sorted((key, _json_value(value, omit_empty=omit_empty, path=f"{path}.{key}")) for key, value in pairs)
+    if not omit_empty:
+        return lambda info: {key: build(info) for key, build in fields}
+    return lambda info: {key: value for key, build in fields if (value := build(info)) is not None}
+
+
+def _json_text(text: str, *, omit_empty: bool, path: str) -> _Build:
+    pieces = _parse(text, path)
+    if len(pieces) == 1:
+        piece = pieces[0]
+        if isinstance(piece, str):
+            constant = _unicode(piece)
+            return lambda info: constant
+        return lambda info: _unicode(piece(info))
+    line = compile_text(text, omit_empty=omit_empty, path=path)
+    return lambda info: _unicode(line(info).decode("latin-1"))
+
+
+def _unicode(value: Value) -> Value:
+    """Latin-1 decoded bytes as the UTF-8 text they are, or unchanged when they are none (Envoy does the same)."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+def _parse(text: str, path: str) -> list[_Piece]:
+    """Literals (latin-1 decoded UTF-8) and readers in order."""
+    pieces: list[_Piece] = []
+    literal = ""
+    position = 0
+    while (start := text.find("%", position)) >= 0:
+        found = _COMMAND.match(text, start)
+        if found is None:
+            reason = f"no valid command at position {start}; write %% for a per cent sign"
+            raise ConfigError(path, text, reason)
+        literal += text[position:start]
+        position = found.end()
+        if found[1] is None:
+            literal += "%"
+            continue
+        if literal:
+            pieces.append(literal.encode().decode("latin-1"))
+            literal = ""
+        pieces.append(_reader(found, path))
+    literal += text[position:]
+    if literal or not pieces:
+        pieces.append(literal.encode().decode("latin-1"))
+    return pieces
+
+
+def _reader(found: re.Match[str], path: str) -> Reader:
+    name, argument, length = found.groups()
+    plain = PLAIN.get(name)
+    if plain is not None:
+        if argument is not None or length is not None:
+            raise ConfigError(path, found[0], f"{name} takes no argument and no length")
+        return plain
+    if name in WITH_TIME:
+        if length is not None:
+            raise ConfigError(path, found[0], f"{name} takes no length")
+        return WITH_TIME[name](argument or "")
+    if name not in WITH_HEADER:
+        raise ConfigError(path, found[0], f"unknown or unsupported operator {name}; see docs/reference/proxy.md")
+    if not argument:
+        raise ConfigError(path, found[0], f"{name} needs a header name in brackets")
+    try:
+        read = WITH_HEADER[name](argument)
+    except ValueError as error:
+        raise ConfigError(path, found[0], str(error)) from None
+    return read if length is None else _cut(read, int(length))
+
+
+def _cut(read: Reader, length: int) -> Reader:
+    def cut(info: StreamInfo) -> Value:
+        value = read(info)
+        return value[:length] if isinstance(value, str) else value
+
+    return cut

@@ -1,0 +1,155 @@
+"""Writes log lines to one file away from the reactor, so that a stalled disk or pipe never delays a request.
+
+Lines collect in a bounded buffer. A thread writes it once 64 KiB are there or one second after the first line came; an
+idle log has no timer. While the thread is stuck, the buffer fills and further lines are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import trio
+
+from isthmus_proxy.observe.stats import Scope
+
+FLUSH_BYTES = 64 * 1024
+"""Write at once when so much is pending (Envoy's file_flush_min_size_kb)."""
+FLUSH_SECONDS = 1.0
+"""Write this long after the first pending line."""
+BUFFER_BYTES = 4 * 1024 * 1024
+"""Drop lines beyond this: at 200 bytes a line, some 20,000 requests during which the disk gave no sign of life."""
+CLOSE_SECONDS = 1.0
+"""How long the last flush may take when the proxy stops."""
+
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/1": 1, "/dev/fd/2": 2}
+
+
+class LogWriter:
+    """The buffer, and the task that empties it, of one path. ``write`` is called by the reactor and never blocks."""
+
+    __slots__ = (
+        "_ahead",
+        "_buffered",
+        "_buffered_bytes",
+        "_closing",
+        "_dropped",
+        "_failed",
+        "_fd",
+        "_full",
+        "_lines",
+        "_pending",
+        "_reopen",
+        "_thread",
+        "_written",
+        "path",
+    )
+
+    def __init__(self, path: str, stats: Scope, dropped: Scope) -> None:
+        self.path = path
+        self._lines: list[bytes] = []
+        self._ahead = 0
+        self._fd: int | None = None
+        self._reopen = False
+        self._closing = False
+        self._pending = trio.Event()
+        self._full = trio.Event()
+        # A limiter of its own: a stuck disk must not use up the threads that DNS needs.
+        self._thread = trio.CapacityLimiter(1)
+        self._buffered = stats.counter("write_buffered")
+        self._written = stats.counter("write_completed")
+        self._failed = stats.counter("write_failed")
+        self._buffered_bytes = stats.gauge("write_total_buffered")
+        self._dropped = dropped.counter("write_dropped")
+
+    def write(self, line: bytes) -> None:
+        """Queue one line (with its newline); drop it if the buffer is full."""
+        size = len(line)
+        ahead = self._ahead + size
+        if ahead > BUFFER_BYTES:
+            self._dropped.value += 1
+            return
+        self._ahead = ahead
+        self._lines.append(line)
+        self._buffered.value += 1
+        self._buffered_bytes.value += size
+        if ahead == size:
+            self._pending.set()
+        elif ahead >= FLUSH_BYTES:
+            self._full.set()
+
+    def reopen(self) -> None:
+        """Open the path anew at the next write: the old file was rotated away."""
+        self._reopen = True
+
+    def close(self) -> None:
+        """Write what is pending, then end ``run``."""
+        self._closing = True
+        self._pending.set()
+        self._full.set()
+
+    async def run(self) -> None:
+        """Write batches until closed or cancelled; what is pending then is written if the file answers in time."""
+        try:
+            while not (self._closing and not self._lines):
+                await self._pending.wait()
+                with trio.move_on_after(FLUSH_SECONDS):
+                    await self._full.wait()
+                await self._flush()
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._flush()
+            if self._fd is not None and self.path not in _STANDARD:
+                await trio.to_thread.run_sync(os.close, self._fd, abandon_on_cancel=True, limiter=self._thread)
+
+    async def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        taken = self._ahead
+        self._pending = trio.Event()
+        self._full = trio.Event()
+        if self._closing:
+            self._full.set()
+        if not lines:
+            return
+        try:
+            await trio.to_thread.run_sync(
+                self._write_out, b"".join(lines), abandon_on_cancel=True, limiter=self._thread
+            )
+            self._written.value += 1
+        except OSError:
+            # The lines are lost, as in Envoy; the counter tells, and the next batch tries again.
+            self._failed.value += 1
+        finally:
+            # Only now is there room again: what the thread holds still counts against the bound.
+            self._ahead -= taken
+            self._buffered_bytes.value -= taken
+        if self._lines:
+            self._pending.set()
+            if self._ahead >= FLUSH_BYTES:
+                self._full.set()
+
+    def _write_out(self, data: bytes) -> None:
+        """Runs in the thread; may block for as long as the disk does."""
+        if self._reopen and self._fd is not None:
+            self._reopen = False
+            if self.path not in _STANDARD:
+                old, self._fd = self._fd, None
+                os.close(old)
+        if self._fd is None:
+            self._fd = open_log(self.path)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+def open_log(path: str) -> int:
+    """A descriptor that appends to ``path``; standard output and error are used as they are.
+
+    New files are readable by owner and group: log shippers run in the group. Raises OSError.
+    """
+    standard = _STANDARD.get(path)
+    if standard is not None:
+        (sys.stdout if standard == 1 else sys.stderr).flush()
+        return standard
+    return os.open(Path(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)

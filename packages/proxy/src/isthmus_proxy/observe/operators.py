@@ -1,0 +1,186 @@
+"""The command operators of access log formats: each name with its argument rule and how to read it from a StreamInfo.
+
+Names and meaning are Envoy's. A reader gives a str, an int, or None for what is not known; how None is printed is the
+formatter's business. Texts are latin-1 decoded bytes, so that header values leave as they came.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from isthmus_proxy.http.message import RequestHead, ResponseHead
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.time_format import compile_time
+
+Value = str | int | None
+Reader = Callable[[StreamInfo], Value]
+Factory = Callable[[str], Reader]
+
+_ORIGINAL_PATH = b"x-envoy-original-path"
+
+
+def milliseconds(start: float | None, end: float | None) -> int | None:
+    """Whole milliseconds between two monotonic times; None if either did not happen."""
+    if start is None or end is None:
+        return None
+    return int((end - start) * 1000.0)
+
+
+def _request_header(info: StreamInfo, name: bytes) -> bytes | None:
+    head = info.request
+    if head is None:
+        return None
+    if name.startswith(b":"):
+        return _pseudo(head, name)
+    if name == b"host":
+        return head.authority or None
+    value = head.get(name)
+    if value is None and name == _ORIGINAL_PATH:
+        return info.original_path
+    return value
+
+
+def _pseudo(head: RequestHead, name: bytes) -> bytes | None:
+    if name == b":path":
+        return head.path or None
+    if name == b":method":
+        return head.method or None
+    if name == b":authority":
+        return head.authority or None
+    return head.scheme if name == b":scheme" else None
+
+
+def _response_header(head: ResponseHead | None, name: bytes) -> bytes | None:
+    if head is None:
+        return None
+    if name == b":status":
+        return str(head.status).encode()
+    return head.get(name)
+
+
+def _names(argument: str) -> tuple[bytes, bytes | None]:
+    """Header name and alternative of ``A?B``. Raises ValueError with Envoy's words."""
+    parts = argument.lower().encode("latin-1", "replace").split(b"?")
+    if len(parts) > 2:
+        message = f"More than 1 alternative header specified in token: {argument}"
+        raise ValueError(message)
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _request(argument: str) -> Reader:
+    name, other = _names(argument)
+
+    def read(info: StreamInfo) -> Value:
+        value = _request_header(info, name)
+        if value is None and other is not None:
+            value = _request_header(info, other)
+        return None if value is None else value.decode("latin-1")
+
+    return read
+
+
+def _response(argument: str) -> Reader:
+    name, other = _names(argument)
+
+    def read(info: StreamInfo) -> Value:
+        value = _response_header(info.response, name)
+        if value is None and other is not None:
+            value = _response_header(info.response, other)
+        return None if value is None else value.decode("latin-1")
+
+    return read
+
+
+def _start_time(*, local: bool) -> Factory:
+    def make(argument: str) -> Reader:
+        render = compile_time(argument, local=local)
+        return lambda info: render(info.start_time)
+
+    return make
+
+
+def _emit_time(*, local: bool) -> Factory:
+    def make(argument: str) -> Reader:
+        render = compile_time(argument, local=local)
+        return lambda info: render(info.start_time + (info.ended_at or info.started_at) - info.started_at)
+
+    return make
+
+
+def _host(address: str) -> str | None:
+    return address.rpartition(":")[0].strip("[]") or None
+
+
+def _port(address: str) -> int | None:
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else None
+
+
+def _flags(info: StreamInfo) -> Value:
+    return ",".join(info.flags) or None
+
+
+_UPSTREAM_HOST: Reader = lambda info: info.upstream_host or None  # noqa: E731
+_DOWNSTREAM: Reader = lambda info: info.downstream_remote or None  # noqa: E731
+_DOWNSTREAM_HOST: Reader = lambda info: _host(info.downstream_remote)  # noqa: E731
+_DOWNSTREAM_PORT: Reader = lambda info: _port(info.downstream_remote)  # noqa: E731
+_UNSET: Reader = lambda info: None  # noqa: E731
+_HOSTNAME = socket.gethostname()
+
+PLAIN: dict[str, Reader] = {
+    "PROTOCOL": lambda info: info.protocol or None,
+    "RESPONSE_CODE": lambda info: info.status,
+    "RESPONSE_CODE_DETAILS": lambda info: info.response_code_details or None,
+    "CONNECTION_TERMINATION_DETAILS": lambda info: info.connection_termination_details or None,
+    "RESPONSE_FLAGS": _flags,
+    "ROUTE_NAME": lambda info: info.route_name or None,
+    "BYTES_RECEIVED": lambda info: info.bytes_received,
+    "BYTES_SENT": lambda info: info.bytes_sent,
+    "DURATION": lambda info: milliseconds(info.started_at, info.ended_at),
+    "REQUEST_DURATION": lambda info: milliseconds(info.started_at, info.request_end_at),
+    "RESPONSE_DURATION": lambda info: milliseconds(info.started_at, info.upstream_first_byte_at),
+    "RESPONSE_TX_DURATION": lambda info: milliseconds(info.upstream_first_byte_at, info.ended_at),
+    "UPSTREAM_HOST": _UPSTREAM_HOST,
+    "UPSTREAM_REMOTE_ADDRESS": _UPSTREAM_HOST,
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda info: _host(info.upstream_host),
+    "UPSTREAM_REMOTE_PORT": lambda info: _port(info.upstream_host),
+    "UPSTREAM_CLUSTER": lambda info: info.upstream_cluster or None,
+    "UPSTREAM_LOCAL_ADDRESS": lambda info: info.upstream_local or None,
+    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda info: _host(info.upstream_local),
+    "UPSTREAM_LOCAL_PORT": lambda info: _port(info.upstream_local),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda info: info.upstream_transport_failure or None,
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda info: info.attempts,
+    "DOWNSTREAM_REMOTE_ADDRESS": _DOWNSTREAM,
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _DOWNSTREAM_HOST,
+    "DOWNSTREAM_REMOTE_PORT": _DOWNSTREAM_PORT,
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _DOWNSTREAM,
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _DOWNSTREAM_HOST,
+    "DOWNSTREAM_DIRECT_REMOTE_PORT": _DOWNSTREAM_PORT,
+    "DOWNSTREAM_LOCAL_ADDRESS": lambda info: info.downstream_local or None,
+    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda info: _host(info.downstream_local),
+    "DOWNSTREAM_LOCAL_PORT": lambda info: _port(info.downstream_local),
+    "CONNECTION_ID": lambda info: info.connection_id,
+    "STREAM_ID": lambda info: None if info.request_id is None else info.request_id.decode("latin-1"),
+    "HOSTNAME": lambda info: _HOSTNAME,
+    # Known and never set here: there are no virtual clusters, and connections are plain TCP.
+    "VIRTUAL_CLUSTER_NAME": _UNSET,
+    "REQUESTED_SERVER_NAME": _UNSET,
+    "DOWNSTREAM_TLS_VERSION": _UNSET,
+    "DOWNSTREAM_TLS_CIPHER": _UNSET,
+    "DOWNSTREAM_PEER_SUBJECT": _UNSET,
+    "DOWNSTREAM_PEER_URI_SAN": _UNSET,
+    "DOWNSTREAM_LOCAL_URI_SAN": _UNSET,
+}
+"""Operators without argument or length."""
+
+WITH_HEADER: dict[str, Factory] = {"REQ": _request, "RESP": _response}
+"""Operators that need a header name and may be cut to a length."""
+
+WITH_TIME: dict[str, Factory] = {
+    "START_TIME": _start_time(local=False),
+    "START_TIME_LOCAL": _start_time(local=True),
+    "EMIT_TIME": _emit_time(local=False),
+    "EMIT_TIME_LOCAL": _emit_time(local=True),
+}
+"""Operators that take an optional strftime pattern."""
