@@ -73,6 +73,15 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure Isthmus and its peers side by side: ``-- SUITE [--seconds N] [--subjects a,b] [--json FILE] [--plot]``."""
+    session.install(
+        *_editable(EVERYTHING), "-r", "integration/requirements.txt", "-r", "integration/bench/requirements.txt"
+    )
+    session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
 def protos(session: nox.Session) -> None:
     """Generate the Python code of isthmus-api from its .proto files; ``-- --check`` fails when it is stale."""
     session.install(*PROTOC)

@@ -1,0 +1,76 @@
+"""wrk as a closed-loop load: as fast as N keep-alive connections go."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# wrk calls done() with latencies in microseconds and the errors by kind; one line of JSON is easier to read than its text.
+_REPORT = """
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('\\n@{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), e.connect, e.read, e.write, e.status, e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WrkReport:
+    """What one run of wrk saw. ``errors`` counts connect, read, write, timeout and non-2xx/3xx responses."""
+
+    requests: int
+    seconds: float
+    p50_us: float
+    p99_us: float
+    errors: int
+
+
+def wrk(
+    url: str, connections: int, seconds: float, *, headers: dict[str, str] | None = None, cpus: str = ""
+) -> WrkReport:
+    """Run wrk with one thread; ``cpus`` pins it (taskset's list).
+
+    Raises RuntimeError with wrk's own output when it prints no report.
+    """
+    binary = shutil.which("wrk")
+    if binary is None:
+        raise RuntimeError("wrk is not installed: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "report.lua")
+        script.write_text(_REPORT)
+        pin = ["taskset", "-c", cpus] if cpus else []
+        flags = [flag for name, value in (headers or {}).items() for flag in ("-H", f"{name}: {value}")]
+        whole = max(1, round(seconds))
+        command = [
+            *pin,
+            binary,
+            "-t1",
+            f"-c{connections}",
+            f"-d{whole}s",
+            "--timeout",
+            "10s",
+            "-s",
+            str(script),
+            *flags,
+            url,
+        ]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=whole + 30, check=False)
+    for line in run.stdout.splitlines():
+        if line.startswith("@"):
+            return _report(json.loads(line[1:]))
+    raise RuntimeError(f"wrk printed no report: {run.stdout}{run.stderr}")
+
+
+def _report(raw: dict[str, int]) -> WrkReport:
+    return WrkReport(
+        requests=raw["requests"],
+        seconds=raw["duration_us"] / 1e6,
+        p50_us=raw["p50_us"],
+        p99_us=raw["p99_us"],
+        errors=raw["connect"] + raw["read"] + raw["write"] + raw["status"] + raw["timeout"],
+    )

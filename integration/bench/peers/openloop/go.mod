@@ -1,0 +1,3 @@
+module isthmus.invalid/bench/openloop
+
+go 1.22

@@ -1,0 +1,59 @@
+"""SVG charts of a report: one file a suite and figure, a row of bars a case, one bar a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+
+from bench.result import METRICS, Result, cases_of
+
+COLOURS = {"isthmus": "#1f6feb"}
+OTHERS = ("#8b949e", "#bbbfc4", "#6e7781", "#d0d7de", "#57606a", "#afb8c1")
+LABELS = {
+    "rps": "requests per second",
+    "cpu_us_per_request": "CPU per request (µs)",
+    "p50_us": "median latency (µs)",
+    "p99_us": "99th percentile latency (µs)",
+    "rss_mb": "resident memory (MiB)",
+}
+
+
+def write_charts(folder: Path, results: Sequence[Result], machine: dict[str, object]) -> list[Path]:
+    """Write one chart for each figure that the results have; give the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for metric in METRICS:
+        rows = [result for result in results if result.median(metric) is not None]
+        if rows:
+            path = folder / f"{rows[0].suite}-{metric.replace('_', '-')}.svg"
+            _chart(path, metric, rows, machine)
+            written.append(path)
+    return written
+
+
+def _chart(path: Path, metric: str, rows: Sequence[Result], machine: dict[str, object]) -> None:
+    cases, subjects = cases_of(rows), list(dict.fromkeys(row.subject for row in rows))
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.28 * len(cases) * (len(subjects) + 1)), layout="constrained")
+    colours = {name: COLOURS.get(name, OTHERS[number % len(OTHERS)]) for number, name in enumerate(subjects)}
+    labelled: set[str] = set()
+    for row in rows:
+        low, high = row.spread(metric) or (0.0, 0.0)
+        median = row.median(metric) or 0.0
+        place = cases.index(row.case) * (len(subjects) + 1) + subjects.index(row.subject)
+        label = None if row.subject in labelled else row.subject
+        labelled.add(row.subject)
+        axes.barh(
+            place, median, color=colours[row.subject], label=label, xerr=[[median - low], [high - median]], height=0.9
+        )
+    axes.set_yticks([number * (len(subjects) + 1) + (len(subjects) - 1) / 2 for number in range(len(cases))], cases)
+    axes.invert_yaxis()
+    axes.set_xlabel(LABELS.get(metric, metric))
+    axes.set_title(f"{rows[0].suite}: {machine['cpu']}, {machine['cores']} cores", fontsize=9, loc="left")
+    axes.legend(fontsize=8)
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,45 @@
+"""Tables for people: one a case, subjects side by side, medians with the spread below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.result import METRICS, Result, cases_of
+
+
+def print_report(console: Console, results: Sequence[Result], machine: dict[str, object]) -> None:
+    """Print the tables, and the machine on which the figures were measured."""
+    console.print(", ".join(f"{key} {value}" for key, value in machine.items()), style="dim", highlight=False)
+    for case in cases_of(results):
+        console.print(_table(case, [result for result in results if result.case == case]))
+
+
+def _table(case: str, rows: Sequence[Result]) -> Table:
+    table = Table(title=f"{rows[0].suite} {case}", title_justify="left")
+    table.add_column("subject")
+    extras = sorted({name for row in rows for name in row.extras})
+    names = [name for name in [*METRICS, *extras] if any(row.median(name) is not None for row in rows)]
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("errors", justify="right")
+    for row in rows:
+        table.add_row(row.subject, *(_cell(row, name) for name in names), str(row.errors))
+    return table
+
+
+def _cell(row: Result, name: str) -> str:
+    median, spread = row.median(name), row.spread(name)
+    if median is None or spread is None:
+        return "-"
+    if len(row.samples) == 1:
+        return _figure(median)
+    return f"{_figure(median)}\n[dim]{_figure(spread[0])}-{_figure(spread[1])}[/dim]"
+
+
+def _figure(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

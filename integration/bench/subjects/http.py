@@ -1,0 +1,83 @@
+"""HTTP/1.1 proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.http_plan import HttpPlan, envoy_bootstrap, haproxy_config, nginx_config
+from bench.procstat import tree
+from harness import peers
+from harness.envoy import envoy_binary, write_bootstrap
+from harness.isthmus import module
+from harness.ports import accepts
+from harness.process import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started subject: where the load goes, and the process that is measured (None: no proxy)."""
+
+    port: int
+    process: Process | None
+
+    @property
+    def pids(self) -> list[int]:
+        """The subject's processes."""
+        return [] if self.process is None else tree(self.process.pid)
+
+    def stop(self) -> None:
+        """Stop it and wait."""
+        if self.process is not None:
+            self.process.stop()
+
+
+def _start(name: str, argv: list[str | Path], plan: HttpPlan, cpus: str) -> Running:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # 10,000 idle connections need more than the usual soft limit
+    prefix: list[str | Path] = ["prlimit", f"--nofile={hard}", *(["taskset", "-c", cpus] if cpus else [])]
+    process = Process(name, [*prefix, *argv], log=plan.folder / f"{name}.log")
+    try:
+        process.wait_until(lambda: accepts("127.0.0.1", plan.port), within=60, what="listening")
+    except BaseException:
+        process.stop()
+        raise
+    return Running(plan.port, process)
+
+
+def _isthmus(plan: HttpPlan, cpus: str) -> Running:
+    bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "isthmus")
+    return _start("isthmus", [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"], plan, cpus)
+
+
+def _envoy(plan: HttpPlan, cpus: str) -> Running:
+    bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "envoy")
+    options = ["--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    return _start("envoy", [envoy_binary(), "-c", bootstrap, *options], plan, cpus)
+
+
+def _haproxy(plan: HttpPlan, cpus: str) -> Running:
+    path = plan.folder / "haproxy.cfg"
+    path.write_text(haproxy_config(plan))
+    return _start("haproxy", [peers.command("haproxy", "haproxy"), "-db", "-f", path], plan, cpus)
+
+
+def _nginx(plan: HttpPlan, cpus: str) -> Running:
+    path = plan.folder / "nginx.conf"
+    path.write_text(nginx_config(plan))
+    return _start("nginx", [peers.command("nginx", "nginx-light"), "-c", path, "-p", plan.folder], plan, cpus)
+
+
+def _direct(plan: HttpPlan, cpus: str) -> Running:
+    del cpus
+    return Running(plan.origin_port, None)
+
+
+SUBJECTS: dict[str, Callable[[HttpPlan, str], Running]] = {
+    "isthmus": _isthmus,
+    "envoy": _envoy,
+    "haproxy": _haproxy,
+    "nginx": _nginx,
+    "direct": _direct,
+}
