@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from isthmus_proxy.observe.histogram import Histogram
 from isthmus_proxy.observe.stats import Counter, Gauge
 
 
 class StatsScope(Protocol):
-    """Where counters and gauges are made: a scope of the stats store."""
+    """Where stats are made: a scope of the stats store (``observe.stats.Scope``)."""
 
     def counter(self, name: str) -> Counter:
         """Return the counter ``name`` of this scope."""
@@ -18,13 +19,17 @@ class StatsScope(Protocol):
         """Return the gauge ``name`` of this scope."""
         ...
 
+    def histogram(self, name: str) -> Histogram:
+        """Return the histogram of milliseconds ``name`` of this scope."""
+        ...
+
     def close(self) -> None:
         """Forget everything made in this scope."""
         ...
 
 
 class ClusterStats:
-    """Counters and gauges of one cluster in use; made when the cluster is first used, never before."""
+    """Stats of one cluster in use; made when the cluster is first used, never before."""
 
     lb_healthy_panic: Counter
     retry_or_shadow_abandoned: Counter
@@ -82,6 +87,9 @@ class ClusterStats:
     upstream_cx_tx_bytes_buffered: Gauge
     upstream_rq_active: Gauge
     upstream_rq_pending_active: Gauge
+    upstream_cx_connect_ms: Histogram
+    upstream_cx_length_ms: Histogram
+    upstream_rq_time: Histogram
 
     __slots__ = ("_codes", "scope", *__annotations__)
 
@@ -89,7 +97,8 @@ class ClusterStats:
         self.scope = scope
         self._codes: dict[int, Counter] = {}
         for name, kind in _KINDS.items():
-            setattr(self, name, scope.counter(name) if kind == "Counter" else scope.gauge(name))
+            make = {"Counter": scope.counter, "Gauge": scope.gauge, "Histogram": scope.histogram}[kind]
+            setattr(self, name, make(name))
 
     def code(self, status: int) -> Counter:
         """Counter ``upstream_rq_<status>``; a status outside 100-599 shares one counter, so that peers cannot make many."""

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
+
+from isthmus_proxy.http.stream_info import StreamInfo
+
+AppendAction = Literal["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"]
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderEdit:
-    """One header to add (config.core.v3.HeaderValueOption). ``value`` is a format string with Envoy's operators."""
+    """One header to add (config.core.v3.HeaderValueOption). ``append_action`` is the name of the enum value.
+
+    ``value`` is the format string as configured. ``render`` makes the value for one exchange; None when it is constant.
+    """
 
     name: bytes
     value: bytes
-    append_action: str = "APPEND_IF_EXISTS_OR_ADD"
+    append_action: AppendAction = "APPEND_IF_EXISTS_OR_ADD"
+    keep_empty_value: bool = False
+    render: Callable[[StreamInfo], bytes] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,14 @@ class ClusterWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class RegexRewrite:
+    """type.matcher.v3.RegexMatchAndSubstitute: every match in the path, without its query, is substituted."""
+
+    pattern: bytes
+    substitution: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ForwardAction:
     """config.route.v3.RouteAction: send the request to one of ``clusters``. ``timeout`` in seconds, 0 = none."""
 
@@ -59,11 +78,11 @@ class ForwardAction:
     idle_timeout: float | None = None
     retry_policy: RetryPolicy | None = None
     prefix_rewrite: bytes | None = None
-    regex_rewrite: tuple[str, str] | None = None  # (RE2 pattern, substitution)
+    regex_rewrite: RegexRewrite | None = None
     host_rewrite: bytes | None = None
     auto_host_rewrite: bool = False
+    append_forwarded_host: bool = False
     cluster_not_found_status: int = 503
-    matched_prefix: bytes = b""  # what prefix_rewrite replaces: the matched prefix or whole path
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +96,8 @@ class RedirectAction:
     https: bool = False
     path: bytes | None = None
     prefix_rewrite: bytes | None = None
+    regex_rewrite: RegexRewrite | None = None
     strip_query: bool = False
-    matched_prefix: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +113,26 @@ Action = ForwardAction | RedirectAction | DirectResponseAction
 
 @dataclass(frozen=True, slots=True)
 class StringMatch:
-    """One string condition. ``kind`` is exact, prefix, suffix, contains, regex (full match) or present."""
+    """One string condition (type.matcher.v3.StringMatcher). A regex matches the whole string; ``present`` anything.
 
-    kind: str
+    With ``ignore_case`` the value is lower case already; it does not apply to a regex.
+    """
+
+    kind: Literal["exact", "prefix", "suffix", "contains", "regex", "present", "path_separated_prefix"]
     value: bytes = b""
     ignore_case: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderMatch:
-    """config.route.v3.HeaderMatcher. ``range`` is half-open; pseudo-headers are ``:method``, ``:authority``, ``:path``."""
+    """config.route.v3.HeaderMatcher. ``range`` is half-open; pseudo-headers are ``:method``, ``:authority``, ``:path``.
+
+    ``present`` False asks for absence; it counts only where ``match`` and ``range`` are None.
+    """
 
     name: bytes
     match: StringMatch | None = None
+    present: bool = True
     range: tuple[int, int] | None = None
     invert: bool = False
     treat_missing_as_empty: bool = False
@@ -170,8 +196,14 @@ class RouteConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a route table says of one request: the same for every request that reads alike to the table."""
+    """What a route table says of one request: the same object for every request that reads alike to the table.
+
+    ``request_edits`` and ``response_edits`` are the header edits of route, virtual host and route configuration that are
+    not empty, in the order in which they apply. Those of a weighted cluster come with the ``ClusterWeight``.
+    """
 
     virtual_host: VirtualHost
     route: Route
     configuration: RouteConfiguration
+    request_edits: tuple[HeaderEdits, ...] = ()
+    response_edits: tuple[HeaderEdits, ...] = ()

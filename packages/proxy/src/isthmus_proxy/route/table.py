@@ -1,0 +1,176 @@
+"""The route table: from a request head to the decision that serves it, looked up once for each distinct reading.
+
+Theory of operation. A table reads of a request its authority, its path and what the conditions of its routes name. Two
+requests that agree in all of that get the same decision, so the decision is remembered under exactly those bytes. Where a
+route has a runtime fraction, what is remembered is the short list of routes that can still be chosen; the draw comes after.
+A table never changes: a new route configuration is a new table with an empty memo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isthmus_proxy.http.message import RequestHead
+from isthmus_proxy.route.domains import DomainIndex
+from isthmus_proxy.route.matcher import Condition, Reader, conditions, names_read, reader
+from isthmus_proxy.route.memo import Memo
+from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, Route, RouteConfiguration, VirtualHost
+from isthmus_proxy.route.path_index import PathIndex
+
+MEMO_LIMIT = 4096  # decisions; with KEY_LIMIT it bounds the memo to some 4 MB, and to a few hundred KB in practice
+KEY_LIMIT = 1024  # bytes of a request that may be remembered; longer readings take the slow path every time
+
+_Draw = tuple[Decision, tuple[int, int] | None]
+_Answer = tuple[_Draw, ...]
+
+
+class _Host:
+    """One virtual host, compiled."""
+
+    __slots__ = ("_conditions", "_decisions", "_index")
+
+    def __init__(self, configuration: RouteConfiguration, host: VirtualHost) -> None:
+        self._conditions: list[tuple[Condition, ...]] = [conditions(route.match) for route in host.routes]
+        self._decisions: list[_Draw] = [
+            (_decision(configuration, host, route), route.match.fraction) for route in host.routes
+        ]
+        conditional = [
+            bool(more) or fraction is not None
+            for more, (_, fraction) in zip(self._conditions, self._decisions, strict=True)
+        ]
+        self._index = PathIndex(host.routes, conditional)
+
+    def draws(self, request: RequestHead, path: bytes) -> Iterator[_Draw]:
+        """Yield the routes that match, up to the first that has no fraction."""
+        for position in self._index.candidates(path):
+            for holds in self._conditions[position]:
+                if not holds(request):
+                    break
+            else:
+                draw = self._decisions[position]
+                yield draw
+                if draw[1] is None:
+                    return
+
+
+class RouteTable:
+    """A route configuration compiled for lookup. ``memo`` counts its hits, misses and size."""
+
+    __slots__ = ("_domains", "_hosts", "_readers", "_whole_path", "configuration", "memo", "unmemoised")
+
+    def __init__(self, configuration: RouteConfiguration, memo_limit: int = MEMO_LIMIT) -> None:
+        self.configuration = configuration
+        self.memo: Memo[_Answer] = Memo(memo_limit)
+        self.unmemoised = 0
+        hosts = configuration.virtual_hosts
+        self._domains = DomainIndex(hosts, configuration.ignore_port_in_host_matching)
+        self._hosts = [_Host(configuration, host) for host in hosts]
+        names = {name for host in hosts for route in host.routes for name in names_read(route.match)}
+        self._whole_path = b":path" in names
+        self._readers: tuple[Reader, ...] = tuple(reader(name) for name in sorted(names - {b":path", b":authority"}))
+
+    def decide(self, request: RequestHead, random: float = 0.0) -> Decision | None:
+        """Return the decision for ``request``, or None when no route matches (404, flag NR).
+
+        ``random`` in [0, 1) is compared with runtime fractions; draw it anew for each request, apart from the draw of ``pick``.
+        """
+        path = request.path
+        if not self._whole_path:
+            end = path.find(b"?")
+            if end >= 0:
+                path = path[:end]
+        key: tuple[bytes | None, ...] = (request.authority, path)
+        if self._readers:
+            key += tuple([read(request) for read in self._readers])
+        answer = self.memo.get(key)
+        if answer is None:
+            answer = self.find(request)
+            if sum([len(part) for part in key if part]) <= KEY_LIMIT:
+                self.memo.put(key, answer)
+            else:
+                self.unmemoised += 1
+        for decision, fraction in answer:
+            if fraction is None or random * fraction[1] < fraction[0]:
+                return decision
+        return None
+
+    def find(self, request: RequestHead) -> _Answer:
+        """Return the decisions that can be drawn for ``request``, without the memo: (decision, fraction or None) in order."""
+        position = self._domains.find(request.authority)
+        if position is None:
+            return ()
+        path, _, _ = request.path.partition(b"?")
+        return tuple(self._hosts[position].draws(request, path))
+
+
+def _decision(configuration: RouteConfiguration, host: VirtualHost, route: Route) -> Decision:
+    levels: list[Route | VirtualHost | RouteConfiguration] = [route, host, configuration]
+    if configuration.most_specific_header_mutations_wins:
+        levels.reverse()
+    return Decision(
+        host,
+        route,
+        configuration,
+        tuple(level.request_headers for level in levels if level.request_headers),
+        tuple(level.response_headers for level in levels if level.response_headers),
+    )
+
+
+def pick(action: ForwardAction, random: float) -> ClusterWeight:
+    """Return the cluster of ``action`` for a number in [0, 1): each with the share of its weight."""
+    clusters = action.clusters
+    if len(clusters) == 1:
+        return clusters[0]
+    mark = random * action.total_weight
+    for cluster in clusters:
+        mark -= cluster.weight
+        if mark < 0:
+            return cluster
+    return clusters[-1]
+
+
+class RouteHandle:
+    """The current table of one route configuration name. An update is one assignment; requests in flight keep theirs."""
+
+    __slots__ = ("name", "table")
+
+    def __init__(self, name: str, table: RouteTable | None = None) -> None:
+        self.name = name
+        self.table = table
+
+
+class RouteHandles:
+    """Handles by name: listeners take them, updates fill them, in either order."""
+
+    __slots__ = ("_handles",)
+
+    def __init__(self) -> None:
+        self._handles: dict[str, RouteHandle] = {}
+
+    def get_or_create(self, name: str) -> RouteHandle:
+        """Return the handle of ``name``; its table is None until the configuration arrives."""
+        handle = self._handles.get(name)
+        if handle is None:
+            handle = self._handles[name] = RouteHandle(name)
+        return handle
+
+    def update(self, configuration: RouteConfiguration) -> bool:
+        """Swap in a new table. Return False when the configuration is the one already in use."""
+        handle = self.get_or_create(configuration.name)
+        current = handle.table
+        if current is not None and configuration.content and current.configuration.content == configuration.content:
+            return False
+        handle.table = RouteTable(configuration)
+        return True
+
+    def remove(self, name: str) -> None:
+        """Forget a name that nothing refers to any more."""
+        self._handles.pop(name, None)
+
+    def names(self) -> list[str]:
+        """Names in use."""
+        return list(self._handles)
+
+    def handles(self) -> list[RouteHandle]:
+        """All handles, in the order in which they were made."""
+        return list(self._handles.values())
