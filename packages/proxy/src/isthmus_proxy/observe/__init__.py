@@ -1,0 +1,1 @@
+"""Stats and access logs."""
