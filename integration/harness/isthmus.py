@@ -163,9 +163,10 @@ class ControlPlane(_Addressed):
 
     def ctl(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``isthmusctl`` against this control plane; with ``check``, a failure raises and shows what it said."""
-        # An installed script rather than a module: this is the command people type.
-        program = Path(sys.executable).parent / "isthmusctl"
-        done = run([program, "--server", f"http://{self.admin_address}", *arguments], env={"NO_COLOR": "1"})
+        done = run(
+            [*module("isthmus_controlplane.ctl"), "--server", f"http://{self.admin_address}", *arguments],
+            env={"NO_COLOR": "1"},
+        )
         if check and done.returncode:
             raise AssertionError(
                 f"isthmusctl {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
