@@ -1,0 +1,175 @@
+"""Turns one interface's nodes into claims. Pure: node names in, named claims and problems out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from isthmus_mcp_bridge.catalog.istio_rules import is_ip
+from isthmus_mcp_bridge.errors import HostNameError, shorten
+from isthmus_mcp_bridge.events import Problem
+from isthmus_mcp_bridge.model import EndpointClaim, Labels, Presence, ServicePort
+from isthmus_mcp_bridge.registries.labels import sanitise_labels
+from isthmus_mcp_bridge.registries.zookeeper.dubbo_url import DubboUrl, NodeError, parse_node_name
+from isthmus_mcp_bridge.registries.zookeeper.naming import (
+    NO_VERSIONS,
+    Naming,
+    NamingRule,
+    name_service,
+    service_name,
+)
+from isthmus_mcp_bridge.registries.zookeeper.overrides import Override, apply_overrides, in_order, parse_override
+
+MAX_WEIGHT = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Family:
+    """Schemes that share a service port: the port's name and protocol, and its number where nobody states one."""
+
+    port_name: str
+    protocol: str
+    number: int
+
+
+FAMILIES: Mapping[str, Family] = {
+    "dubbo": Family("dubbo-tcp", "TCP", 20880),
+    "bolt": Family("bolt-tcp", "TCP", 12200),
+    "grpc": Family("grpc", "GRPC", 50051),
+    "http": Family("http", "HTTP", 80),
+    "https": Family("https", "HTTPS", 443),
+}
+SCHEMES: Mapping[str, str] = {
+    "dubbo": "dubbo", "bolt": "bolt", "tri": "grpc", "grpc": "grpc", "rest": "http", "http": "http", "https": "https",
+}  # fmt: skip
+"""Which family a provider's scheme belongs to."""
+
+_TECHNICAL = frozenset({
+    "accepts", "anyhost", "background", "bind.ip", "bind.port", "category", "check", "codec", "deprecated", "delay",
+    "disabled", "dubbo", "dynamic", "enabled", "executor-management-mode", "file-cache", "generic", "heartbeat", "id",
+    "interface", "ipv6", "language", "loadbalance", "methods", "metadata-type", "monitor", "owner", "path", "payload",
+    "pid", "prefer.serialization", "protocol", "qos.enable", "qos.port", "register", "register-mode", "release",
+    "retries", "revision", "rpcVer", "scope", "serialization", "server", "service-name-mapping", "service.name",
+    "side", "startTime", "stub", "threads", "threadpool", "timeout", "timestamp", "token", "uptime", "warmup", "weight",
+})  # fmt: skip
+"""Parameters that concern the SDK or one process and would only make labels differ (``token`` is a secret)."""
+_RENAMED = {"application": "app", "appName": "app"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provider:
+    """One usable provider node: the mesh service it belongs to, the raw service name, its port and endpoint."""
+
+    naming: Naming
+    raw_name: str
+    port: ServicePort
+    endpoint: EndpointClaim
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathSource:
+    """Where nodes come from, for problems: the registry's name and the interface's path in ZooKeeper."""
+
+    registry: str
+    path: str
+
+    def problem(self, folder: str, node: str, message: str) -> Problem:
+        """A problem with one node of the interface."""
+        return Problem(self.registry, f"{self.path}/{folder}", shorten(node, 300), message)
+
+
+def read_overrides(source: PathSource, interface: str, nodes: Sequence[str]) -> tuple[list[Override], list[Problem]]:
+    """The configurators of an interface in the order in which they apply, and the nodes that are none."""
+    overrides, problems = [], []
+    for node in sorted(nodes):
+        try:
+            override = parse_override(node, interface)
+        except NodeError as error:
+            problems.append(source.problem("configurators", node, str(error)))
+            continue
+        if override is not None:
+            overrides.append(override)
+    return in_order(overrides), problems
+
+
+def read_providers(
+    source: PathSource,
+    interface: str,
+    nodes: Sequence[str],
+    overrides: Sequence[Override],
+    rule: NamingRule,
+    ports: Mapping[str, int],
+) -> tuple[list[Provider], list[Problem]]:
+    """The providers of an interface, and the nodes that could not be used; ``ports`` are configured ones by family."""
+    providers, problems = [], []
+    for node in sorted(nodes):
+        try:
+            url = apply_overrides(_checked(parse_node_name(node)), overrides)
+            providers.append(_provider(url, interface, f"{source.path}/providers/{node}", rule, ports))
+        except (NodeError, HostNameError) as error:
+            problems.append(source.problem("providers", node, f"{error}; the node is left out"))
+            continue
+        if _bad_weight(url):
+            problems.append(source.problem("providers", node, "weight is not a number up to 1000000; 100 is taken"))
+    return providers, problems
+
+
+def _checked(url: DubboUrl) -> DubboUrl:
+    if url.scheme not in SCHEMES:
+        raise NodeError(f"has the scheme {url.scheme!r}; known are {', '.join(sorted(SCHEMES))}")
+    if not is_ip(url.host):
+        raise NodeError(
+            f"names the host {url.host[:80]!r}, but an endpoint needs an IP address (see dubbo.protocol.host)"
+        )
+    if url.port == 0:
+        raise NodeError("names no port")
+    return url
+
+
+def _provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, ports: Mapping[str, int]) -> Provider:
+    group, version = url.get("group"), url.get("version")
+    naming = name_service(rule, interface, group, version)
+    family = SCHEMES[url.scheme]
+    port = _port(family, {**ports, **naming.ports})
+    endpoint = EndpointClaim(
+        service_port=port.name,
+        address=url.host,
+        port=url.port,
+        raw_id=raw_id,
+        presence=_presence(url),
+        weight=_weight(url) or None,
+        labels=_labels(url),
+    )
+    return Provider(naming, service_name(interface, group, version), port, endpoint)
+
+
+def _port(family: str, stated: Mapping[str, int]) -> ServicePort:
+    default = FAMILIES[family]
+    return ServicePort(default.port_name, stated.get(family, default.number), default.protocol, family in stated)
+
+
+def _presence(url: DubboUrl) -> Presence:
+    off = url.get("enabled") == "false" or url.get("disabled") == "true" or _weight(url) == 0
+    return Presence.OFFLINE if off else Presence.UP
+
+
+def _weight(url: DubboUrl) -> int | None:
+    """Dubbo's weight, whose default of 100 is also ours; 0 means no traffic."""
+    text = url.get("weight")
+    return None if not text or _bad_weight(url) else int(text)
+
+
+def _bad_weight(url: DubboUrl) -> bool:
+    text = url.get("weight", "0")
+    return not (text.isascii() and text.isdigit() and int(text[:10]) <= MAX_WEIGHT)
+
+
+def _labels(url: DubboUrl) -> Labels:
+    pairs = {
+        _RENAMED.get(name, name): value
+        for name, value in sorted(url.parameters.items())
+        if name not in _TECHNICAL and not name.endswith((".methods", ".timeout", ".retries"))
+    }
+    if pairs.get("version") in NO_VERSIONS:
+        pairs.pop("version", None)
+    return sanitise_labels(pairs.items())

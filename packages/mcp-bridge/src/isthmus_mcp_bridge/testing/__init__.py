@@ -1,0 +1,1 @@
+"""Doubles that implement the bridge's own interfaces, and the conformance suite that every registry adapter passes."""
