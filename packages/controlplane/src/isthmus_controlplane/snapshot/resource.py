@@ -1,0 +1,91 @@
+"""One resource, serialised and hashed once and then shared by every stream that sends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import weakref
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+
+from isthmus_controlplane.snapshot.dependencies import references_of
+from isthmus_controlplane.snapshot.resource_type import TYPE_PREFIX
+
+VERSION_BYTES = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Resource:
+    """One resource of a snapshot.
+
+    Attributes:
+        name: resource name.
+        version: hash of the content, equal on every replica and after every restart.
+        body: the serialised ``google.protobuf.Any``; responses are assembled from these bytes. Empty when not known.
+        references: names that this resource makes a client ask for: a cluster's EDS name, a listener's RDS names.
+    """
+
+    name: str
+    version: str
+    body: bytes
+    references: tuple[str, ...] = ()
+
+    def mentions(self, name: str) -> bool:
+        """Whether the resource holds ``name`` as a whole text field, however deep and inside whatever extension.
+
+        Looks for the length-prefixed text in the serialised bytes: packed extensions are nested in place, so this
+        sees what a walk over the messages would see, at the speed of a byte search. A body that is not known
+        mentions everything.
+        """
+        raw = name.encode()
+        return not self.body or varint(len(raw)) + raw in self.body
+
+
+class ResourcePool:
+    """Finds resources of equal content again, so that the snapshots of different scopes share their bytes.
+
+    Holds them weakly: what no snapshot and no stream uses is gone.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakValueDictionary[tuple[str, str, str], Resource] = weakref.WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def shared(self, type_url: str, name: str, message: Message) -> Resource:
+        """Serialise ``message`` and return the resource that holds these bytes, a known one where there is one."""
+        body = Any(type_url=type_url, value=message.SerializeToString(deterministic=True)).SerializeToString()
+        version = content_version(body)
+        known = self._known.get((type_url, name, version))
+        if known is not None and known.body == body:
+            return known
+        made = Resource(name, version, body, references_of(message))
+        self._known[type_url, name, version] = made
+        return made
+
+
+def type_url_of(message: Message) -> str:
+    """Return the type URL under which a message is served."""
+    return TYPE_PREFIX + message.DESCRIPTOR.full_name
+
+
+def content_version(*parts: bytes) -> str:
+    """Hash byte strings into a version; each part counts with its length, so parts cannot run into one another."""
+    digest = hashlib.blake2b(digest_size=VERSION_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def varint(value: int) -> bytes:
+    """Encode a non-negative number as a protobuf base-128 varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,164 @@
+"""Who is connected, in which scope, and what each scope gets. No I/O: streams are woken by a callback."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+
+from envoy.config.core.v3.base_pb2 import Node
+
+from isthmus_controlplane.model.scope import Scope, scope_of
+from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.xds.push import PushLog
+from isthmus_controlplane.xds.session import Session, TypeStatus
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Client:
+    """One stream. Several streams may carry the same node id; each has a state of its own.
+
+    Attributes:
+        id: number of the stream, unique in this process.
+        peer: address of the client, as gRPC writes it.
+        method: RPC method, such as ``DeltaAggregatedResources``.
+        connected_since: seconds since the epoch.
+        session: protocol state.
+        wake: makes the stream look for something to send.
+        node: from the first request; None before.
+        scope: derived from the node; None before.
+    """
+
+    id: int
+    peer: str
+    method: str
+    connected_since: float
+    session: Session
+    wake: Callable[[], None]
+    node: Node | None = None
+    scope: Scope | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """One client, for status pages; see `Client` for the fields of the same name."""
+
+    id: int
+    node_id: str
+    peer: str
+    user_agent: str
+    method: str
+    variant: str
+    connected_since: float
+    scope: Scope | None
+    types: tuple[TypeStatus, ...]
+
+
+class Fleet:
+    """All streams and the newest snapshot of each scope in use."""
+
+    def __init__(self, pushes: PushLog, on_scope_needed: Callable[[Scope], None]) -> None:
+        """Start empty.
+
+        Args:
+            pushes: told about every publication and every answer.
+            on_scope_needed: called when a client arrives whose scope has no snapshot; `publish` answers, at once from
+                inside the call or later.
+        """
+        self._pushes = pushes
+        self._on_scope_needed = on_scope_needed
+        self._clients: dict[int, Client] = {}
+        self._members: dict[Scope, dict[int, Client]] = {}
+        self._snapshots: dict[Scope, tuple[Snapshot, int]] = {}
+        self._ids = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def join(
+        self, *, peer: str, method: str, connected_since: float, session: Session, wake: Callable[[], None]
+    ) -> Client:
+        """Add a stream, which has no scope until its node is known."""
+        client = Client(next(self._ids), peer, method, connected_since, session, wake)
+        self._clients[client.id] = client
+        return client
+
+    def identify(self, client: Client, node: Node) -> None:
+        """Take a stream's node and give it its scope's snapshot as soon as there is one."""
+        client.node, client.scope = node, scope_of(node)
+        client.session.identify(node.user_agent_name)
+        self._members.setdefault(client.scope, {})[client.id] = client
+        known = self._snapshots.get(client.scope)
+        if known is None:
+            self._on_scope_needed(client.scope)
+        else:
+            client.session.publish(*known)
+
+    def leave(self, client: Client) -> None:
+        """Remove a stream; a scope without streams forgets its snapshot, since nobody keeps it up to date."""
+        self._clients.pop(client.id, None)
+        self._pushes.note_gone(client.id)
+        if client.scope is None:
+            return
+        members = self._members[client.scope]
+        members.pop(client.id, None)
+        if not members:
+            del self._members[client.scope]
+            self._snapshots.pop(client.scope, None)
+
+    def publish(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+        """Give scopes new snapshots, as one push; returns its id, or None when no scope in use got anything new."""
+        changed = {
+            scope: snapshot
+            for scope, snapshot in snapshots.items()
+            if scope in self._members and not self._has(scope, snapshot)
+        }
+        if not changed:
+            return None
+        clients = [client for scope in changed for client in self._members[scope].values()]
+        push = self._pushes.start(cause, (client.id for client in clients))
+        for scope, snapshot in changed.items():
+            self._snapshots[scope] = (snapshot, push)
+        for client in clients:
+            assert client.scope is not None
+            client.session.publish(*self._snapshots[client.scope])
+            client.wake()
+        return push
+
+    def scopes_in_use(self) -> frozenset[Scope]:
+        """Return the scopes of the connected clients."""
+        return frozenset(self._members)
+
+    def snapshot(self, scope: Scope) -> Snapshot | None:
+        """Return what the clients of a scope get, None while it has no snapshot."""
+        known = self._snapshots.get(scope)
+        return known[0] if known else None
+
+    def statuses(self) -> tuple[ClientStatus, ...]:
+        """Describe every client, in order of arrival."""
+        return tuple(_status(client) for client in self._clients.values())
+
+    def _has(self, scope: Scope, snapshot: Snapshot) -> bool:
+        known = self._snapshots.get(scope)
+        return known is not None and known[0].version == snapshot.version
+
+
+def _status(client: Client) -> ClientStatus:
+    node = client.node
+    return ClientStatus(
+        id=client.id,
+        node_id=node.id if node else "",
+        peer=client.peer,
+        user_agent=_user_agent(node) if node else "",
+        method=client.method,
+        variant=client.session.variant.value,
+        connected_since=client.connected_since,
+        scope=client.scope,
+        types=tuple(client.session.type_statuses()),
+    )
+
+
+def _user_agent(node: Node) -> str:
+    build = node.user_agent_build_version.version
+    version = node.user_agent_version or f"{build.major_number}.{build.minor_number}.{build.patch}"
+    return f"{node.user_agent_name}/{version}" if node.user_agent_name else ""

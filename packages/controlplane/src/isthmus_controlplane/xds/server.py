@@ -1,0 +1,226 @@
+"""The xDS server: gRPC on the outside, a fleet of sessions inside."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+
+from isthmus_controlplane import __version__
+from isthmus_controlplane.errors import ConfigError
+from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.xds.errors import StreamError
+from isthmus_controlplane.xds.fleet import ClientStatus, Fleet
+from isthmus_controlplane.xds.metrics import XdsMetrics
+from isthmus_controlplane.xds.push import PushLog, PushStatus
+from isthmus_controlplane.xds.services import Method, methods
+from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session
+from isthmus_controlplane.xds.stream import DEFAULT_DEADLINES, Deadlines, Pump, status_code
+
+log = logging.getLogger(__name__)
+
+IDENTIFIER = f"isthmus-controlplane/{__version__}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Bounds of the server.
+
+    Attributes:
+        max_streams: streams open at once; more get RESOURCE_EXHAUSTED.
+        max_request_bytes: largest request; reconnecting delta clients list all they have.
+        max_response_bytes: largest response that is sent.
+        keepalive_time: seconds of silence after which a connection is probed.
+        keepalive_timeout: seconds that a probe may take.
+        limits: bounds of each stream.
+        deadlines: deadlines of each stream.
+    """
+
+    max_streams: int = 20_000
+    max_request_bytes: int = 16 * 1024 * 1024
+    max_response_bytes: int = 256 * 1024 * 1024
+    keepalive_time: float = 30.0
+    keepalive_timeout: float = 10.0
+    limits: Limits = DEFAULT_LIMITS
+    deadlines: Deadlines = DEFAULT_DEADLINES
+
+    def options(self) -> list[tuple[str, int]]:
+        """Return them as gRPC channel arguments."""
+        return [
+            ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            # Clients may probe as often as every 5 s.
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.max_receive_message_length", self.max_request_bytes),
+            ("grpc.max_send_message_length", self.max_response_bytes),
+            # Two processes on one port would each have half of the clients.
+            ("grpc.so_reuseport", 0),
+        ]
+
+
+def _ignore(_: object) -> None:
+    """Do nothing: the default of callbacks."""
+
+
+class XdsServer:
+    """Serves xDS to Envoy, gRPC clients and Isthmus proxies; must be used from one event loop.
+
+    Before it is published, a scope is not answered: clients keep what they have until the control plane knows better.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        on_scope_needed: Callable[[Scope], None],
+        on_push_converged: Callable[[PushStatus], None] = _ignore,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            address: ``HOST:PORT`` to listen on; port 0 takes any free one.
+            on_scope_needed: called when a client arrives whose scope has no snapshot; answer with `publish`, from
+                inside the call or whenever there is one.
+            on_push_converged: called when the last client answered a push (or left).
+            settings: bounds.
+        """
+        self.metrics = XdsMetrics()
+        self._address = address
+        self._settings = settings or ServerSettings()
+        self._on_push_converged = on_push_converged
+        self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
+        self._fleet = Fleet(self._pushes, on_scope_needed)
+        self._server: grpc.aio.Server | None = None
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> str:
+        """Listen; returns the bound ``HOST:PORT``.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        server = grpc.aio.server(options=self._settings.options())
+        for service, handlers in self._handlers().items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        try:
+            port = server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {self._address}: {error}; choose another address") from error
+        await server.start()
+        self._server = server
+        return f"{self._address.rpartition(':')[0]}:{port}"
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Tell clients to go elsewhere, end the streams, and close after at most ``grace`` seconds."""
+        if self._server is None:
+            return
+        self._stopping.set()
+        server, self._server = self._server, None
+        await server.stop(grace)
+
+    def publish(self, scope: Scope, snapshot: Snapshot, cause: str) -> int | None:
+        """Give one scope a snapshot; see `publish_all`."""
+        return self.publish_all({scope: snapshot}, cause)
+
+    def publish_all(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+        """Give scopes new snapshots as one push.
+
+        Scopes that no client is in are left out, as are snapshots equal to what the scope has.
+
+        Args:
+            snapshots: what the clients of each scope get from now on.
+            cause: what was changed, in words, for status pages.
+
+        Returns:
+            The id of the push, None when nothing changed for anyone.
+        """
+        push = self._fleet.publish(snapshots, cause)
+        if push is not None:
+            self.metrics.count("pushes")
+        return push
+
+    def scopes_in_use(self) -> frozenset[Scope]:
+        """Return the scopes of the connected clients: what has to be kept published."""
+        return self._fleet.scopes_in_use()
+
+    def snapshot(self, scope: Scope) -> Snapshot | None:
+        """Return what the clients of a scope get; None while the scope is not in use or was not published."""
+        return self._fleet.snapshot(scope)
+
+    def clients(self) -> tuple[ClientStatus, ...]:
+        """Describe every connected client, for status pages."""
+        return self._fleet.statuses()
+
+    def pushes(self) -> tuple[PushStatus, ...]:
+        """Return the latest pushes, oldest first."""
+        return self._pushes.recent()
+
+    def metrics_text(self) -> str:
+        """Return the counters in the Prometheus text format."""
+        gauges = {
+            "clients": ("Open streams.", len(self._fleet)),
+            "scopes": ("Scopes that clients are in.", len(self._fleet.scopes_in_use())),
+        }
+        return self.metrics.text(gauges)
+
+    def _note_converged(self, push: PushStatus) -> None:
+        self.metrics.observe_push(push)
+        self._on_push_converged(push)
+
+    def _handlers(self) -> dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]]:
+        handlers: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
+        for method in methods():
+            # Without serializers gRPC passes bytes through.
+            behaviour: Any = functools.partial(self._serve, method)
+            handlers.setdefault(method.service, {})[method.name] = grpc.stream_stream_rpc_method_handler(behaviour)
+        return handlers
+
+    async def _serve(self, method: Method, _requests: object, context: Any) -> None:
+        """Run one stream; every way it can go wrong becomes a gRPC status."""
+        try:
+            await self._run_stream(method, context)
+        except StreamError as error:
+            self.metrics.count("rejected_streams", "code", error.code)
+            log.warning("stream of %s ended: %s: %s", context.peer(), error.code, error)
+            await context.abort(status_code(error), str(error))
+
+    async def _run_stream(self, method: Method, context: Any) -> None:
+        if len(self._fleet) >= self._settings.max_streams:
+            text = f"{self._settings.max_streams} streams are open, the limit; try another replica"
+            raise StreamError("RESOURCE_EXHAUSTED", text)
+        woken = asyncio.Event()
+        session = Session(method.variant, only_type=method.only_type, limits=self._settings.limits)
+        client = self._fleet.join(
+            peer=context.peer(), method=method.name, connected_since=time.time(), session=session, wake=woken.set
+        )
+        self.metrics.count("streams", "variant", method.variant.value)
+        try:
+            deadlines = self._settings.deadlines
+            pump = Pump(context, client, woken, self._fleet, self._pushes, self.metrics, deadlines, IDENTIFIER)
+            await self._until_stopping(pump)
+        finally:
+            self._fleet.leave(client)
+
+    async def _until_stopping(self, pump: Pump) -> None:
+        """Run a stream until it ends or the server stops."""
+        running, stopping = asyncio.create_task(pump.run()), asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if running in done:
+                running.result()
+            else:
+                raise StreamError("UNAVAILABLE", "the control plane is stopping; reconnect")
+        finally:
+            running.cancel()
+            stopping.cancel()
+            await asyncio.gather(running, stopping, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""The gRPC methods that are served: the aggregated service and one service per resource type."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from isthmus_controlplane.xds.message import Variant
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Method:
+    """One streaming method.
+
+    Attributes:
+        service: full name of the gRPC service.
+        name: method name.
+        variant: what it speaks.
+        only_type: the one resource type it serves, None for the aggregated service.
+    """
+
+    service: str
+    name: str
+    variant: Variant
+    only_type: str | None = None
+
+
+_PER_TYPE = (
+    ("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters", CLUSTER),
+    ("envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints", ENDPOINT),
+    ("envoy.service.listener.v3.ListenerDiscoveryService", "Listeners", LISTENER),
+    ("envoy.service.route.v3.RouteDiscoveryService", "Routes", ROUTE),
+)
+AGGREGATED = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+
+def methods() -> Iterator[Method]:
+    """Yield every method that the server offers."""
+    for service, plural, type_url in ((AGGREGATED, "AggregatedResources", None), *_PER_TYPE):
+        yield Method(service, f"Stream{plural}", Variant.SOTW, type_url)
+        yield Method(service, f"Delta{plural}", Variant.DELTA, type_url)

@@ -1,0 +1,124 @@
+"""Wire form of discovery requests and responses.
+
+Responses are put together from the serialised bytes of shared resources: building protobuf messages per client would
+parse and serialise every resource again. The result is byte for byte what protobuf writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import ControlPlane, Node
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
+
+from isthmus_controlplane.snapshot.resource import Resource, varint
+from isthmus_controlplane.xds.errors import StreamError
+from isthmus_controlplane.xds.message import DeltaRequest, Request, Response, SotwRequest, Variant
+
+MAX_ERROR_TEXT = 4096
+_TAG = {number: bytes((number << 3 | 2,)) for number in range(1, 8)}  # wire type 2: length-delimited
+
+
+def encode(variant: Variant, response: Response, identifier: str) -> bytes:
+    """Serialise a response; ``identifier`` is the text of ``control_plane``."""
+    parts = _sotw_parts(response, identifier) if variant is Variant.SOTW else _delta_parts(response, identifier)
+    return b"".join(parts)
+
+
+def decode(variant: Variant, raw: bytes) -> tuple[Request, Node | None]:
+    """Parse a request; the node is None where the client left it out.
+
+    Raises:
+        StreamError: the bytes are not a request, or ask for something that is not supported.
+    """
+    message_type = DiscoveryRequest if variant is Variant.SOTW else DeltaDiscoveryRequest
+    try:
+        message = message_type.FromString(raw)
+    except DecodeError as error:
+        text = f"request is not a {message_type.DESCRIPTOR.full_name}: {error}"
+        raise StreamError("INVALID_ARGUMENT", text) from error
+    request = _sotw_request(message) if variant is Variant.SOTW else _delta_request(message)
+    return request, message.node if message.HasField("node") else None
+
+
+def _field(number: int, body: bytes) -> Iterator[bytes]:
+    yield _TAG[number]
+    yield varint(len(body))
+    yield body
+
+
+def _text(number: int, text: str) -> Iterator[bytes]:
+    if text:  # proto3 leaves out empty fields
+        yield from _field(number, text.encode())
+
+
+def _control_plane(number: int, identifier: str) -> Iterator[bytes]:
+    yield from _field(number, ControlPlane(identifier=identifier).SerializeToString())
+
+
+def _sotw_parts(response: Response, identifier: str) -> Iterator[bytes]:
+    yield from _text(1, response.version)
+    for resource in response.resources:
+        yield from _field(2, resource.body)
+    yield from _text(4, response.type_url)
+    yield from _text(5, response.nonce)
+    yield from _control_plane(6, identifier)
+
+
+def _delta_parts(response: Response, identifier: str) -> Iterator[bytes]:
+    yield from _text(1, response.version)
+    for resource in response.resources:
+        yield from _delta_resource(resource)
+    yield from _text(4, response.type_url)
+    yield from _text(5, response.nonce)
+    for name in response.removed:
+        yield from _field(6, name.encode())
+    yield from _control_plane(7, identifier)
+
+
+def _delta_resource(resource: Resource) -> Iterator[bytes]:
+    """Write ``envoy.service.discovery.v3.Resource`` around the shared body without copying it first."""
+    head = b"".join((*_text(1, resource.version), _TAG[2], varint(len(resource.body))))
+    tail = b"".join(_text(3, resource.name))
+    yield _TAG[2]
+    yield varint(len(head) + len(resource.body) + len(tail))
+    yield head
+    yield resource.body
+    yield tail
+
+
+def _sotw_request(message: Any) -> SotwRequest:
+    _refuse(message, "resource_locators")
+    return SotwRequest(
+        type_url=message.type_url,
+        names=tuple(message.resource_names),
+        nonce=message.response_nonce,
+        error=_error(message),
+    )
+
+
+def _delta_request(message: Any) -> DeltaRequest:
+    _refuse(message, "resource_locators_subscribe")
+    _refuse(message, "resource_locators_unsubscribe")
+    return DeltaRequest(
+        type_url=message.type_url,
+        subscribe=tuple(message.resource_names_subscribe),
+        unsubscribe=tuple(message.resource_names_unsubscribe),
+        nonce=message.response_nonce,
+        error=_error(message),
+        initial_versions=dict(message.initial_resource_versions),
+    )
+
+
+def _refuse(message: Any, field: str) -> None:
+    if getattr(message, field):
+        text = f"{field}: dynamic parameter constraints are not supported; subscribe by resource name"
+        raise StreamError("INVALID_ARGUMENT", text)
+
+
+def _error(message: Any) -> str | None:
+    if not message.HasField("error_detail"):
+        return None
+    return message.error_detail.message[:MAX_ERROR_TEXT] or f"status code {message.error_detail.code}"
