@@ -31,6 +31,11 @@ class Instance:
     application: Origin
     sidecar: _Sidecar
 
+    def terminate(self) -> None:
+        """Let both end gracefully, without waiting for it."""
+        self.sidecar.process.terminate()
+        self.application.process.terminate()
+
     def kill(self) -> None:
         """SIGKILL both, as when the machine dies; the registry still lists the instance."""
         self.sidecar.kill()
@@ -107,10 +112,17 @@ class Shop:
         self.instances[name] = instance
         return instance
 
-    def remove_instance(self, name: str) -> None:
-        """Take an instance out of its registry; what still runs of it is stopped at the end."""
+    def remove_instance(self, name: str) -> Instance:
+        """Take an instance out of its registry; it still runs."""
         instance = self.instances.pop(name)
         instance.registry.deregister(instance.registration)
+        return instance
+
+    def connected_clients(self) -> int:
+        """How many of our clients have acknowledged everything that the control plane has for them."""
+        wanted = {bootstraps.node_id(name) for name in self.clients}
+        connected = self.control_plane.status()["clients"]
+        return len({client["node_id"] for client in connected} & wanted)
 
     def apply(self, name: str, text: str) -> None:
         """``isthmusctl apply`` of a YAML text."""

@@ -16,7 +16,9 @@ def patience() -> float:
     return float(os.environ.get("ISTHMUS_PATIENCE", "20"))
 
 
-def eventually(check: Callable[[], T], *, within: float | None = None, every: float = INTERVAL_S, what: str = "") -> T:
+def eventually(
+    check: Callable[[], T | None], *, within: float | None = None, every: float = INTERVAL_S, what: str = ""
+) -> T:
     """Call ``check`` until it neither raises AssertionError or OSError nor returns False or None; return its value.
 
     After ``within`` seconds (default: the patience) the last error is raised, or an AssertionError that names the last value
@@ -38,7 +40,7 @@ def eventually(check: Callable[[], T], *, within: float | None = None, every: fl
 
 
 async def eventually_async(
-    check: Callable[[], Awaitable[T]], *, within: float | None = None, every: float = INTERVAL_S, what: str = ""
+    check: Callable[[], Awaitable[T | None]], *, within: float | None = None, every: float = INTERVAL_S, what: str = ""
 ) -> T:
     """:func:`eventually` for a coroutine function, on asyncio."""
     deadline = time.monotonic() + (patience() if within is None else within)

@@ -42,8 +42,9 @@ class Target:
 class Load:
     """The load on one target, from ``with`` to the end of its block, or from :meth:`start` to :meth:`stop`."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, name: str = "") -> None:
         self.target = target
+        self.name = name or target.address
         self.phase_name = "start"
         self._phases: dict[str, Tally] = {"start": Tally()}
         self._current = self._phases["start"]

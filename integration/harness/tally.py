@@ -48,6 +48,13 @@ class Latencies:
                 return _SMALLEST_S * math.exp((index + 1) * _GROWTH)
         return 0.0
 
+    def since(self, earlier: "Latencies") -> "Latencies":
+        """What this one counted more than an earlier state of it."""
+        difference = Latencies()
+        difference._buckets = [now - then for now, then in zip(self._buckets, earlier._buckets, strict=True)]
+        difference.count = self.count - earlier.count
+        return difference
+
     def add(self, other: "Latencies") -> None:
         """Count everything that the other one counted."""
         self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, other._buckets, strict=True)]
