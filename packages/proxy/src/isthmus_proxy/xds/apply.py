@@ -1,0 +1,182 @@
+"""Takes what the control plane sends into service, in the order in which nothing dangles, and counts it.
+
+Clusters are asked for first, their endpoints as they appear; listeners only when all clusters of the first update have
+their endpoints; route configurations as listeners name them. Each wait ends with its initial_fetch_timeout, connection or
+not. No I/O: the clock and the wall clock are passed in, ``next_deadline`` and ``expire`` are for whoever has timers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from isthmus_proxy.cluster.model import ClusterConfig
+from isthmus_proxy.listener.model import ListenerConfig
+from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
+from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT_NAMES, Update
+from isthmus_proxy.xds.session import Session
+from isthmus_proxy.xds.subscription import Request, Response
+from isthmus_proxy.xds.update_stats import UpdateStats
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the bootstrap takes over xDS (dynamic_resources), with the seconds that each first update may take."""
+
+    clusters: bool
+    listeners: bool
+    clusters_timeout: float = 15.0
+    listeners_timeout: float = 15.0
+
+
+class Discovery:
+    """See the module. Give it responses, send what ``take_requests`` returns."""
+
+    def __init__(
+        self,
+        session: Session,
+        sources: Sources,
+        stats: StatsStore,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.session = session
+        self._sources = sources
+        self._stats = stats
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._fetch: dict[str, float] = {}  # deadlines of the first updates of CDS and LDS
+        self._listeners_asked = False
+        self._warming_gauges = (
+            stats.scope("cluster_manager").gauge("warming_clusters"),
+            stats.scope("listener_manager").gauge("total_listeners_warming"),
+        )
+        self._counted = {
+            CLUSTER: UpdateStats(stats.scope("cluster_manager.cds")),
+            LISTENER: UpdateStats(stats.scope("listener_manager.lds")),
+        }
+        self._route_stats: dict[str, UpdateStats] = {}
+        self.updates = 0
+
+    def start(
+        self,
+        clusters: ClusterDiscovery,
+        listeners: ListenerDiscovery,
+        static_clusters: Iterable[ClusterConfig],
+        static_listeners: Iterable[ListenerConfig],
+    ) -> None:
+        """Take the bootstrap's resources into service and subscribe to the rest. Raises OSError for a taken address."""
+        self.clusters, self.listeners = clusters, listeners
+        self.session.add_type(CLUSTER, clusters.apply_clusters)
+        self.session.add_type(ENDPOINT, clusters.apply_assignments)
+        self.session.add_type(LISTENER, listeners.apply_listeners)
+        self.session.add_type(ROUTE, listeners.apply_routes)
+        if self._sources.clusters:
+            self._ask(CLUSTER, self._sources.clusters_timeout)
+        clusters.start(static_clusters)
+        listeners.start(static_listeners)
+        self._advance()
+
+    def subscribe_endpoints(self, names: frozenset[str]) -> None:
+        """For ClusterDiscovery: the assignments that are needed."""
+        self.session.subscribe(ENDPOINT, names)
+
+    def subscribe_routes(self, names: frozenset[str]) -> None:
+        """For ListenerDiscovery: the route configurations that are needed."""
+        for gone in self._route_stats.keys() - names:
+            self._route_stats.pop(gone).scope.close()
+        self.session.subscribe(ROUTE, names)
+
+    def connected(self) -> None:
+        """A stream is up."""
+        self.session.connected()
+
+    def disconnected(self) -> None:
+        """The stream is gone, or none could be opened."""
+        self.session.disconnected()
+        for counted in (*self._counted.values(), *self._route_stats.values()):
+            counted.failed()
+
+    def receive(self, response: Response) -> bool | None:
+        """Take one response into service. True: all of it, False: not all, None: of a type never asked for."""
+        now = self._wall_clock()
+        taken = self.session.receive(response, now)
+        if taken is None:
+            return None
+        self.updates += 1
+        self._fetch.pop(response.type_url, None)
+        self._count(response, taken=taken, now=now)
+        self._advance()
+        return taken
+
+    def take_requests(self) -> list[Request]:
+        """Requests to send now, in order."""
+        requests = self.session.take_requests()
+        for request in requests:
+            counted = self._counted.get(request.type_url)
+            if counted is not None and not request.response_nonce:
+                counted.attempted()
+        return requests
+
+    def next_deadline(self) -> float:
+        """When ``expire`` is due, by ``clock``."""
+        own = min(self._fetch.values(), default=NEVER)
+        return min(own, self.clusters.next_deadline(), self.listeners.next_deadline())
+
+    def expire(self) -> None:
+        """Go on without what did not come in time."""
+        now = self._clock()
+        for type_url in [type_url for type_url, at in self._fetch.items() if at <= now]:
+            del self._fetch[type_url]
+            self._counted[type_url].timed_out()
+        self.clusters.expire(now)
+        self.listeners.expire(now)
+        self._advance()
+
+    @property
+    def initialized(self) -> bool:
+        """Whether everything of the first updates is in service: the proxy is ready (``/ready`` says LIVE)."""
+        if self._fetch or self.clusters.warming or self.listeners.warming:
+            return False
+        return self._listeners_asked or not self._sources.listeners
+
+    def _ask(self, type_url: str, timeout: float) -> None:
+        if timeout > 0:
+            self._fetch[type_url] = self._clock() + timeout
+        else:
+            self._fetch[type_url] = NEVER
+        self.session.subscribe(type_url, None)
+
+    def _advance(self) -> None:
+        """Ask for listeners once the clusters are there."""
+        waiting = CLUSTER in self._fetch or bool(self.clusters.warming)
+        if self._sources.listeners and not self._listeners_asked and not waiting:
+            self._listeners_asked = True
+            self._ask(LISTENER, self._sources.listeners_timeout)
+        self._warming_gauges[0].value = len(self.clusters.warming)
+        self._warming_gauges[1].value = len(self.listeners.warming)
+
+    def _count(self, response: Response, *, taken: bool, now: float) -> None:
+        type_url = response.type_url
+        for counted in self._counters_of(type_url):
+            if taken:
+                counted.taken(self.session.version(type_url), now)
+            else:
+                counted.rejected()
+
+    def _counters_of(self, type_url: str) -> list[UpdateStats]:
+        if type_url in self._counted:
+            return [self._counted[type_url]]
+        if type_url != ROUTE:
+            return []
+        for name, prefix in self.listeners.references.items():
+            if name not in self._route_stats:
+                self._route_stats[name] = UpdateStats(self._stats.scope(f"http.{prefix}.rds.{name}"))
+        return list(self._route_stats.values())
+
+
+__all__ = ["SHORT_NAMES", "Discovery", "Sources", "Update"]

@@ -1,0 +1,183 @@
+"""Keeps one ADS stream to the control plane: connects, reconnects with back-off, pumps messages through ``Discovery``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
+from google.protobuf.message import DecodeError
+
+from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.xds.apply import NEVER, Discovery
+from isthmus_proxy.xds.backoff import Backoff
+from isthmus_proxy.xds.grpc_framing import INTERNAL, UNAVAILABLE, GrpcError
+from isthmus_proxy.xds.grpc_stream import GrpcStream
+from isthmus_proxy.xds.resources import SHORT_NAMES
+from isthmus_proxy.xds.subscription import Response
+
+_log = logging.getLogger("isthmus.xds")
+
+_SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+_METHODS = {
+    "sotw": (_SERVICE + "StreamAggregatedResources", DiscoveryResponse),
+    "delta": (_SERVICE + "DeltaAggregatedResources", DeltaDiscoveryResponse),
+}
+# A control plane whose machine is gone sends no FIN: the kernel asks after 30 s and gives up 30 s later.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The control plane: its addresses in the order in which they are tried, names or IP literals."""
+
+    cluster: str
+    addresses: Sequence[tuple[str, int]]
+    connect_timeout: float = 5.0
+
+
+class XdsClient:
+    """See the module. ``after_update`` is called after every response that was taken into service."""
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        server: Server,
+        backoff: Backoff,
+        stats: StatsStore,
+        after_update: Callable[[], None],
+    ) -> None:
+        self._discovery = discovery
+        self._server = server
+        self._backoff = backoff
+        self._after_update = after_update
+        scope = stats.scope("control_plane")
+        self._connected = scope.gauge("connected_state")
+        self._identifier = scope.text("identifier")
+        self._attempts = 0
+        self._outage = ""
+        self._stream: GrpcStream | None = None
+        self._deadline: trio.CancelScope | None = None
+        self._method, self._response_type = _METHODS[discovery.session.variant]
+
+    async def run(self) -> None:
+        """Stay connected, and keep the deadlines of what waits, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_deadlines)
+            while True:
+                try:
+                    await self._serve()
+                except GrpcError as error:
+                    self._lost(error)
+                await trio.sleep(self._backoff.next_delay())
+
+    async def _serve(self) -> None:
+        transport = await self._dial()
+        stream = GrpcStream(transport)
+        try:
+            await stream.start(self._server.cluster, self._method)
+            self._discovery.connected()
+            self._stream = stream
+            await self._send(stream)
+            while True:
+                for message in await stream.receive():
+                    self._received(message)
+                    await self._send(stream)
+        finally:
+            self._stream = None
+            self._connected.value = 0
+            self._discovery.disconnected()
+            with trio.move_on_after(1, shield=True):
+                await stream.aclose()
+
+    async def _dial(self) -> trio.SocketStream:
+        host, port = self._server.addresses[self._attempts % len(self._server.addresses)]
+        self._attempts += 1
+        try:
+            with trio.fail_after(self._server.connect_timeout):
+                transport = await trio.open_tcp_stream(host, port)
+        except trio.TooSlowError:
+            message = f"no connection to {host}:{port} within {self._server.connect_timeout:g} s"
+            raise GrpcError(UNAVAILABLE, message) from None
+        except OSError as error:
+            raise GrpcError(UNAVAILABLE, f"cannot connect to {host}:{port}: {_why(error)}") from None
+        for level, option, value in _KEEPALIVE:
+            transport.setsockopt(level, option, value)
+        return transport
+
+    def _received(self, message: bytes) -> None:
+        try:
+            response = self._response_type.FromString(message)
+        except DecodeError as error:
+            raise GrpcError(INTERNAL, f"an unreadable response: {error}") from None
+        if not self._connected.value:
+            self._connected.value = 1
+            self._backoff.reset()
+            if self._outage:
+                _log.info("connected to the control plane again")
+                self._outage = ""
+        taken = self._apply(response)
+        self._identifier.value = self._discovery.session.control_plane
+        kind = SHORT_NAMES.get(response.type_url, response.type_url)
+        if taken is None:
+            _log.warning("a response of type %s, which was never asked for, is ignored", kind)
+        elif not taken:
+            errors = self._discovery.session.rejected(response.type_url)
+            reasons = "; ".join(f"{name}: {rejected.reason}" for name, rejected in sorted(errors.items()))
+            _log.warning("%s update rejected: %s", kind, reasons or "unreadable resources")
+        self._moved()
+        self._after_update()
+
+    def _apply(self, response: Response) -> bool | None:
+        try:
+            return self._discovery.receive(response)
+        except Exception as error:
+            # A fault of ours in one update must not take down what is served: go back to before, by a new stream.
+            _log.exception("an update could not be applied")
+            raise GrpcError(INTERNAL, f"an update could not be applied: {error!r}") from error
+
+    async def _send(self, stream: GrpcStream) -> None:
+        for request in self._discovery.take_requests():
+            await stream.send(request.SerializeToString())
+
+    async def _keep_deadlines(self) -> None:
+        """Expire what waits; sleeps until the earliest deadline, which every update may move (``_moved``)."""
+        while True:
+            with trio.CancelScope(deadline=self._discovery.next_deadline()) as self._deadline:
+                await trio.sleep_forever()
+            self._discovery.expire()
+            self._after_update()
+            if self._stream is not None:
+                # A broken stream is noticed by its reader too, who reports it.
+                with contextlib.suppress(GrpcError):
+                    await self._send(self._stream)
+
+    def _moved(self) -> None:
+        if self._deadline is not None:
+            self._deadline.deadline = self._discovery.next_deadline()
+
+    def _lost(self, error: GrpcError) -> None:
+        """Say so once per outage, then stay silent."""
+        if not self._outage:
+            addresses = ", ".join(f"{host}:{port}" for host, port in self._server.addresses)
+            _log.warning(
+                "control plane %s (%s): %s; what was received stays in service, trying again",
+                self._server.cluster,
+                addresses,
+                error,
+            )
+        self._outage = str(error)
+
+
+def _why(error: OSError) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return cause.strerror or str(cause)

@@ -1,0 +1,197 @@
+"""Listeners and their route configurations over xDS: compiles, warms and hands over. No I/O; the clock is passed in.
+
+A listener opens (or takes the place of its older version) once all route configurations that it names are here, or after
+their initial_fetch_timeout with an empty one, which answers 404. A route configuration that a listener in service uses is
+swapped in at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference
+from isthmus_proxy.route.model import RouteConfiguration
+from isthmus_proxy.route.table import RouteHandles
+from isthmus_proxy.xds.resources import Update
+
+NEVER = float("inf")
+_log = logging.getLogger("isthmus.xds")
+
+
+class Listeners(Protocol):
+    """What is needed of the listener manager."""
+
+    def add_or_update(self, config: ListenerConfig) -> object:
+        """Open a listener or replace it. Raises OSError if its address cannot be had."""
+        ...
+
+    def remove(self, name: str) -> object:
+        """Stop accepting on a listener and drain its connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Compilers:
+    """How messages become configurations; each raises ConfigError."""
+
+    listener: Callable[[Message], ListenerConfig]
+    route: Callable[[Message], RouteConfiguration]
+
+
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """A listener that waits for route configurations: deadlines by name."""
+
+    config: ListenerConfig
+    missing: dict[str, float]
+
+
+def route_references(config: ListenerConfig) -> dict[str, tuple[RdsReference, str]]:
+    """The route configurations that a listener takes over RDS, by name, each with the stat prefix of its user."""
+    references: dict[str, tuple[RdsReference, str]] = {}
+    for chain in config.filter_chains:
+        manager = chain.network_filter
+        if isinstance(manager, HttpConnectionManagerConfig) and isinstance(manager.route, RdsReference):
+            references[manager.route.route_config_name] = (manager.route, manager.stat_prefix)
+    return references
+
+
+class ListenerDiscovery:
+    """See the module. ``subscribe`` is called with the names of all route configurations that are needed."""
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        routes: RouteHandles,
+        compilers: Compilers,
+        subscribe: Callable[[frozenset[str]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._listeners = listeners
+        self._routes = routes
+        self._compile = compilers
+        self._subscribe = subscribe
+        self._clock = clock
+        self._static: frozenset[str] = frozenset()
+        self._warming: dict[str, Warming] = {}
+        self._references: dict[str, dict[str, tuple[RdsReference, str]]] = {}  # by listener, in service or warming
+        self._wanted: frozenset[str] = frozenset()
+        self.timeouts = 0
+        self.failures = 0
+
+    def start(self, static: Iterable[ListenerConfig]) -> None:
+        """Take the listeners of the bootstrap into service. Raises OSError if an address cannot be had."""
+        configs = list(static)
+        self._static = frozenset(config.name for config in configs)
+        for config in configs:
+            self._add(config)
+        self._subscribe_wanted()
+
+    def apply_listeners(self, update: Update) -> dict[str, str]:
+        """LDS. Returns reasons by name for what is refused."""
+        refused: dict[str, str] = {}
+        for name in update.removed:
+            # Before the additions: a new listener may take over the address of one that goes.
+            self._remove(name)
+        for resource in update.resources:
+            try:
+                if resource.name in self._static:
+                    reason = "the bootstrap file has a listener of this name"
+                    raise ConfigError("name", resource.name, reason)  # noqa: TRY301
+                self._add(self._compile.listener(resource.message))
+            except ConfigError as error:
+                refused[resource.name] = str(error)
+            except OSError as error:
+                self.failures += 1
+                refused[resource.name] = f"address: cannot listen: {error.strerror or error}"
+        self._subscribe_wanted()
+        return refused
+
+    def apply_routes(self, update: Update) -> dict[str, str]:
+        """RDS. Returns reasons by name for what is refused."""
+        refused: dict[str, str] = {}
+        for resource in update.resources:
+            try:
+                self._routes.update(self._compile.route(resource.message))
+            except ConfigError as error:
+                refused[resource.name] = str(error)
+            else:
+                self._arrived(resource.name)
+        for name in update.removed:
+            self._give_up(name)
+        return refused
+
+    def expire(self, now: float) -> None:
+        """Open with empty routes what has waited too long."""
+        due = {name for warming in self._warming.values() for name, at in warming.missing.items() if at <= now}
+        for name in sorted(due):
+            self.timeouts += 1
+            self._give_up(name)
+
+    def next_deadline(self) -> float:
+        """When ``expire`` is due."""
+        deadlines = [at for warming in self._warming.values() for at in warming.missing.values()]
+        return min(deadlines, default=NEVER)
+
+    @property
+    def warming(self) -> dict[str, Warming]:
+        """Listeners that wait, by name."""
+        return self._warming
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Stat prefix of the user of each route configuration that is wanted."""
+        return {name: prefix for found in self._references.values() for name, (_, prefix) in found.items()}
+
+    def _add(self, config: ListenerConfig) -> None:
+        references = route_references(config)
+        missing = {
+            name: self._clock() + reference.initial_fetch_timeout if reference.initial_fetch_timeout > 0 else NEVER
+            for name, (reference, _) in references.items()
+            if self._routes.get_or_create(name).table is None
+        }
+        if missing:
+            self._warming[config.name] = Warming(config, missing)
+        else:
+            self._listeners.add_or_update(config)
+            self._warming.pop(config.name, None)
+        self._references[config.name] = references
+
+    def _remove(self, name: str) -> None:
+        self._references.pop(name, None)
+        self._warming.pop(name, None)
+        self._listeners.remove(name)
+
+    def _give_up(self, route_name: str) -> None:
+        """Nothing is to be had under ``route_name`` for now: serve 404 if nothing is there, keep what is."""
+        if self._routes.get_or_create(route_name).table is None:
+            self._routes.update(RouteConfiguration(route_name, ()))
+        self._arrived(route_name)
+
+    def _arrived(self, route_name: str) -> None:
+        for name, warming in list(self._warming.items()):
+            warming.missing.pop(route_name, None)
+            if not warming.missing:
+                del self._warming[name]
+                self._open(warming.config)
+
+    def _open(self, config: ListenerConfig) -> None:
+        """Open a listener that has warmed. Its update was acknowledged long ago, so a failure is logged and counted."""
+        try:
+            self._listeners.add_or_update(config)
+        except (OSError, ConfigError) as error:
+            self.failures += 1
+            _log.error("listener %s cannot open on %s: %s", config.name, config.address, error)
+
+    def _subscribe_wanted(self) -> None:
+        wanted = frozenset(name for references in self._references.values() for name in references)
+        for name in self._wanted - wanted:
+            self._routes.remove(name)
+        self._wanted = wanted
+        self._subscribe(wanted)
