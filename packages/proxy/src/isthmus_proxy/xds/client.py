@@ -13,7 +13,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from google.protobuf.message import DecodeError
 
 from isthmus_proxy.observe.stats import StatsStore
-from isthmus_proxy.xds.apply import NEVER, Discovery
+from isthmus_proxy.xds.apply import Discovery
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.grpc_framing import INTERNAL, UNAVAILABLE, GrpcError
 from isthmus_proxy.xds.grpc_stream import GrpcStream
