@@ -39,12 +39,15 @@ class Receiver(Protocol):
     def low_watermark_reached(self) -> None:
         """Little waits to be sent again: go on producing."""
 
+    def drained(self) -> None:
+        """What ``close_after_flush`` waited for is sent, and the connection closed."""
+
 
 class Connection:
     """A connected, non-blocking socket. ``bytes_in`` and ``bytes_out`` count what passed; ``buffered`` what waits to be sent."""
 
     __slots__ = (
-        "_above", "_closing", "_data_received", "_dirty", "_eof", "_events", "_out", "_paused", "_reactor", "_receiver",
+        "_above", "_closing", "_data_received", "_dirty", "_eof", "_events", "_fin_sent", "_out", "_paused", "_reactor", "_receiver",
         "_recv", "_send", "_shutdown", "_watching", "buffered", "bytes_in", "bytes_out", "closed", "fd", "high_watermark",
         "sock",
     )  # fmt: skip
@@ -65,6 +68,7 @@ class Connection:
         self._paused = False
         self._eof = False
         self._shutdown = False
+        self._fin_sent = False
         self._closing = False
         self.closed = False
         self._watching = False
@@ -88,6 +92,11 @@ class Connection:
         """Hand the connection to another owner."""
         self._receiver = receiver
         self._data_received = receiver.data_received
+
+    @property
+    def blocked(self) -> bool:
+        """Whether more than the high watermark waited to be sent, and not enough of it has gone since."""
+        return self._above
 
     @property
     def flushed(self) -> bool:
@@ -200,10 +209,12 @@ class Connection:
         if not self._out and not self.closed:
             if self._closing:
                 self.close()
-            elif self._shutdown:
+                self._receiver.drained()
+            elif self._shutdown and not self._fin_sent:
                 self._send_fin()
 
     def _send_fin(self) -> None:
+        self._fin_sent = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:

@@ -8,6 +8,7 @@ cancel scope around the wait, so an idle process is woken by nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -225,10 +226,12 @@ class Reactor:
                 self._failed(fd)
 
     def _failed(self, fd: int) -> None:
-        """Stop serving the descriptor whose handler raised: its state is not to be trusted."""
+        """Stop serving the descriptor whose handler raised: its state is not to be trusted. The peer sees an end."""
         self.handler_errors += 1
-        _log.exception("handler of descriptor %d failed; the descriptor is no longer served", fd)
+        _log.exception("handler of descriptor %d failed; its connection is shut down", fd)
         self.unregister(fd)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
 
     def _run_timers(self) -> None:
         try:

@@ -77,6 +77,11 @@ class RequestParser:
         rest, self._rest = self._rest, b""
         return self.receive(rest)
 
+    def take_unread(self) -> bytes:
+        """Give up the bytes behind the current request: they are not HTTP/1 (after an upgrade)."""
+        rest, self._rest = self._rest, b""
+        return rest
+
     def _head(self, data: bytes) -> Sequence[Event]:
         found = self._heads.feed(data)
         if found is None:

@@ -20,10 +20,11 @@ class ResponseParser:
     """``expect`` a response, then ``receive`` bytes; ``eof`` when the peer closed. A ProtocolError is final.
 
     Interim responses (1xx) come as heads of their own before the final one. After the head of a final response,
-    ``bodyless`` tells whether that head was the whole message.
+    ``bodyless`` tells whether that head was the whole message, ``keep_alive`` whether the peer takes another request after
+    it, and ``switching`` whether the connection now speaks another protocol (101), whose first bytes follow the head.
     """
 
-    __slots__ = ("_decoder", "_heads", "_limits", "_memo", "_method", "_state", "bodyless")
+    __slots__ = ("_decoder", "_heads", "_limits", "_memo", "_method", "_state", "bodyless", "keep_alive", "switching")
 
     def __init__(self, limits: HeadLimits = RESPONSE_LIMITS, memo: HeadMemo[ParsedResponse] | None = None) -> None:
         self._limits = limits
@@ -33,6 +34,18 @@ class ResponseParser:
         self._method = b""
         self._state = _IDLE
         self.bodyless = False
+        self.keep_alive = False
+        self.switching = False
+
+    @property
+    def started(self) -> bool:
+        """Whether any byte of the response has come in."""
+        return self._state != _HEAD or len(self._heads) > 0
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the head is complete and the body is not."""
+        return self._state == _BODY
 
     @property
     def done(self) -> bool:
@@ -81,6 +94,7 @@ class ResponseParser:
         status, framing = response.status, response.framing
         if status < 200 and status != 101:
             return [response, *(self.receive(data[start:]) if start < len(data) else ())]
+        self.keep_alive = response.keep_alive and framing != UNTIL_CLOSE
         if framing == LENGTH and self._method != b"HEAD" and len(data) - start == response.length:
             self._state = _DONE
             return (response, data[start:] if start else data, END_OF_MESSAGE)
@@ -93,6 +107,8 @@ class ResponseParser:
     def _bodyless(self, response: ParsedResponse, data: bytes, start: int) -> Sequence[Event]:
         self.bodyless = True
         self._state = _DONE
+        self.keep_alive = response.keep_alive
+        self.switching = response.status == 101
         if start == len(data):
             return (response,)
         if response.status == 101:

@@ -1,0 +1,1 @@
+"""One HTTP exchange: from a request head downstream to a response upstream, and back."""

@@ -1,0 +1,178 @@
+"""The HTTP connection manager: what all connections of one filter chain share (Envoy's http_connection_manager)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.codec.http1.limits import HeadLimits
+from isthmus_proxy.codec.http1.memo import HeadMemo
+from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.http.date import WallClock
+from isthmus_proxy.http.downstream_connection import DownstreamConnection
+from isthmus_proxy.http.exchange import Exchange
+from isthmus_proxy.http.forwarded import X_REQUEST_ID
+from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
+from isthmus_proxy.http.request_id import request_id
+from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles
+from isthmus_proxy.http.stats import HttpStats
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+from isthmus_proxy.reactor.reactor import Reactor
+from isthmus_proxy.route.table import RouteHandle, RouteTable
+from isthmus_proxy.upstream.pool import Pools
+
+
+class AccessLog(Protocol):
+    """Where finished exchanges are told (``observe.access_log.AccessLogger``)."""
+
+    def log(self, info: StreamInfo) -> None:
+        """Queue a line; never blocks."""
+
+
+class Randomness(Protocol):
+    """``random.Random``, or a seeded one."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+    def getrandbits(self, k: int, /) -> int:
+        """``k`` random bits."""
+
+
+class Surroundings:
+    """What connection managers and TCP proxies get from the process: reactor, clusters, pools, clock, randomness."""
+
+    __slots__ = ("clock", "clusters", "getrandbits", "pools", "random", "reactor")
+
+    def __init__(
+        self, reactor: Reactor, clusters: ClusterManager, pools: Pools, clock: WallClock, random: Randomness
+    ) -> None:
+        self.reactor = reactor
+        self.clusters = clusters
+        self.pools = pools
+        self.clock = clock
+        self.random = random.random
+        self.getrandbits = random.getrandbits
+
+
+class HttpConnectionManager:
+    """One configured connection manager. It never changes; an update of its listener makes another one."""
+
+    __slots__ = (
+        "_loggers", "_memoise_for", "_plans_kept", "_route", "buffer_limit", "clock", "clusters", "config", "connections",
+        "draining", "getrandbits", "limits", "memo", "pools", "random", "reactor", "stats", "styles",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        config: HttpConnectionManagerConfig,
+        surroundings: Surroundings,
+        route: RouteHandle,
+        stats: HttpStats,
+        loggers: tuple[AccessLog, ...],
+        buffer_limit: int,
+    ) -> None:
+        self.config = config
+        self.reactor = surroundings.reactor
+        self.clusters = surroundings.clusters
+        self.pools = surroundings.pools
+        self.clock = surroundings.clock
+        self.random: Callable[[], float] = surroundings.random
+        self.getrandbits = surroundings.getrandbits
+        self.stats = stats
+        self.buffer_limit = buffer_limit
+        self.limits = HeadLimits(config.max_request_headers_kb * 1024, config.max_headers_count)
+        self.memo: HeadMemo[ParsedRequest] = HeadMemo()
+        self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers)
+        self.connections: set[DownstreamConnection] = set()
+        self.draining = False
+        self._route = route
+        self._loggers = loggers
+        self._memoise_for: RouteTable | None = None
+        self._plans_kept = False
+
+    def accept(self, sock: socket.socket, peer: tuple[str, int], local: str, connection_id: int) -> None:
+        """Serve a new connection."""
+        connection = DownstreamConnection(self, sock, peer, local, connection_id)
+        self.connections.add(connection)
+        connection.start()
+
+    def exchange(self, connection: DownstreamConnection, request: ParsedRequest, *, done: bool) -> Exchange:
+        """A new exchange for ``request``, not yet begun."""
+        stats = self.stats
+        stats.downstream_rq_total.value += 1
+        stats.downstream_rq_http1_total.value += 1
+        stats.downstream_rq_active.value += 1
+        exchange = Exchange(connection, self, request, done=done)
+        info = exchange.info
+        info.connection_id = connection.connection_id
+        info.downstream_remote = connection.remote
+        info.downstream_local = connection.local
+        return exchange
+
+    def begin(self, exchange: Exchange, peer: bytes) -> None:
+        """Plan the exchange, or take the plan made for the same head before, and set it going."""
+        request = exchange.request
+        table = self._route.table
+        plan = request.plan
+        if not isinstance(plan, Plan) or plan.table is not table or plan.table is None:
+            plan = self._plan(request, table, peer)
+        identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
+        exchange.info.request_id = identifier
+        exchange.begin(plan, identifier)
+
+    def _plan(self, request: ParsedRequest, table: RouteTable | None, peer: bytes) -> Plan:
+        if table is not self._memoise_for:
+            self._memoise_for = table
+            self._plans_kept = table is not None and not has_fractions(table) and not self.config.use_remote_address
+        plan = make_plan(request, self.config, table, peer, self.random())
+        if self._plans_kept:
+            request.plan = plan
+        return plan
+
+    def record(self, exchange: Exchange) -> None:
+        """Count and log a finished exchange."""
+        info, stats = exchange.info, self.stats
+        ended = info.ended_at = self.reactor.now
+        stats.downstream_rq_active.value -= 1
+        stats.downstream_rq_completed.value += 1
+        stats.classes[info.status // 100 if info.status < 600 else 0].value += 1
+        stats.downstream_rq_time.record((ended - info.started_at) * 1000.0)
+        if self._loggers:
+            self._fill_heads(exchange)
+            for logger in self._loggers:
+                logger.log(info)
+
+    def _fill_heads(self, exchange: Exchange) -> None:
+        """Put what was cut into the planned heads into their values too: loggers read them at once, and nobody later."""
+        info = exchange.info
+        target = exchange.target
+        if target is not None and info.request is target.head and target.id_index >= 0:
+            target.head.headers[target.id_index] = (X_REQUEST_ID, exchange.identifier)
+        plan = exchange.response
+        if plan is not None and plan.timed and info.upstream_first_byte_at is not None:
+            took = info.upstream_first_byte_at - (info.request_end_at or info.upstream_first_byte_at)
+            plan.head.headers[plan.time_index] = (SERVICE_TIME, b"%d" % int(took * 1000.0))
+
+    def log_rejected(self, info: StreamInfo) -> None:
+        """Count and log a request that never became an exchange (a malformed head)."""
+        info.ended_at = self.reactor.now
+        self.stats.downstream_rq_total.value += 1
+        self.stats.downstream_rq_completed.value += 1
+        self.stats.classes[info.status // 100].value += 1
+        for logger in self._loggers:
+            logger.log(info)
+
+    def drain(self) -> None:
+        """Close idle connections; the others answer with ``connection: close`` and end after their request."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def close(self) -> None:
+        """Close every connection at once."""
+        for connection in list(self.connections):
+            connection.break_off()

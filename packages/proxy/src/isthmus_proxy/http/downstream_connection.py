@@ -1,0 +1,480 @@
+"""One HTTP/1.1 connection of a client: requests in order, one exchange at a time, keep-alive, timeouts, drain."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.codec.http1.request_parser import RequestParser
+from isthmus_proxy.codec.http1.serialise import CONTINUE, response_head
+from isthmus_proxy.errors import ProtocolError
+from isthmus_proxy.http.exchange import Exchange
+from isthmus_proxy.http.local_reply import (
+    REQUEST_HEADER_TIMEOUT,
+    REQUEST_TIMEOUT,
+    STREAM_IDLE,
+    STREAM_IDLE_INCOMPLETE,
+    LocalReply,
+    codec_error,
+    headers_of,
+    is_grpc,
+)
+from isthmus_proxy.http.message import Headers, ResponseHead
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.relay import Relay
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.connection_manager import HttpConnectionManager
+
+_HOLD_PIPELINE, _HOLD_BODY = 1, 2
+_CLOSE = b"connection: close\r\n\r\n"
+
+
+class DownstreamConnection:
+    """See the module. ``remote`` and ``local`` are ``host:port``; ``closing``: no further request is served."""
+
+    __slots__ = (
+        "_connection",
+        "_exchange",
+        "_hold",
+        "_manager",
+        "_opened_at",
+        "_parser",
+        "_peer",
+        "_pumping",
+        "_requests",
+        "_sent_before",
+        "_timer",
+        "_tunnel",
+        "closing",
+        "connection_id",
+        "local",
+        "remote",
+        "request_timer",
+        "route_timer",
+        "stream_timer",
+    )
+
+    def __init__(
+        self, manager: HttpConnectionManager, sock: socket.socket, peer: tuple[str, int], local: str, connection_id: int
+    ) -> None:
+        self._manager = manager
+        reactor = manager.reactor
+        self._connection = Connection(reactor, sock, self, manager.buffer_limit)
+        self._parser = RequestParser(manager.limits, manager.memo, accept_http_10=manager.config.accept_http_10)
+        self._peer = peer[0].encode()
+        self.remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+        self.local = local
+        self.connection_id = connection_id
+        self._exchange: Exchange | None = None
+        self._tunnel: Relay | None = None
+        self._hold = 0
+        self._pumping = False
+        self._requests = 0
+        self._sent_before = 0
+        self._opened_at = reactor.now
+        self.closing = False
+        self._timer = reactor.timer(self._timed_out)
+        self.route_timer = reactor.timer(self._route_timed_out)
+        self.stream_timer = reactor.timer(self._stream_timed_out)
+        self.request_timer = reactor.timer(self._request_timed_out)
+
+    def start(self) -> None:
+        """Begin to read."""
+        stats = self._manager.stats
+        stats.downstream_cx_total.value += 1
+        stats.downstream_cx_http1_total.value += 1
+        stats.downstream_cx_active.value += 1
+        stats.downstream_cx_http1_active.value += 1
+        self._connection.start()
+        self._rest()
+
+    @property
+    def buffer_limit(self) -> int:
+        """Bytes that may wait in either direction (per_connection_buffer_limit_bytes)."""
+        return self._connection.high_watermark
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being read or served."""
+        return self._exchange is None and self._tunnel is None and not self._parser.started
+
+    def _rest(self) -> None:
+        """Between two requests: only the idle timeout runs."""
+        idle = self._manager.config.idle_timeout
+        if idle:
+            self._timer.set(self._manager.reactor.now + idle)
+        self.route_timer.at = self.stream_timer.at = self.request_timer.at = float("inf")
+
+    # ---- from the client ----
+
+    def data_received(self, data: bytes) -> None:
+        """Parse and serve what came in."""
+        self._manager.stats.downstream_cx_rx_bytes_total.value += len(data)
+        if self.closing:
+            return
+        try:
+            events = self._parser.receive(data)
+        except ProtocolError as error:
+            self._malformed(error)
+            return
+        self._serve(events)
+        if self._exchange is None:
+            self._pump()
+
+    def _serve(self, events: Sequence[Event]) -> None:
+        if not events:
+            if self._exchange is None:
+                self._await_head()
+            elif self._parser.unread:
+                self._pause(_HOLD_PIPELINE)
+            return
+        for event in events:
+            if type(event) is ParsedRequest:
+                self._begin(event)
+            elif self._exchange is not None:
+                if type(event) is bytes:
+                    self._exchange.request_data(event)
+                else:
+                    self.request_timer.at = float("inf")
+                    self._exchange.request_end()
+        timeout = self._stream_idle_timeout()
+        if timeout and self._exchange is not None:
+            self.stream_timer.set(self._manager.reactor.now + timeout)
+        if self._parser.unread:
+            self._pause(_HOLD_PIPELINE)
+
+    def _await_head(self) -> None:
+        """Part of a head is there: it has to be complete in time."""
+        timeout = self._manager.config.request_headers_timeout
+        if timeout and self._parser.started and self.request_timer.at == float("inf"):
+            self.request_timer.set(self._manager.reactor.now + timeout)
+
+    def _begin(self, request: ParsedRequest) -> None:
+        manager = self._manager
+        self._timer.at = float("inf")
+        self._requests += 1
+        config = manager.config
+        if not request.keep_alive or (config.max_requests_per_connection == self._requests):
+            self.closing = True
+        done = self._parser.done
+        if not done:
+            self._body_expected(request)
+        exchange = self._exchange = manager.exchange(self, request, done=done)
+        manager.begin(exchange, self._peer)
+
+    def _body_expected(self, request: ParsedRequest) -> None:
+        timeout = self._manager.config.request_timeout
+        if timeout:
+            self.request_timer.set(self._manager.reactor.now + timeout)
+        else:
+            self.request_timer.cancel()
+        if request.expect_continue:
+            self._connection.write(CONTINUE)
+
+    def _pump(self) -> None:
+        """Serve requests that came in behind the last one; a loop, so that many short ones do not nest."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._exchange is None and self._parser.done and not self.closing and not self._connection.closed:
+                if self._connection.blocked:
+                    break
+                events = self._parser.next_request()
+                if not self._parser.unread:
+                    self._resume(_HOLD_PIPELINE)
+                if not events:
+                    self._await_head()
+                    break
+                self._serve(events)
+        except ProtocolError as error:
+            self._malformed(error)
+        finally:
+            self._pumping = False
+
+    def _malformed(self, error: ProtocolError) -> None:
+        """The client broke the protocol: answer, then close without trusting another byte."""
+        self._manager.stats.downstream_cx_protocol_error.value += 1
+        if error.status == 431:
+            self._manager.stats.downstream_rq_too_large.value += 1
+        self._reject(codec_error(error))
+
+    def _reject(self, reply: LocalReply) -> None:
+        """Answer what is not (or no longer) a request with ``reply`` and close."""
+        if self._exchange is not None:
+            self._exchange.broken_request(reply)
+            return
+        now = self._manager.reactor.now
+        info = StreamInfo(now, self._manager.clock.at(now))
+        info.downstream_remote, info.downstream_local = self.remote, self.local
+        info.connection_id = self.connection_id
+        info.response_code_details = reply.details
+        for flag in reply.flags:
+            info.flag(flag)
+        self.closing = True
+        self._write_reply(info, reply, head_only=False, grpc=False, edit=None)
+        self._manager.log_rejected(info)
+        self._close_gently()
+
+    def eof_received(self) -> None:
+        """The client closed: Envoy takes a half-close for the end, and so do the clients that expect it."""
+        self._remote_closed()
+        self.cut()
+
+    def connection_lost(self, error: OSError) -> None:
+        """The connection broke."""
+        self._remote_closed()
+        self._gone()
+
+    def _remote_closed(self) -> None:
+        stats = self._manager.stats
+        if self in self._manager.connections:
+            stats.downstream_cx_destroy_remote.value += 1
+        self.closing = True
+        if self._tunnel is not None:
+            self._tunnel.close()
+        exchange = self._exchange
+        if exchange is not None:
+            stats.downstream_cx_destroy_active_rq.value += 1
+            stats.downstream_cx_destroy_remote_active_rq.value += 1
+            exchange.cancel()
+
+    # ---- to the client ----
+
+    def write_head(self, head: bytes) -> None:
+        """Send a response head; the last of the connection says so."""
+        if self.closing or self._manager.draining:
+            self.closing = True
+            head = head[:-2] + _CLOSE
+        self.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send framed response bytes."""
+        self._manager.stats.downstream_cx_tx_bytes_total.value += len(data)
+        self._connection.write(data)
+        self.stream_timer.at = self._manager.reactor.now + (self._stream_idle_timeout() or float("inf"))
+
+    def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
+        """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""
+        request = exchange.request
+        if reply.close or not exchange.request_done:
+            self.closing = True
+        content_type = next((value for name, value in request.headers if name == b"content-type"), None)
+        head_only = request.method == b"HEAD"
+        self._write_reply(exchange.info, reply, head_only=head_only, grpc=is_grpc(content_type), edit=edit)
+        exchange.replied(reply.details, reply.flags)
+
+    def _write_reply(
+        self,
+        info: StreamInfo,
+        reply: LocalReply,
+        *,
+        head_only: bool,
+        grpc: bool,
+        edit: Callable[[Headers], None] | None,
+    ) -> None:
+        status, headers, body = headers_of(reply, grpc=grpc)
+        if edit is not None:
+            edit(headers)
+        config = self._manager.config
+        headers.append((b"date", self._manager.clock.date(self._manager.reactor.now)))
+        headers.append((b"server", config.server_name))
+        if self.closing or self._manager.draining:
+            self.closing = True
+            headers.append((b"connection", b"close"))
+        if not body:
+            headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
+        info.status = status
+        info.response = ResponseHead(status, headers)
+        self.write(response_head(status, headers))
+        if body and not head_only:
+            info.bytes_sent += len(body)
+            self.write(body)
+
+    def break_off(self) -> None:
+        """Close in the middle of whatever is going on."""
+        if not self._connection.closed:
+            self._manager.stats.downstream_cx_destroy_local.value += 1
+        self.closing = True
+        if self._tunnel is not None:
+            self._tunnel.close()
+        if self._exchange is not None:
+            self._exchange.cancel()
+        self.cut()
+
+    def cut(self) -> None:
+        """Close as soon as what was written so far is sent, and expect nothing more of the client."""
+        self.closing = True
+        connection = self._connection
+        if connection.closed:
+            self._gone()
+        elif connection.flushed:
+            connection.close()
+            self._gone()
+        else:
+            connection.close_after_flush()
+            self._await_close()
+
+    def drained(self) -> None:
+        """All is sent and the connection is closed."""
+        self._gone()
+
+    def exchange_finished(self, exchange: Exchange) -> None:
+        """``exchange`` is over: rest, go on with what came in behind it, or close."""
+        if self._exchange is exchange:
+            self._exchange = None
+        if self._connection.closed:
+            return
+        if not exchange.request_done:
+            self.closing = True
+        self._release(_HOLD_BODY)
+        if self.closing:
+            self._close_gently()
+            return
+        self._rest()
+        self._pump()
+
+    def _close_gently(self) -> None:
+        """Close once all is sent. A client that is still sending is read out first: a RST could destroy the response."""
+        connection = self._connection
+        if connection.closed:
+            self._gone()
+            return
+        if self._parser.done and not self._parser.unread:
+            connection.close_after_flush()
+        else:
+            connection.shutdown()
+            connection.resume()
+        self._await_close()
+
+    def _await_close(self) -> None:
+        """Give the client a while to take the rest; more as long as it goes on taking."""
+        self.route_timer.at = self.stream_timer.at = self.request_timer.at = float("inf")
+        self._sent_before = self._connection.bytes_out
+        self._timer.set(self._manager.reactor.now + (self._manager.config.delayed_close_timeout or 1.0))
+
+    def _gone(self) -> None:
+        """The connection is closed, or closes as soon as it has sent all: account for it."""
+        manager = self._manager
+        if self not in manager.connections:
+            return
+        manager.connections.discard(self)
+        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer):
+            timer.discard()
+        stats = manager.stats
+        stats.downstream_cx_destroy.value += 1
+        stats.downstream_cx_active.value -= 1
+        stats.downstream_cx_http1_active.value -= 1
+        stats.downstream_cx_length_ms.record((manager.reactor.now - self._opened_at) * 1000.0)
+
+    # ---- back-pressure ----
+
+    def hold_request(self) -> None:
+        """Read no more of the request's body."""
+        if not self._hold & _HOLD_BODY:
+            self._manager.stats.downstream_flow_control_paused_reading_total.value += 1
+        self._pause(_HOLD_BODY)
+
+    def release_request(self) -> None:
+        """Read on."""
+        if self._hold & _HOLD_BODY:
+            self._manager.stats.downstream_flow_control_resumed_reading_total.value += 1
+            self._resume(_HOLD_BODY)
+
+    def _release(self, reason: int) -> None:
+        if self._hold & reason:
+            self._resume(reason)
+
+    def _pause(self, reason: int) -> None:
+        self._hold |= reason
+        self._connection.pause()
+
+    def _resume(self, reason: int) -> None:
+        self._hold &= ~reason
+        if not self._hold:
+            self._connection.resume()
+
+    def high_watermark_reached(self) -> None:
+        """The client reads too slowly."""
+        if self._exchange is not None:
+            self._exchange.downstream_blocked()
+
+    def low_watermark_reached(self) -> None:
+        """The client has caught up."""
+        if self._exchange is not None:
+            self._exchange.downstream_writable()
+        else:
+            self._pump()
+
+    # ---- timeouts ----
+
+    def _stream_idle_timeout(self) -> float:
+        exchange = self._exchange
+        target = exchange.target if exchange is not None else None
+        if target is not None and target.action.idle_timeout is not None:
+            return target.action.idle_timeout
+        return self._manager.config.stream_idle_timeout
+
+    def _timed_out(self) -> None:
+        stats = self._manager.stats
+        if self.closing and self._connection.bytes_out != self._sent_before:
+            self._await_close()
+        elif self.closing:
+            stats.downstream_cx_delayed_close_timeout.value += 1
+            self._connection.close()
+            self._gone()
+        elif self._exchange is None:
+            stats.downstream_cx_idle_timeout.value += 1
+            self.break_off()
+
+    def _route_timed_out(self) -> None:
+        if self._exchange is not None:
+            self._exchange.route_timed_out()
+
+    def _stream_timed_out(self) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            self._manager.stats.downstream_rq_idle_timeout.value += 1
+            exchange.stalled(STREAM_IDLE if exchange.request_done else STREAM_IDLE_INCOMPLETE)
+
+    def _request_timed_out(self) -> None:
+        exchange, stats = self._exchange, self._manager.stats
+        if exchange is not None:
+            stats.downstream_rq_timeout.value += 1
+            exchange.stalled(REQUEST_TIMEOUT)
+        else:
+            stats.downstream_rq_header_timeout.value += 1
+            self._reject(REQUEST_HEADER_TIMEOUT)
+
+    # ---- drain and upgrade ----
+
+    def drain(self) -> None:
+        """Close if idle; otherwise the next response is the last."""
+        if self.idle and not self._connection.closed and not self.closing:
+            self._manager.stats.downstream_cx_drain_close.value += 1
+            self.break_off()
+
+    def tunnel(self, exchange: Exchange, upstream: Connection, early: bytes) -> None:
+        """Relay bytes both ways from now on; ``early`` came right behind the upstream's head."""
+        stats = self._manager.stats
+        stats.downstream_cx_upgrades_total.value += 1
+        stats.downstream_cx_upgrades_active.value += 1
+        self.closing = True
+
+        def closed(sent: int, received: int) -> None:
+            stats.downstream_cx_upgrades_active.value -= 1
+            self._tunnel = None
+            exchange.info.bytes_received += received
+            exchange.info.bytes_sent += sent
+            self._gone()
+            exchange.tunnel_closed()
+
+        self._tunnel = Relay(
+            self._manager.reactor, self._connection, upstream, self._manager.config.stream_idle_timeout, closed
+        )
+        self._tunnel.start(self._parser.take_unread(), early)

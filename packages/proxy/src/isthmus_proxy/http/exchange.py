@@ -1,0 +1,618 @@
+"""One request and its response: routed, sent upstream (again where a retry policy says so), relayed, and accounted for.
+
+Theory of operation. An exchange begins with a parsed head and ends exactly once, in ``_finish``: when the response has been
+written, after a local reply, or when the client is gone. Between the two it is bound to at most one upstream request at a
+time; one it has given up it never hears of again, because giving up detaches it there. Bodies pass through in both
+directions as they come. The request's body is also kept as long as a new attempt may need it, up to the buffer limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from isthmus_proxy.cluster.cluster import Cluster, LoadBalancerContext
+from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.stats import ClusterStats
+from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.codec.http1.response import ParsedResponse
+from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk
+from isthmus_proxy.http.local_reply import (
+    NO_HEALTHY_UPSTREAM,
+    PER_TRY_TIMEOUT,
+    RESET_FLAGS,
+    ROUTE_TIMEOUT,
+    LocalReply,
+    cluster_not_found,
+    reset_details,
+    upstream_reset,
+)
+from isthmus_proxy.http.plan import Plan, Target
+from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
+from isthmus_proxy.http.retry import RetryState
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.stats import Counter
+from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.route.model import DirectResponseAction, RedirectAction
+from isthmus_proxy.route.redirect import location
+from isthmus_proxy.route.rewrite import apply_response, set_authority
+from isthmus_proxy.route.table import pick
+from isthmus_proxy.upstream.http1_connection import Http1Connection
+from isthmus_proxy.upstream.pool import ConnectionPool
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.connection_manager import HttpConnectionManager
+    from isthmus_proxy.http.downstream_connection import DownstreamConnection
+
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+"""Methods that a proxy may repeat on its own when a kept-alive connection turns out dead (RFC 9110, 9.2.2)."""
+
+
+_CLASSES = (
+    "upstream_rq_5xx",
+    "upstream_rq_1xx",
+    "upstream_rq_2xx",
+    "upstream_rq_3xx",
+    "upstream_rq_4xx",
+    "upstream_rq_5xx",
+)
+
+
+def class_of(stats: ClusterStats, status: int) -> Counter:
+    """The counter of ``status``'s class; what is beyond 599 counts as a server error."""
+    counter: Counter = getattr(stats, _CLASSES[status // 100 if status < 600 else 0])
+    return counter
+
+
+class Exchange:
+    """See the module. ``request_done``: the whole request is here. ``response_started``: its head has been written."""
+
+    __slots__ = (
+        "_body", "_body_bytes", "_cluster", "_connection", "_endpoint", "_identifier", "_manager", "_per_try", "_pool",
+        "_previous", "_replayable", "_response", "_retry", "_retry_timer", "_retrying", "_revived", "_target", "_upstream",
+        "_waiting", "ended", "info", "request", "request_done", "response_started",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: DownstreamConnection, manager: HttpConnectionManager, request: ParsedRequest, *, done: bool
+    ) -> None:
+        self._connection = connection
+        self._manager = manager
+        self.request = request
+        self.request_done = done
+        self.response_started = False
+        self.ended = False
+        now = manager.reactor.now
+        self.info = StreamInfo(now, manager.clock.at(now))
+        self._target: Target | None = None
+        self._cluster: Cluster | None = None
+        self._endpoint: Endpoint | None = None
+        self._pool: ConnectionPool | None = None
+        self._upstream: Http1Connection | None = None
+        self._waiting = False
+        self._retry: RetryState | None = None
+        self._per_try: Timer | None = None
+        self._retry_timer: Timer | None = None
+        self._retrying = False
+        self._previous: list[Endpoint] | None = None
+        self._revived = False
+        self._replayable = True
+        self._body: list[bytes] | None = None
+        self._body_bytes = 0
+        self._identifier = b""
+        self._response: ResponsePlan | None = None
+
+    # ---- the request's way in ----
+
+    def begin(self, plan: Plan, identifier: bytes) -> None:
+        """Act on ``plan``; ``identifier`` is the request's own if its head lacks one."""
+        info = self.info
+        info.request = plan.head
+        self._identifier = identifier
+        if self.request_done:
+            info.request_end_at = info.started_at
+        if plan.reply is not None:
+            self._refuse(plan.reply)
+        elif plan.action is None:
+            self._answer(plan)
+        else:
+            self._forward(plan)
+
+    def _refuse(self, reply: LocalReply) -> None:
+        if reply.flags == ("NR",):
+            self._manager.stats.no_route.value += 1
+        elif reply.status == 403:
+            self._manager.stats.downstream_rq_ws_on_non_ws_route.value += 1
+        self.reply(reply)
+
+    def _answer(self, plan: Plan) -> None:
+        """A redirect or a direct response."""
+        decision = plan.decision
+        if decision is None:
+            return
+        self.info.route_name = decision.route.name
+        self.info.virtual_host = decision.virtual_host.name
+        action = decision.route.action
+        if isinstance(action, RedirectAction):
+            self._manager.stats.rq_redirect.value += 1
+            target = location(decision.route.match.path, action, plan.head)
+            headers = [(b"location", target)]
+            reply = LocalReply(action.status, "direct_response", headers=tuple(headers))
+        elif isinstance(action, DirectResponseAction):
+            self._manager.stats.rq_direct_response.value += 1
+            reply = LocalReply(action.status, "direct_response", action.body)
+        else:
+            return
+        self._connection.local_reply(self, reply, lambda h: apply_response(decision, None, h, self.info))
+
+    def _forward(self, plan: Plan) -> None:
+        action = plan.action
+        manager = self._manager
+        if action is None or plan.decision is None:
+            return
+        weight = action.clusters[0] if len(action.clusters) == 1 else pick(action, manager.random())
+        target = self._target = plan.target(weight, self.request, manager.styles)
+        info = self.info
+        info.route_name = plan.decision.route.name
+        info.virtual_host = plan.decision.virtual_host.name
+        info.upstream_cluster = target.cluster
+        cluster = self._cluster = manager.clusters.get(target.cluster)
+        if cluster is None:
+            manager.stats.no_cluster.value += 1
+            self.reply(cluster_not_found(action.cluster_not_found_status))
+            return
+        manager.stats.rq_total.value += 1
+        if action.retry_policy is not None:
+            self._retry = RetryState(action.retry_policy)
+        if self.request_done:
+            self._start_route_timeout()
+        self._attempt()
+
+    def _start_route_timeout(self) -> None:
+        timeout = self._target.action.timeout if self._target is not None else 0.0
+        if timeout:
+            self._connection.route_timer.set(self._manager.reactor.now + timeout)
+
+    def request_data(self, data: bytes) -> None:
+        """More of the request's body."""
+        self.info.bytes_received += len(data)
+        target = self._target
+        if self.ended or target is None:
+            return
+        self._pass_body(chunk(data) if target.chunked else data)
+
+    def request_end(self) -> None:
+        """The request is complete; its trailers are dropped, as Envoy drops them by default."""
+        self.request_done = True
+        self.info.request_end_at = self._manager.reactor.now
+        target = self._target
+        if self.ended or target is None:
+            return
+        if self._upstream is not None:
+            self._upstream.request_done = True
+        if target.chunked:
+            self._pass_body(LAST_CHUNK)
+        self._start_route_timeout()
+
+    def _pass_body(self, framed: bytes) -> None:
+        """Send body bytes if there is a connection, and keep them while they may be needed (again)."""
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.send_body(framed)
+        if not self._replayable:
+            return
+        if self._body is None:
+            self._body = []
+        self._body.append(framed)
+        self._body_bytes += len(framed)
+        if self._body_bytes > self._connection.buffer_limit:
+            if upstream is None:
+                self._connection.hold_request()
+            else:
+                self._forget_body()
+
+    def _forget_body(self) -> None:
+        """Keep the body no longer: from now on the request cannot be sent again."""
+        self._replayable = False
+        self._body = None
+        if self._retry is not None and self._cluster is not None:
+            self._retry = None
+            self._cluster.stats.retry_or_shadow_abandoned.value += 1
+
+    # ---- one attempt ----
+
+    def _attempt(self) -> None:
+        cluster, manager = self._cluster, self._manager
+        if cluster is None:
+            return
+        endpoint = cluster.choose(self._context())
+        if endpoint is None:
+            self._charge(503)
+            self.reply(NO_HEALTHY_UPSTREAM)
+            return
+        pool = self._pool = manager.pools.of(cluster, endpoint)
+        self._endpoint = endpoint
+        self.info.attempts += 1
+        connection = pool.acquire(self)
+        if connection is None:
+            self.info.upstream_host = endpoint.name
+            self._waiting = True
+        elif isinstance(connection, str):
+            self._lost(connection, "", sent=False)
+        else:
+            self.info.upstream_host = endpoint.name
+            self._send(connection)
+
+    def _context(self) -> LoadBalancerContext | None:
+        target = self._target
+        if self._previous is None or target is None or target.action.retry_policy is None:
+            return None
+        policy = target.action.retry_policy
+        if not policy.avoid_previous_hosts:
+            return None
+        return LoadBalancerContext(self._previous, policy.host_selection_attempts)
+
+    def pool_ready(self, connection: Http1Connection) -> None:
+        """The connection waited for is there."""
+        self._waiting = False
+        self._send(connection)
+
+    def _send(self, connection: Http1Connection) -> None:
+        target = self._target
+        if target is None:
+            return
+        self._upstream = connection
+        if target.static and self.info.attempts == 1:
+            self.info.request = target.head
+            self.info.original_path = target.original_path
+            head = target.before + self._identifier + target.after if target.id_index >= 0 else target.before
+        else:
+            head = self._finished_head(target)
+        connection.send_head(self, self.request.method, head, done=self.request_done)
+        if self._body is not None:
+            for framed in self._body:
+                connection.send_body(framed)
+            self._connection.release_request()
+        if self._retry is None:
+            if not self.request_done or (self._body is not None and connection.requests <= 1):
+                self._replayable = False
+                self._body = None
+        elif target.action.retry_policy is not None and target.action.retry_policy.per_try_timeout:
+            timeout = target.action.retry_policy.per_try_timeout
+            self._per_try = self._manager.reactor.call_later(timeout, self._per_try_timed_out)
+
+    def _finished_head(self, target: Target) -> bytes:
+        """The head of this attempt, made for it alone."""
+        timeout = target.action.timeout
+        due = self._connection.route_timer.at
+        if timeout and self.info.attempts > 1 and due != float("inf"):
+            timeout = max(due - self._manager.reactor.now, 0.001)
+        head = target.finish(self.info, self._identifier, self.info.attempts, timeout)
+        endpoint = self._endpoint
+        if target.action.auto_host_rewrite and endpoint is not None and endpoint.config.hostname:
+            hostname = endpoint.config.hostname.encode()
+            set_authority(head, hostname, append_forwarded_host=target.action.append_forwarded_host)
+        return target.encode(head)
+
+    def _give_up(self) -> None:
+        """Detach from the upstream request, whatever its state, and stop the timers of the attempt."""
+        if self._waiting and self._pool is not None:
+            self._waiting = False
+            self._pool.cancel(self)
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.reset(self)
+            self._attempt_over()
+            if self._cluster is not None:
+                self._cluster.stats.upstream_rq_tx_reset.value += 1
+        if self._retry_timer is not None:
+            self._retry_timer.discard()
+            self._retry_timer = None
+
+    def _attempt_over(self) -> None:
+        if self._pool is not None:
+            self._pool.finished()
+        if self._per_try is not None:
+            self._per_try.discard()
+            self._per_try = None
+
+    # ---- the response's way back ----
+
+    def upstream_events(self, events: Sequence[Event], done: bool) -> None:
+        """Relay what came of the response."""
+        for event in events:
+            if type(event) is bytes:
+                self._response_data(event)
+            elif type(event) is ParsedResponse and (event.status >= 200 or event.status == 101):
+                if self._retries_response(event, done=done):
+                    return
+                self._response_head(event)
+                if event.status == 101:
+                    self._switch(events)
+                    return
+        if done:
+            self._response_done()
+
+    def _retries_response(self, response: ParsedResponse, *, done: bool) -> bool:
+        retry = self._retry
+        if retry is None or not retry.wants_response(response.status, response.headers):
+            return False
+        self._charge(response.status)
+        if not self._may_retry(retry):
+            return False
+        if done:
+            self._upstream = None
+            self._attempt_over()
+        else:
+            self._give_up()
+        self._retry_later(retry)
+        return True
+
+    def _response_head(self, response: ParsedResponse) -> None:
+        manager, info, target = self._manager, self.info, self._target
+        if target is None:
+            return
+        now = manager.reactor.now
+        info.upstream_first_byte_at = now
+        info.status = response.status
+        plan = response.plan
+        if not (isinstance(plan, ResponsePlan) and plan.style is target.style and plan.manager is manager.config):
+            plan = self._plan_response(response, target)
+        info.response = plan.head
+        self._response = plan
+        self.response_started = True
+        took = now - (info.request_end_at or now)
+        self._connection.write_head(plan.encode(int(took * 1000.0), manager.clock.date(now)))
+        if self._retry is None:
+            self._charge(response.status)
+        elif not self._retry.wants_response(response.status, response.headers):
+            self._charge(response.status)
+            if self._retry.tried and self._cluster is not None:
+                self._cluster.stats.upstream_rq_retry_success.value += 1
+
+    def _plan_response(self, response: ParsedResponse, target: Target) -> ResponsePlan:
+        method = self.request.method
+        plan = make_response_plan(
+            response, self._manager.config, target.style, self.info, method=method, upgrade=response.status == 101
+        )
+        if (
+            target.style.static
+            and method != b"HEAD"
+            and not target.decision.virtual_host.include_attempt_count_in_response
+        ):
+            response.plan = plan
+        return plan
+
+    def _charge(self, status: int) -> None:
+        """Count a response, or the failure that stands for one, for cluster and endpoint."""
+        cluster, endpoint = self._cluster, self._endpoint
+        if cluster is None:
+            return
+        stats = cluster.stats
+        stats.upstream_rq_completed.value += 1
+        class_of(stats, status).value += 1
+        stats.code(status).value += 1
+        if endpoint is not None:
+            if status >= 500:
+                endpoint.rq_error += 1
+            else:
+                endpoint.rq_success += 1
+
+    def _response_data(self, data: bytes) -> None:
+        self.info.bytes_sent += len(data)
+        plan = self._response
+        self._connection.write(chunk(data) if plan is not None and plan.chunked else data)
+
+    def _response_done(self) -> None:
+        plan = self._response
+        self._upstream = None
+        self._attempt_over()
+        if plan is not None and plan.chunked:
+            self._connection.write(LAST_CHUNK)
+        info = self.info
+        now = self._manager.reactor.now
+        if self._cluster is not None:
+            self._cluster.stats.upstream_rq_time.record((now - (info.request_end_at or info.started_at)) * 1000.0)
+        info.response_code_details = "via_upstream"
+        if not self.request_done:
+            self._manager.stats.downstream_rq_response_before_rq_complete.value += 1
+        self._finish()
+
+    def _switch(self, events: Sequence[Event]) -> None:
+        """The upstream switched protocols: from here on bytes go both ways as they are."""
+        upstream, self._upstream = self._upstream, None
+        connection = upstream.take_over() if upstream is not None else None
+        self._attempt_over()
+        self.info.response_code_details = "via_upstream"
+        if connection is not None:
+            early = b"".join([event for event in events if isinstance(event, bytes)])
+            self._connection.tunnel(self, connection, early)
+
+    # ---- failures ----
+
+    def upstream_reset(self, reason: str, transport: str, *, sent: bool, reused: bool) -> None:
+        """The upstream request is lost."""
+        if self._waiting:
+            self._waiting = False
+        else:
+            self._upstream = None
+            self._attempt_over()
+            if self._cluster is not None:
+                self._cluster.stats.upstream_rq_rx_reset.value += 1
+        if self.response_started:
+            details = f"upstream_reset_after_response_started{{{reset_details(reason, transport)}}}"
+            self._cut_off(RESET_FLAGS[reason], details)
+        elif reused and not self._revived and self._replayable and (not sent or self.request.method in _IDEMPOTENT):
+            # The endpoint closed a kept-alive connection just as it was used: not a failure of this request.
+            self._revived = True
+            self.info.attempts -= 1
+            self._attempt()
+        else:
+            self._lost(reason, transport, sent=sent)
+
+    def _lost(self, reason: str, transport: str, *, sent: bool) -> None:
+        self.info.upstream_transport_failure = transport
+        retry = self._retry
+        reply = upstream_reset(reason, transport, retried=retry is not None and retry.tried > 0)
+        self._charge(reply.status)
+        if retry is not None and retry.wants_reset(reason, sent=sent) and self._may_retry(retry):
+            self._retry_later(retry)
+        else:
+            self.reply(reply)
+
+    def _may_retry(self, retry: RetryState) -> bool:
+        """Take one retry if policy, body and circuit breaker allow it, else say why not."""
+        cluster = self._cluster
+        self._end_retry()
+        if cluster is None or not self._replayable:
+            return False
+        if retry.remaining <= 0:
+            self.info.flag("URX")
+            cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
+            return False
+        if cluster.active_retries >= cluster.config.thresholds.max_retries:
+            self.info.flag("UO")
+            cluster.stats.upstream_rq_retry_overflow.value += 1
+            return False
+        retry.take()
+        self._retrying = True
+        cluster.active_retries += 1
+        cluster.stats.upstream_rq_retry.value += 1
+        return True
+
+    def _end_retry(self) -> None:
+        if self._retrying and self._cluster is not None:
+            self._retrying = False
+            self._cluster.active_retries -= 1
+
+    def _retry_later(self, retry: RetryState) -> None:
+        if self._endpoint is not None:
+            self._previous = [*(self._previous or ()), self._endpoint]
+        delay = retry.back_off(self._manager.random())
+        self._retry_timer = self._manager.reactor.call_later(delay, self._retry_now)
+
+    def _retry_now(self) -> None:
+        self._retry_timer = None
+        self._attempt()
+
+    def _per_try_timed_out(self) -> None:
+        self._per_try = None
+        retry, cluster = self._retry, self._cluster
+        if self.response_started or cluster is None:
+            return
+        self._give_up()
+        cluster.stats.upstream_rq_per_try_timeout.value += 1
+        self._charge(504)
+        if retry is not None and retry.wants_timeout() and self._may_retry(retry):
+            self._retry_later(retry)
+        else:
+            self.reply(PER_TRY_TIMEOUT)
+
+    def route_timed_out(self) -> None:
+        """The response did not come within the route's timeout."""
+        self._give_up()
+        if self._cluster is not None:
+            self._cluster.stats.upstream_rq_timeout.value += 1
+        if self._endpoint is not None:
+            self._endpoint.rq_timeout += 1
+        if self.response_started:
+            self._cut_off("UT", "response_timeout")
+        else:
+            self._charge(504)
+            self.reply(ROUTE_TIMEOUT)
+
+    def stalled(self, reply: LocalReply) -> None:
+        """Nothing moved for too long, or the request took too long to come in: ``reply`` unless a response has begun."""
+        self._give_up()
+        if self.response_started:
+            self._cut_off("SI", reply.details)
+        else:
+            self.reply(reply)
+
+    def broken_request(self, reply: LocalReply) -> None:
+        """The body of the request is malformed."""
+        self._give_up()
+        if self.response_started:
+            self._cut_off("DPE", reply.details)
+        else:
+            self.reply(reply)
+
+    def _cut_off(self, flag: str, details: str) -> None:
+        """The response cannot be completed: only breaking the connection tells the client so."""
+        self.info.flag(flag)
+        self.info.response_code_details = details
+        self._manager.stats.rq_reset_after_downstream_response_started.value += 1
+        self._manager.stats.downstream_rq_tx_reset.value += 1
+        self._connection.cut()
+        self._finish()
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        self._give_up()
+        self.info.flag("DC")
+        self.info.response_code_details = "downstream_remote_disconnect"
+        self._manager.stats.downstream_rq_rx_reset.value += 1
+        self._finish()
+
+    def reply(self, reply: LocalReply) -> None:
+        """Answer in place of an upstream."""
+        self._give_up()
+        self._connection.local_reply(self, reply)
+
+    def replied(self, details: str, flags: tuple[str, ...]) -> None:
+        """The local reply has been written."""
+        for flag in flags:
+            self.info.flag(flag)
+        self.info.response_code_details = details
+        self.response_started = True
+        self._finish()
+
+    # ---- back-pressure ----
+
+    def upstream_blocked(self) -> None:
+        """The endpoint reads too slowly: take no more from the client."""
+        self._connection.hold_request()
+
+    def upstream_writable(self) -> None:
+        """The endpoint has caught up."""
+        self._connection.release_request()
+
+    def downstream_blocked(self) -> None:
+        """The client reads too slowly: take no more from the endpoint."""
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def downstream_writable(self) -> None:
+        """The client has caught up."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    # ---- the end ----
+
+    def tunnel_closed(self) -> None:
+        """The tunnel that the exchange became is over."""
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self._end_retry()
+        self._manager.record(self)
+        self._connection.exchange_finished(self)
+
+    @property
+    def response(self) -> ResponsePlan | None:
+        """How the response head was made; None for local replies."""
+        return self._response
+
+    @property
+    def identifier(self) -> bytes:
+        """The identifier given to the request; empty if it brought its own."""
+        return self._identifier
+
+    @property
+    def target(self) -> Target | None:
+        """Where the request goes; None if nowhere."""
+        return self._target

@@ -1,0 +1,194 @@
+"""What the proxy does with a request, worked out once for each distinct head and reused as long as the route table lives.
+
+A plan is a function of the head, the configuration and the route table, except for the request's identifier, which is cut
+into the finished upstream head where a marker stands. Where a header edit depends on the exchange (a format command), the
+head is finished anew for each request from the same plan.
+"""
+
+from __future__ import annotations
+
+from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY
+from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.codec.http1.serialise import request_head
+from isthmus_proxy.http.forwarded import X_REQUEST_ID, forwarded_head
+from isthmus_proxy.http.local_reply import (
+    ABSOLUTE_PATH_REJECTED,
+    CONNECT_NOT_ROUTED,
+    ROUTE_NOT_FOUND,
+    UPGRADE_FAILED,
+    LocalReply,
+)
+from isthmus_proxy.http.message import Headers, RequestHead
+from isthmus_proxy.http.response_plan import Style, Styles
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+from isthmus_proxy.route import rewrite
+from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, HeaderEdits
+from isthmus_proxy.route.table import RouteTable
+
+ID_MARKER = bytes(bytearray(b"request-id"))
+"""Stands for the identifier in planned heads; recognised by identity, so no header value can be mistaken for it."""
+
+_NO_BODY_METHODS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
+TIMEOUT_HEADER = b"x-envoy-expected-rq-timeout-ms"
+ATTEMPT_HEADER = b"x-envoy-attempt-count"
+
+
+class Plan:
+    """``reply`` if the proxy answers itself, else ``action`` and ``decision`` say where the request goes.
+
+    ``head`` is the request as its route saw it; ``needs_id`` if the proxy names the request, whose ``own_id`` is then empty.
+    """
+
+    __slots__ = ("_targets", "action", "decision", "head", "needs_id", "own_id", "reply", "table", "upgrade")
+
+    def __init__(self, table: RouteTable | None, head: RequestHead) -> None:
+        self.table = table
+        self.head = head
+        self.needs_id = any(value is ID_MARKER for _, value in head.headers)
+        self.own_id = b"" if self.needs_id else head.get(X_REQUEST_ID) or b""
+        self.reply: LocalReply | None = None
+        self.decision: Decision | None = None
+        self.action: ForwardAction | None = None
+        self.upgrade = False
+        self._targets: dict[ClusterWeight, Target] = {}
+
+    def target(self, weight: ClusterWeight, request: ParsedRequest, styles: Styles) -> Target:
+        """The target of this plan in the cluster of ``weight``."""
+        target = self._targets.get(weight)
+        if target is None:
+            target = self._targets[weight] = Target(self, weight, request, styles)
+        return target
+
+
+class Target:
+    """A request bound for one cluster: ``before`` + identifier + ``after`` is its head, if it is ``static``.
+
+    ``head`` is the same as a value, for the access log; ``id_index`` is where the identifier is in its headers, or -1.
+    """
+
+    __slots__ = (
+        "_plan_head",
+        "_suppress",
+        "action",
+        "after",
+        "before",
+        "chunked",
+        "cluster",
+        "decision",
+        "head",
+        "id_index",
+        "original_path",
+        "request",
+        "static",
+        "style",
+        "upgrade",
+        "weight",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, weight: ClusterWeight, request: ParsedRequest, styles: Styles) -> None:
+        decision, action = plan.decision, plan.action
+        if decision is None or action is None:
+            raise ValueError("a plan without a forwarding action has no targets")
+        self.decision = decision
+        self.action = action
+        self.weight = weight
+        self.cluster = weight.cluster
+        self.request = request
+        self.upgrade = plan.upgrade
+        self.static = not action.auto_host_rewrite and not any(
+            map(depends_on_exchange, (weight.request_headers, *decision.request_edits))
+        )
+        self.style: Style = styles.of(decision, weight)
+        self._suppress = styles.suppress_envoy_headers
+        self._plan_head = plan.head
+        scratch = StreamInfo(0.0, 0.0)
+        self.head = self.finish(scratch, ID_MARKER, 1, action.timeout)
+        self.original_path = scratch.original_path
+        self.chunked = any(name == b"transfer-encoding" for name, _ in self.head.headers)
+        self.id_index, self.before, self.after = _cut(self.head)
+
+    def finish(self, info: StreamInfo, identifier: bytes, attempt: int, timeout: float) -> RequestHead:
+        """The head of attempt ``attempt`` of one exchange, for which ``timeout`` seconds are left (0 = no timeout)."""
+        planned = self._plan_head
+        headers = [(name, identifier if value is ID_MARKER else value) for name, value in planned.headers]
+        head = RequestHead(planned.method, planned.path, planned.authority, headers, planned.version)
+        head.scheme = planned.scheme
+        if timeout and not self._suppress:
+            headers.append((TIMEOUT_HEADER, b"%d" % round(timeout * 1000)))
+        if self.decision.virtual_host.include_request_attempt_count:
+            headers.append((ATTEMPT_HEADER, b"%d" % attempt))
+        info.request = head
+        rewrite.apply_request(self.decision, self.weight, head, info, show_original_path=not self._suppress)
+        head.headers = frame_request(self.request, head.headers, upgrade=self.upgrade)
+        return head
+
+    def encode(self, head: RequestHead) -> bytes:
+        """The bytes of a finished head."""
+        return request_head(head.method, head.path, head.authority, head.headers)
+
+
+def depends_on_exchange(edits: HeaderEdits) -> bool:
+    """Whether a header value has format commands."""
+    return any(edit.render is not None for edit in edits.add)
+
+
+def frame_request(request: ParsedRequest, headers: Headers, *, upgrade: bool) -> Headers:
+    """``headers`` with exactly the framing with which the body will be sent, whatever the edits did."""
+    if upgrade:
+        return [*headers, (b"connection", b"upgrade"), (b"upgrade", request.upgrade or b"")]
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if request.framing == LENGTH and lengths == [b"%d" % request.length]:
+        return headers
+    if request.framing == NO_BODY and (lengths == [b"0"] or (not lengths and request.method in _NO_BODY_METHODS)):
+        return headers
+    kept = [field for field in headers if field[0] not in (b"content-length", b"transfer-encoding")]
+    if request.framing in (LENGTH, CHUNKED):
+        return [*kept, (b"transfer-encoding", b"chunked")]
+    return kept if request.method in _NO_BODY_METHODS else [*kept, (b"content-length", b"0")]
+
+
+def _cut(head: RequestHead) -> tuple[int, bytes, bytes]:
+    """(index of the identifier, bytes before it, bytes after it); without one all bytes are before and after is empty."""
+    for index, (_, value) in enumerate(head.headers):
+        if value is ID_MARKER:
+            probe = request_head(head.method, head.path, head.authority, head.headers[:index])
+            rest = b"".join([b"%b: %b\r\n" % field for field in head.headers[index + 1 :]])
+            return index, probe[:-2] + X_REQUEST_ID + b": ", b"\r\n" + rest + b"\r\n"
+    return -1, request_head(head.method, head.path, head.authority, head.headers), b""
+
+
+def make_plan(
+    request: ParsedRequest,
+    config: HttpConnectionManagerConfig,
+    table: RouteTable | None,
+    peer: bytes,
+    random: float,
+) -> Plan:
+    """Decide on ``request``. ``random`` in [0, 1) is for runtime fractions."""
+    head = forwarded_head(request, config, peer, ID_MARKER)
+    plan = Plan(table, head)
+    plan.reply = _refusal(request, config)
+    if plan.reply is not None:
+        return plan
+    plan.upgrade = request.upgrade is not None and request.upgrade.lower() in config.upgrade_types
+    plan.decision = table.decide(head, random) if table is not None else None
+    if plan.decision is None:
+        plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else ROUTE_NOT_FOUND
+    elif isinstance(plan.decision.route.action, ForwardAction):
+        plan.action = plan.decision.route.action
+    return plan
+
+
+def _refusal(request: ParsedRequest, config: HttpConnectionManagerConfig) -> LocalReply | None:
+    if request.method == b"CONNECT":
+        return CONNECT_NOT_ROUTED
+    if request.upgrade is not None and request.upgrade.lower() not in config.upgrade_types:
+        return None if request.upgrade.lower() == b"h2c" else UPGRADE_FAILED
+    return None
+
+
+def has_fractions(table: RouteTable) -> bool:
+    """Whether some decision of ``table`` is drawn by lot, so that it must not be remembered with a head."""
+    hosts = table.configuration.virtual_hosts
+    return any(route.match.fraction is not None for host in hosts for route in host.routes)

@@ -1,0 +1,155 @@
+"""How a response head changes on its way downstream, worked out once for each distinct head and set of header edits.
+
+What differs from response to response is cut in: the upstream service time, and the date where the upstream sent none.
+"""
+
+from __future__ import annotations
+
+from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from isthmus_proxy.codec.http1.response import ParsedResponse
+from isthmus_proxy.codec.http1.serialise import field_lines, status_line
+from isthmus_proxy.http.hop_by_hop import response_headers
+from isthmus_proxy.http.message import Headers, ResponseHead
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+from isthmus_proxy.route import rewrite
+from isthmus_proxy.route.model import ClusterWeight, Decision, HeaderEdits
+
+SERVICE_TIME = b"x-envoy-upstream-service-time"
+_TIME_MARKER = bytes(bytearray(b"milliseconds"))
+_DATE_MARKER = bytes(bytearray(b"date"))
+_MAX_STYLES = 1024
+
+
+class Style:
+    """One set of response header edits under one connection manager. ``static`` if no value depends on the exchange."""
+
+    __slots__ = ("decision", "static", "weight")
+
+    def __init__(self, decision: Decision, weight: ClusterWeight) -> None:
+        self.decision = decision
+        self.weight = weight
+        edits = (weight.response_headers, *decision.response_edits)
+        self.static = not any(edit.render is not None for level in edits for edit in level.add)
+
+
+_StyleKey = tuple[tuple[HeaderEdits, ...], HeaderEdits, bool, bool]
+
+
+class Styles:
+    """The styles of one connection manager: routes whose responses change alike share one. Bounded by a fresh start."""
+
+    __slots__ = ("_styles", "suppress_envoy_headers")
+
+    def __init__(self, *, suppress_envoy_headers: bool) -> None:
+        self._styles: dict[_StyleKey, Style] = {}
+        self.suppress_envoy_headers = suppress_envoy_headers
+
+    def of(self, decision: Decision, weight: ClusterWeight) -> Style:
+        """The style of responses from ``weight``'s cluster by way of ``decision``."""
+        attempts = decision.virtual_host.include_attempt_count_in_response
+        wins = decision.configuration.most_specific_header_mutations_wins
+        key = (decision.response_edits, weight.response_headers, wins, attempts)
+        style = self._styles.get(key)
+        if style is None:
+            if len(self._styles) >= _MAX_STYLES:
+                self._styles.clear()
+            style = self._styles[key] = Style(decision, weight)
+        return style
+
+
+class ResponsePlan:
+    """``before`` + milliseconds + ``middle`` + date line + ``after`` is the head; parts that do not occur are None or empty.
+
+    ``chunked``: the body goes out chunked. ``head`` is the head as a value, for the access log; ``time_index`` is where the
+    service time is in its headers, or -1.
+    """
+
+    __slots__ = ("after", "before", "chunked", "dated", "head", "manager", "middle", "style", "time_index", "timed")
+
+    def __init__(
+        self, manager: HttpConnectionManagerConfig, style: Style, head: ResponseHead, *, chunked: bool
+    ) -> None:
+        self.manager = manager
+        self.style = style
+        self.head = head
+        self.chunked = chunked
+        headers = head.headers
+        self.time_index = next((i for i, (_, value) in enumerate(headers) if value is _TIME_MARKER), -1)
+        date_index = next((i for i, (_, value) in enumerate(headers) if value is _DATE_MARKER), -1)
+        self.timed = self.time_index >= 0
+        self.dated = date_index >= 0
+        line = status_line(head.status)
+        until_time = self.time_index if self.timed else 0
+        until_date = date_index if self.dated else len(headers)
+        self.before = line + field_lines(headers[:until_time])
+        if self.timed:
+            self.before += SERVICE_TIME + b": "
+            self.middle = b"\r\n" + field_lines(headers[until_time + 1 : until_date])
+        else:
+            self.middle = field_lines(headers[:until_date])
+        self.after = field_lines(headers[until_date + 1 :]) + b"\r\n"
+
+    def encode(self, milliseconds: int, date: bytes) -> bytes:
+        """The bytes of the head."""
+        if self.timed:
+            if self.dated:
+                return b"%b%d%bdate: %b\r\n%b" % (self.before, milliseconds, self.middle, date, self.after)
+            return b"%b%d%b%b" % (self.before, milliseconds, self.middle, self.after)
+        dated = b"date: %b\r\n" % date if self.dated else b""
+        return b"%b%b%b%b" % (self.before, self.middle, dated, self.after)
+
+
+def make_response_plan(
+    response: ParsedResponse,
+    config: HttpConnectionManagerConfig,
+    style: Style,
+    info: StreamInfo,
+    *,
+    method: bytes,
+    upgrade: bool = False,
+) -> ResponsePlan:
+    """Work out the head of ``response`` to a request of ``method``; ``info`` feeds the edits that depend on the exchange."""
+    headers = response_headers(response)
+    if not config.suppress_envoy_headers:
+        headers = [field for field in headers if field[0] != SERVICE_TIME]
+        headers.append((SERVICE_TIME, _TIME_MARKER))
+    if style.decision.virtual_host.include_attempt_count_in_response:
+        headers.append((b"x-envoy-attempt-count", b"%d" % info.attempts))
+    head = ResponseHead(response.status, headers)
+    info.response = head
+    rewrite.apply_response(style.decision, style.weight, headers, info)
+    if not any(name == b"date" for name, _ in headers):
+        headers.append((b"date", _DATE_MARKER))
+    _set_server(headers, config)
+    if upgrade:
+        headers += [field for field in response.headers if field[0] in (b"connection", b"upgrade")]
+    head.headers, chunked = frame_response(response, headers, method)
+    return ResponsePlan(config, style, head, chunked=chunked)
+
+
+def _set_server(headers: Headers, config: HttpConnectionManagerConfig) -> None:
+    """``server`` as server_header_transformation says; an overwritten one keeps its place, as in Envoy."""
+    place = next((i for i, (name, _) in enumerate(headers) if name == b"server"), None)
+    if config.server_header_transformation == "PASS_THROUGH":
+        return
+    if place is None:
+        headers.append((b"server", config.server_name))
+    elif config.server_header_transformation == "OVERWRITE":
+        headers[place] = (b"server", config.server_name)
+
+
+def frame_response(response: ParsedResponse, headers: Headers, method: bytes) -> tuple[Headers, bool]:
+    """``headers`` with exactly the framing with which the body will be sent, and whether that is chunked."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    has_body = method != b"HEAD" and response.framing != NO_BODY
+    if response.framing == LENGTH and lengths == [b"%d" % response.length]:
+        return headers, False
+    if response.framing == NO_BODY and response.status in (101, 204, 304):
+        return headers, False
+    if response.framing == NO_BODY and lengths == [b"0"]:
+        return headers, False
+    kept = [field for field in headers if field[0] not in (b"content-length", b"transfer-encoding")]
+    if response.framing in (LENGTH, CHUNKED, UNTIL_CLOSE):
+        return [*kept, (b"transfer-encoding", b"chunked")], has_body
+    return [*kept, (b"content-length", b"0")], False

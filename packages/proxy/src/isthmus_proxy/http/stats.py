@@ -1,0 +1,100 @@
+"""What an HTTP connection manager counts, under Envoy's names below ``http.<stat_prefix>.``."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from isthmus_proxy.observe.histogram import Histogram
+from isthmus_proxy.observe.stats import Counter, Gauge
+
+
+class StatsScope(Protocol):
+    """Where stats are made: a scope of the stats store (``observe.stats.Scope``)."""
+
+    def counter(self, name: str) -> Counter:
+        """Return the counter ``name`` of this scope."""
+        ...
+
+    def gauge(self, name: str) -> Gauge:
+        """Return the gauge ``name`` of this scope."""
+        ...
+
+    def histogram(self, name: str) -> Histogram:
+        """Return the histogram of milliseconds ``name`` of this scope."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything made in this scope."""
+        ...
+
+
+class HttpStats:
+    """Stats of one connection manager; made with it."""
+
+    downstream_cx_delayed_close_timeout: Counter
+    downstream_cx_destroy: Counter
+    downstream_cx_destroy_active_rq: Counter
+    downstream_cx_destroy_local: Counter
+    downstream_cx_destroy_local_active_rq: Counter
+    downstream_cx_destroy_remote: Counter
+    downstream_cx_destroy_remote_active_rq: Counter
+    downstream_cx_drain_close: Counter
+    downstream_cx_http1_total: Counter
+    downstream_cx_idle_timeout: Counter
+    downstream_cx_max_duration_reached: Counter
+    downstream_cx_max_requests_reached: Counter
+    downstream_cx_protocol_error: Counter
+    downstream_cx_rx_bytes_total: Counter
+    downstream_cx_total: Counter
+    downstream_cx_tx_bytes_total: Counter
+    downstream_cx_upgrades_total: Counter
+    downstream_flow_control_paused_reading_total: Counter
+    downstream_flow_control_resumed_reading_total: Counter
+    downstream_rq_1xx: Counter
+    downstream_rq_2xx: Counter
+    downstream_rq_3xx: Counter
+    downstream_rq_4xx: Counter
+    downstream_rq_5xx: Counter
+    downstream_rq_completed: Counter
+    downstream_rq_header_timeout: Counter
+    downstream_rq_http1_total: Counter
+    downstream_rq_idle_timeout: Counter
+    downstream_rq_response_before_rq_complete: Counter
+    downstream_rq_rx_reset: Counter
+    downstream_rq_timeout: Counter
+    downstream_rq_too_large: Counter
+    downstream_rq_total: Counter
+    downstream_rq_tx_reset: Counter
+    downstream_rq_ws_on_non_ws_route: Counter
+    no_cluster: Counter
+    no_route: Counter
+    rq_direct_response: Counter
+    rq_redirect: Counter
+    rq_reset_after_downstream_response_started: Counter
+    rq_total: Counter
+    downstream_cx_active: Gauge
+    downstream_cx_http1_active: Gauge
+    downstream_cx_upgrades_active: Gauge
+    downstream_rq_active: Gauge
+    downstream_cx_length_ms: Histogram
+    downstream_rq_time: Histogram
+
+    __slots__ = ("classes", "scope", *__annotations__)
+
+    def __init__(self, scope: StatsScope) -> None:
+        self.scope = scope
+        make = {"Counter": scope.counter, "Gauge": scope.gauge, "Histogram": scope.histogram}
+        for name, kind in _KINDS.items():
+            setattr(self, name, make[kind](name))
+        self.classes = (
+            Counter("unanswered"),
+            self.downstream_rq_1xx,
+            self.downstream_rq_2xx,
+            self.downstream_rq_3xx,
+            self.downstream_rq_4xx,
+            self.downstream_rq_5xx,
+        )
+        """Counters by the hundreds of the status; index 0 takes what was never answered and is not shown."""
+
+
+_KINDS: dict[str, str] = dict(HttpStats.__annotations__)

@@ -1,0 +1,1 @@
+"""Listeners: accepting connections and giving each to its network filter."""

@@ -1,0 +1,1 @@
+"""Connections to endpoints: pools that decide, connections that perform."""

@@ -1,0 +1,239 @@
+"""One HTTP/1.1 connection to an endpoint: opened, used by one exchange at a time, given back or closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.response_parser import ResponseParser
+from isthmus_proxy.errors import ProtocolError
+from isthmus_proxy.http.local_reply import (
+    CONNECTION_TERMINATION,
+    CONNECTION_TIMEOUT,
+    PROTOCOL_ERROR,
+    REMOTE_CONNECTION_FAILURE,
+)
+from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.upstream.connector import Connector
+
+if TYPE_CHECKING:
+    from isthmus_proxy.upstream.pool import ConnectionPool
+
+
+class ResponseSink(Protocol):
+    """Who waits for a response: an exchange."""
+
+    def pool_ready(self, connection: Http1Connection) -> None:
+        """The connection waited for is there."""
+
+    def upstream_events(self, events: Sequence[Event], done: bool) -> None:
+        """Parts of the response; with ``done`` it is complete and the connection is no longer the sink's."""
+
+    def upstream_reset(self, reason: str, transport: str, *, sent: bool, reused: bool) -> None:
+        """The request is lost. ``sent``: some of it may have reached the peer; ``reused``: not the connection's first."""
+
+    def upstream_blocked(self) -> None:
+        """The peer reads too slowly: send no more of the body."""
+
+    def upstream_writable(self) -> None:
+        """Go on with the body."""
+
+
+class Http1Connection:
+    """See the module. ``sink`` is the exchange that uses the connection, None while it is being opened or idle."""
+
+    __slots__ = (
+        "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "opened_at", "request_done",
+        "requests", "sink",
+    )  # fmt: skip
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._stats = pool.cluster.stats
+        self._parser = ResponseParser(memo=pool.memo)
+        self._connection: Connection | None = None
+        self.sink: ResponseSink | None = None
+        self.requests = 0
+        self.request_done = False
+        self._unsent_at = 0
+        reactor = pool.reactor
+        self.opened_at = reactor.now
+        self._timer: Timer = reactor.timer(self._timed_out)
+        self._connector: Connector | None = None
+
+    def open(self) -> None:
+        """Begin to connect; the pool is told how it ends, never from within this call."""
+        reactor = self._pool.reactor
+        self._timer.set(reactor.now + self._pool.cluster.config.connect_timeout)
+        self._connector = Connector(reactor, self._pool.endpoint.address, self._connected, self._connect_failed)
+        self._connector.start()
+
+    def _connected(self, sock: socket.socket) -> None:
+        self._connector = None
+        self._timer.cancel()
+        limit = self._pool.cluster.config.per_connection_buffer_limit_bytes
+        self._connection = Connection(self._pool.reactor, sock, self, limit)
+        self._connection.adopt()
+        self._pool.opened(self)
+
+    def _connect_failed(self, error: OSError) -> None:
+        self._connector = None
+        self._timer.discard()
+        words = os.strerror(error.errno) if error.errno else str(error)
+        self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, f"delayed_connect_error:_{words}".replace(" ", "_"))
+
+    def _timed_out(self) -> None:
+        if self._connector is not None:
+            self._connector.cancel()
+            self._connector = None
+            self._timer.discard()
+            self._stats.upstream_cx_connect_timeout.value += 1
+            self._pool.open_failed(self, CONNECTION_TIMEOUT, "")
+        elif self.sink is None:
+            self._stats.upstream_cx_idle_timeout.value += 1
+            self.close()
+
+    @property
+    def local_address(self) -> str:
+        """This end of the connection, as ``host:port``; empty once it is gone."""
+        try:
+            host, port = self._connection.sock.getsockname()[:2] if self._connection else ("", 0)
+        except OSError:
+            return ""
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def send_head(self, sink: ResponseSink, method: bytes, head: bytes, *, done: bool) -> None:
+        """Begin a request; with ``done`` the head is all of it."""
+        connection = self._connection
+        if connection is None:
+            return
+        self.sink = sink
+        self.requests += 1
+        self.request_done = done
+        self._timer.at = float("inf")
+        self._parser.expect(method)
+        self._unsent_at = connection.bytes_out
+        self._stats.upstream_cx_tx_bytes_total.value += len(head)
+        connection.write(head)
+
+    def send_body(self, data: bytes) -> None:
+        """Send framed body bytes."""
+        if self._connection is not None:
+            self._stats.upstream_cx_tx_bytes_total.value += len(data)
+            self._connection.write(data)
+
+    def pause(self) -> None:
+        """Stop reading the response."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def take_over(self) -> Connection | None:
+        """Leave the pool and give the bare connection to the caller (after 101 Switching Protocols)."""
+        connection, self._connection = self._connection, None
+        self.sink = None
+        self._timer.discard()
+        self._pool.closed(self, remote=False)
+        return connection
+
+    def reset(self, sink: ResponseSink) -> None:
+        """``sink`` gives up its request: the connection cannot be used again. Nothing happens if it is another's."""
+        if self.sink is sink:
+            self.sink = None
+            self._stats.upstream_cx_destroy_with_active_rq.value += 1
+            self._stats.upstream_cx_destroy_local_with_active_rq.value += 1
+            self.close()
+
+    def close(self, *, remote: bool = False) -> None:
+        """Close at once."""
+        if self._connector is not None:
+            self._connector.cancel()
+            self._connector = None
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+            self._timer.discard()
+            self._pool.closed(self, remote=remote)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a piece of the response; a complete one frees the connection before the sink hears of it."""
+        self._stats.upstream_cx_rx_bytes_total.value += len(data)
+        sink = self.sink
+        if sink is None:
+            self._stats.upstream_cx_protocol_error.value += 1
+            self.close(remote=True)
+            return
+        parser = self._parser
+        try:
+            events = parser.receive(data)
+        except ProtocolError:
+            self._broken(PROTOCOL_ERROR)
+            return
+        done = parser.done
+        if done and not parser.switching:
+            self._finished(events)
+        sink.upstream_events(events, done)
+
+    def _finished(self, events: Sequence[Event]) -> None:
+        """The response is complete: give the connection back if both sides can go on."""
+        self.sink = None
+        if self.request_done and self._parser.keep_alive and self._connection is not None:
+            self._connection.resume()
+            self._timer.set(self._pool.reactor.now + self._pool.idle_timeout)
+            self._pool.release(self)
+        else:
+            self.close(remote=True)
+
+    def eof_received(self) -> None:
+        """The peer closed: the end of a response that lasts until then, harmless when idle, else a loss."""
+        sink = self.sink
+        if sink is None:
+            self.close(remote=True)
+            return
+        try:
+            events = self._parser.eof()
+        except ProtocolError:
+            reason = PROTOCOL_ERROR if self._parser.in_body else CONNECTION_TERMINATION
+            self._broken(reason)
+            return
+        self.sink = None
+        self.close(remote=True)
+        sink.upstream_events(events, True)
+
+    def connection_lost(self, error: OSError) -> None:
+        """The connection broke."""
+        self._broken(CONNECTION_TERMINATION)
+
+    def _broken(self, reason: str) -> None:
+        sink, self.sink = self.sink, None
+        sent = self._connection is None or self._connection.bytes_out > self._unsent_at
+        untouched = not self._parser.started
+        if sink is not None:
+            self._stats.upstream_cx_destroy_with_active_rq.value += 1
+            self._stats.upstream_cx_destroy_remote_with_active_rq.value += 1
+        if reason == PROTOCOL_ERROR:
+            self._stats.upstream_cx_protocol_error.value += 1
+        self.close(remote=True)
+        if sink is not None:
+            sink.upstream_reset(reason, "", sent=sent, reused=self.requests > 1 and untouched)
+
+    def high_watermark_reached(self) -> None:
+        """Pass on that the peer reads slowly."""
+        if self.sink is not None:
+            self.sink.upstream_blocked()
+
+    def low_watermark_reached(self) -> None:
+        """Pass on that the peer has caught up."""
+        if self.sink is not None:
+            self.sink.upstream_writable()
+
+    def drained(self) -> None:
+        """Not used: a pool's connections are closed at once."""

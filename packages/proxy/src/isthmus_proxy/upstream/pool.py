@@ -1,0 +1,192 @@
+"""The connection pool of one endpoint: performs what ``assignment`` decides."""
+
+from __future__ import annotations
+
+from isthmus_proxy.cluster.cluster import Cluster
+from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.codec.http1.memo import HeadMemo
+from isthmus_proxy.codec.http1.response import ParsedResponse
+from isthmus_proxy.http.local_reply import OVERFLOW
+from isthmus_proxy.reactor.reactor import Reactor
+from isthmus_proxy.upstream.assignment import PoolState, Verdict
+from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSink
+
+
+class ConnectionPool:
+    """HTTP/1.1 connections to ``endpoint``. ``memo`` remembers response heads and is shared by the pools of a process."""
+
+    __slots__ = ("_connections", "_state", "cluster", "endpoint", "idle_timeout", "memo", "reactor")
+
+    def __init__(self, reactor: Reactor, cluster: Cluster, endpoint: Endpoint, memo: HeadMemo[ParsedResponse]) -> None:
+        self.reactor = reactor
+        self.cluster = cluster
+        self.endpoint = endpoint
+        self.memo = memo
+        self.idle_timeout = cluster.config.upstream_idle_timeout or float("inf")
+        self._state: PoolState[Http1Connection, ResponseSink] = PoolState()
+        self._connections: set[Http1Connection] = set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return len(self._state.idle)
+
+    def acquire(self, sink: ResponseSink) -> Http1Connection | str | None:
+        """A connection to use now; None if ``sink`` has to wait for ``pool_ready``; or the reason for which it is refused."""
+        state, cluster = self._state, self.cluster
+        limits = cluster.config.thresholds
+        if state.idle and cluster.active_requests < limits.max_requests:
+            return self._begin(state.idle.pop())
+        verdict = state.ask(cluster, limits)
+        if verdict is Verdict.REQUEST_OVERFLOW:
+            cluster.stats.upstream_rq_active_overflow.value += 1
+            return OVERFLOW
+        if verdict is Verdict.PENDING_OVERFLOW:
+            cluster.stats.upstream_rq_pending_overflow.value += 1
+            return OVERFLOW
+        self._enqueue(sink)
+        if verdict is Verdict.WAIT_AND_CONNECT and state.wants_connection():
+            self._open()
+        elif verdict is Verdict.WAIT:
+            cluster.stats.upstream_cx_overflow.value += 1
+        return None
+
+    def cancel(self, sink: ResponseSink) -> None:
+        """``sink`` does not want a connection any more."""
+        try:
+            self._state.pending.remove(sink)
+        except ValueError:
+            return
+        self._pending(-1)
+        self.cluster.stats.upstream_rq_cancelled.value += 1
+
+    def finished(self) -> None:
+        """A request begun on this pool is over."""
+        self.cluster.active_requests -= 1
+        self.endpoint.rq_active -= 1
+        self.cluster.stats.upstream_rq_active.value -= 1
+
+    def _begin(self, connection: Http1Connection) -> Http1Connection:
+        cluster, endpoint = self.cluster, self.endpoint
+        cluster.active_requests += 1
+        endpoint.rq_active += 1
+        endpoint.rq_total += 1
+        stats = cluster.stats
+        stats.upstream_rq_total.value += 1
+        stats.upstream_rq_active.value += 1
+        return connection
+
+    def _enqueue(self, sink: ResponseSink) -> None:
+        self._state.pending.append(sink)
+        self._pending(1)
+        self.cluster.stats.upstream_rq_pending_total.value += 1
+
+    def _pending(self, change: int) -> None:
+        self.cluster.pending += change
+        self.cluster.stats.upstream_rq_pending_active.value += change
+
+    def _open(self) -> None:
+        connection = Http1Connection(self)
+        self._state.connecting += 1
+        self._connections.add(connection)
+        self._counted(1)
+        connection.open()
+
+    def _counted(self, change: int) -> None:
+        self._state.total += change
+        self.cluster.active_connections += change
+        self.endpoint.cx_active += change
+        stats = self.cluster.stats
+        stats.upstream_cx_active.value += change
+        if change > 0:
+            self.endpoint.cx_total += 1
+            stats.upstream_cx_total.value += 1
+            stats.upstream_cx_http1_total.value += 1
+
+    def opened(self, connection: Http1Connection) -> None:
+        """``connection`` is connected: the first request that waits gets it."""
+        self._state.connecting -= 1
+        self.cluster.stats.upstream_cx_connect_ms.record((self.reactor.now - connection.opened_at) * 1000.0)
+        self._hand_out(connection)
+
+    def open_failed(self, connection: Http1Connection, reason: str, transport: str) -> None:
+        """A connection could not be opened: all that wait are told, so that each can decide (Envoy does the same)."""
+        self._state.connecting -= 1
+        self._connections.discard(connection)
+        self._counted(-1)
+        self.endpoint.cx_connect_fail += 1
+        self.cluster.stats.upstream_cx_connect_fail.value += 1
+        waiting = list(self._state.pending)
+        self._state.pending.clear()
+        self._pending(-len(waiting))
+        self.cluster.stats.upstream_rq_pending_failure_eject.value += len(waiting)
+        for sink in waiting:
+            sink.upstream_reset(reason, transport, sent=False, reused=False)
+
+    def release(self, connection: Http1Connection) -> None:
+        """``connection`` has done its request and can take another."""
+        limit = self.cluster.config.max_requests_per_connection
+        if limit and connection.requests >= limit:
+            self.cluster.stats.upstream_cx_max_requests.value += 1
+            connection.close()
+        elif self._state.pending:
+            self._hand_out(connection)
+        elif self.endpoint.removed:
+            connection.close()
+        else:
+            self._state.idle.append(connection)
+
+    def _hand_out(self, connection: Http1Connection) -> None:
+        pending = self._state.pending
+        if pending:
+            sink = pending.popleft()
+            self._pending(-1)
+            sink.pool_ready(self._begin(connection))
+        else:
+            self.release(connection)
+
+    def closed(self, connection: Http1Connection, *, remote: bool) -> None:
+        """``connection`` is gone; if requests wait for one, another is opened."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        if connection in self._state.idle:
+            self._state.idle.remove(connection)
+        self._counted(-1)
+        stats = self.cluster.stats
+        stats.upstream_cx_destroy.value += 1
+        (stats.upstream_cx_destroy_remote if remote else stats.upstream_cx_destroy_local).value += 1
+        stats.upstream_cx_length_ms.record((self.reactor.now - connection.opened_at) * 1000.0)
+        if self._state.wants_connection() and self._state.may_connect(self.cluster, self.cluster.config.thresholds):
+            self._open()
+
+    def drain(self) -> None:
+        """Close what is idle; what is busy closes after its request if the endpoint was removed."""
+        for connection in list(self._state.idle):
+            connection.close()
+
+
+class Pools:
+    """Makes the pool of an endpoint on its first use, and drains it when the endpoint leaves its cluster."""
+
+    __slots__ = ("_memo", "_reactor")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._memo: HeadMemo[ParsedResponse] = HeadMemo()
+
+    def of(self, cluster: Cluster, endpoint: Endpoint) -> ConnectionPool:
+        """The pool of ``endpoint``."""
+        pool = endpoint.pool
+        if not isinstance(pool, ConnectionPool):
+            pool = endpoint.pool = ConnectionPool(self._reactor, cluster, endpoint, self._memo)
+        return pool
+
+    def endpoints_removed(self, _cluster: Cluster, endpoints: list[Endpoint]) -> None:
+        """Close the idle connections of ``endpoints`` (a callback for the cluster manager)."""
+        for endpoint in endpoints:
+            if isinstance(endpoint.pool, ConnectionPool):
+                endpoint.pool.drain()
