@@ -70,6 +70,11 @@ class Source:
         found = self._origins.get(origin)
         return None if found is None else found.claims.get(key)
 
+    def problems_of(self, origin: str) -> tuple[Problem, ...]:
+        """The unusable entries of one origin."""
+        found = self._origins.get(origin)
+        return () if found is None else found.problems
+
     def problems(self) -> list[Problem]:
         """The unusable entries of the source in a stable order, at most ``MAX_PROBLEMS``."""
         found: list[Problem] = []

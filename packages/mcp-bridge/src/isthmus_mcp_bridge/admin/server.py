@@ -1,0 +1,79 @@
+"""The administration endpoint: plain HTTP, read-only, on loopback by default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from isthmus_mcp_bridge.admin import views
+from isthmus_mcp_bridge.errors import BridgeError
+from isthmus_mcp_bridge.mcp.service import McpSource
+from isthmus_mcp_bridge.observe.metrics import CONTENT_TYPE, Metrics
+from isthmus_mcp_bridge.publisher import Publisher
+
+SHUTDOWN_TIMEOUT_S = 1.0
+
+
+class AdminServer:
+    """``/ready``, ``/metrics``, ``/sources``, ``/services[?host=]``, ``/problems`` and ``/sinks``."""
+
+    def __init__(self, publisher: Publisher, source: McpSource, metrics: Metrics) -> None:
+        self._publisher = publisher
+        self._source = source
+        self._metrics = metrics
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen. Returns the port, which matters when 0 was asked for. Raises BridgeError when it cannot."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            reason = error.strerror or error
+            raise BridgeError(f"admin.address {host}:{port}: cannot listen ({reason}); choose another one") from error
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening and close what is open, within ``SHUTDOWN_TIMEOUT_S``."""
+        await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/ready", self._ready),
+                web.get("/metrics", self._render_metrics),
+                web.get("/sources", self._sources),
+                web.get("/services", self._services),
+                web.get("/problems", self._problems),
+                web.get("/sinks", self._sinks),
+            ]
+        )
+        return application
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        """200 once services are served."""
+        if self._publisher.ready:
+            return web.Response(text="LIVE\n")
+        waiting = ", ".join(self._publisher.waiting_for())
+        return web.Response(status=503, text=f"waiting for {waiting or 'the first snapshot'}\n")
+
+    async def _render_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render().encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _sources(self, _: web.Request) -> web.Response:
+        return _json({"sources": views.sources(self._publisher.catalog)})
+
+    async def _services(self, request: web.Request) -> web.Response:
+        return _json(views.services(self._publisher.catalog, request.query.get("host", "")))
+
+    async def _problems(self, _: web.Request) -> web.Response:
+        return _json(views.problems(self._publisher.catalog, self._publisher.publication))
+
+    async def _sinks(self, _: web.Request) -> web.Response:
+        return _json({"sinks": views.sinks(self._source.streams)})
+
+
+def _json(value: Any) -> web.Response:
+    return web.json_response(value)

@@ -1,0 +1,121 @@
+"""What the administration endpoint shows, as plain values for JSON."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from isthmus_mcp_bridge.catalog.catalog import Catalog
+from isthmus_mcp_bridge.convert.publication import Publication
+from isthmus_mcp_bridge.mcp.streams import Stream
+from isthmus_mcp_bridge.model import MergedService, ServiceKey
+
+MAX_LISTED = 1000
+"""Entries of a list that are shown; ``total`` says how many there are."""
+
+
+def sources(catalog: Catalog) -> list[dict[str, Any]]:
+    """Every registry in order of precedence: its state and why, and what it has trouble with."""
+    return [
+        {
+            "name": source.name,
+            "state": source.state,
+            "reason": source.reason,
+            "unreadable": sorted(source.unreadable),
+            "problems": len(source.problems()),
+            "held_deletions": source.held_deletions,
+        }
+        for source in catalog.sources.values()
+    ]
+
+
+def services(catalog: Catalog, host: str = "") -> dict[str, Any]:
+    """The merged services, sorted; ``host`` narrows to those whose host or ``namespace/host`` is exactly that."""
+    keys = sorted(key for key in catalog.services if not host or host in (key.host, key.name))
+    return {"total": len(keys), "services": [_service(catalog, key) for key in keys[:MAX_LISTED]]}
+
+
+def problems(catalog: Catalog, publication: Publication) -> dict[str, Any]:
+    """Unusable entries of registries, claims that cannot stand together, and services held back by the last check."""
+    found = [
+        {"registry": one.registry, "path": one.path, "value": one.value, "message": one.message}
+        for source in catalog.sources.values()
+        for one in source.problems()
+    ]
+    conflicts = (
+        {"service": key.name, "path": one.path, "value": one.value, "message": one.message}
+        for key, merged in catalog.services.items()
+        for one in merged.conflicts
+    )
+    quarantined = [
+        {"service": name, "path": one.path, "value": one.value, "message": f"{one.rule}; the last good state stays"}
+        for name, broken in publication.quarantined.items()
+        for one in broken
+    ]
+    listed = list(itertools.islice(itertools.chain(found, quarantined, conflicts), MAX_LISTED))
+    return {"total": len(listed), "problems": listed}
+
+
+def sinks(streams: list[Stream]) -> list[dict[str, Any]]:
+    """The open streams: what each was sent, acknowledged and rejected, by type."""
+    return [
+        {
+            "node": stream.node,
+            "peer": stream.peer,
+            "variant": stream.variant,
+            "types": {
+                type_url: {
+                    "sent": status.sent_version,
+                    "acknowledged": status.acked_version,
+                    "rejected": status.rejected_version,
+                    "error": "" if status.rejection is None else status.rejection.message,
+                }
+                for type_url, status in stream.session.status.items()
+            },
+        }
+        for stream in streams[:MAX_LISTED]
+    ]
+
+
+def _service(catalog: Catalog, key: ServiceKey) -> dict[str, Any]:
+    merged = catalog.services[key]
+    return {
+        "name": key.name,
+        "host": key.host,
+        "namespace": key.namespace,
+        "raw_names": list(merged.raw_names),
+        "addresses": list(merged.addresses),
+        "ports": [{"name": port.name, "number": port.number, "protocol": port.protocol} for port in merged.ports],
+        "endpoints": _endpoints(merged),
+        "claims": _claims(catalog, key),
+        "conflicts": [{"path": one.path, "value": one.value, "message": one.message} for one in merged.conflicts],
+    }
+
+
+def _endpoints(merged: MergedService) -> list[dict[str, Any]]:
+    return [
+        {
+            "address": workload.address,
+            "ports": dict(workload.ports),
+            "labels": dict(workload.labels),
+            "network": workload.network,
+            "locality": workload.locality,
+            "weight": workload.weight,
+        }
+        for workload in merged.workloads
+    ]
+
+
+def _claims(catalog: Catalog, key: ServiceKey) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": sourced.source,
+            "origin": sourced.origin,
+            "address": f"{endpoint.address}:{endpoint.port}",
+            "presence": endpoint.presence,
+            "weight": endpoint.weight,
+            "raw_id": endpoint.raw_id,
+        }
+        for sourced in catalog.claims(key)
+        for endpoint in sourced.claim.endpoints[:MAX_LISTED]
+    ]

@@ -1,0 +1,191 @@
+"""The ADS service: sessions on gRPC streams. Sinks (istiod, our control plane) connect and ask."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+
+from isthmus_mcp_bridge.mcp import messages
+from isthmus_mcp_bridge.mcp.delta import DeltaSession
+from isthmus_mcp_bridge.mcp.session import DeltaRequest, Outcome, Response, SotwRequest, TooManyTypes
+from isthmus_mcp_bridge.mcp.snapshot import Snapshot
+from isthmus_mcp_bridge.mcp.sotw import SotwSession
+from isthmus_mcp_bridge.mcp.streams import Stream
+from isthmus_mcp_bridge.mcp.type_urls import is_service_entry
+from isthmus_mcp_bridge.observe.metrics import Metrics
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+REQUESTS_METRIC = "isthmus_bridge_requests_total"
+RESPONSES_METRIC = "isthmus_bridge_responses_total"
+REFUSED_METRIC = "isthmus_bridge_refused_streams_total"
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """Bounds of the service: sizes in bytes, times in seconds.
+
+    ``max_response_bytes`` bounds what a delta response brings; a SotW response is whole by nature. ``write_timeout_s`` is
+    how long a sink may let a response lie before its stream is ended.
+    """
+
+    max_streams: int = 1000
+    max_request_bytes: int = 16 * 1024 * 1024
+    max_response_bytes: int = 3 * 1024 * 1024
+    write_timeout_s: float = 60.0
+    keepalive_time_s: float = 30.0
+    keepalive_timeout_s: float = 10.0
+
+    def channel_options(self) -> list[tuple[str, int]]:
+        """As gRPC wants them."""
+        return [
+            ("grpc.keepalive_time_ms", int(self.keepalive_time_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_s * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+            ("grpc.max_receive_message_length", self.max_request_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+
+
+class McpSource:
+    """Serves one snapshot at a time to any number of sinks; lives in one event loop."""
+
+    def __init__(self, settings: SourceSettings, metrics: Metrics, nonce_space: str) -> None:
+        """``nonce_space`` begins every nonce and must differ from that of the process before."""
+        self._settings = settings
+        self._metrics = metrics
+        self._snapshot = Snapshot()
+        self._streams: dict[int, Stream] = {}
+        self._ids = itertools.count(1)
+        nonces = itertools.count(1)
+        self._new_nonce = lambda: f"{nonce_space}-{next(nonces)}"
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Serve this snapshot from now on, to all streams; what each must be sent is for its session to decide."""
+        self._snapshot = snapshot
+        for stream in self._streams.values():
+            stream.session.publish(snapshot)
+            stream.wake.set()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is served now."""
+        return self._snapshot
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The open streams, oldest first."""
+        return list(self._streams.values())
+
+    def handlers(self) -> Any:
+        """The handlers to register with a grpc.aio server. Responses are bytes already."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                    self._sotw, DiscoveryRequest.FromString, bytes
+                ),
+                "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                    self._delta, DeltaDiscoveryRequest.FromString, bytes
+                ),
+            },
+        )
+
+    async def _sotw(self, requests: AsyncIterator[Any], context: Any) -> None:
+        session = SotwSession(self._new_nonce)
+
+        def handle(message: Any) -> tuple[str, Outcome]:
+            request: SotwRequest = messages.sotw_request(message)
+            return request.type_url, session.handle_request(request)
+
+        await self._serve(requests, context, Stream("sotw", context.peer(), session), handle, messages.sotw_response)
+
+    async def _delta(self, requests: AsyncIterator[Any], context: Any) -> None:
+        session = DeltaSession(self._new_nonce, self._settings.max_response_bytes)
+
+        def handle(message: Any) -> tuple[str, Outcome]:
+            request: DeltaRequest = messages.delta_request(message)
+            return request.type_url, session.handle_request(request)
+
+        await self._serve(requests, context, Stream("delta", context.peer(), session), handle, messages.delta_response)
+
+    async def _serve(
+        self,
+        requests: AsyncIterator[Any],
+        context: Any,
+        stream: Stream,
+        handle: Callable[[Any], tuple[str, Outcome]],
+        encode: Callable[[Response], bytes],
+    ) -> None:
+        """Run one stream from its opening to its end."""
+        if len(self._streams) >= self._settings.max_streams:
+            self._metrics.count(REFUSED_METRIC)
+            message = f"the bridge serves {self._settings.max_streams} streams already; raise mcp.max_streams"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+        number = next(self._ids)
+        self._streams[number] = stream
+        stream.session.publish(self._snapshot)
+        reader = asyncio.create_task(self._read(requests, stream, handle))
+        try:
+            await self._write(stream, context, encode, reader)
+        except TooManyTypes as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except TimeoutError:
+            log.warning("%s did not take a response within %g s", stream.sink, self._settings.write_timeout_s)
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the response was not read in time; connect again")
+        finally:
+            del self._streams[number]
+            reader.cancel()
+            log.info("%s (%s) is gone", stream.sink, stream.variant)
+
+    async def _read(
+        self, requests: AsyncIterator[Any], stream: Stream, handle: Callable[[Any], tuple[str, Outcome]]
+    ) -> None:
+        try:
+            async for message in requests:
+                if not stream.node and message.node.id:
+                    stream.node = message.node.id[:256]
+                    log.info("%s asks (%s)", stream.sink, stream.variant)
+                self._note(stream, *handle(message))
+                stream.wake.set()
+        finally:
+            stream.wake.set()
+
+    def _note(self, stream: Stream, type_url: str, outcome: Outcome) -> None:
+        kind = "ServiceEntry" if is_service_entry(type_url) else "other"
+        self._metrics.count(REQUESTS_METRIC, outcome=outcome, type=kind)
+        status = stream.session.status[type_url]
+        if outcome is Outcome.NACK and status.rejection is not None:
+            log.warning(
+                "%s rejects %s version %s (code %d): %s; it is not sent again until it changes",
+                stream.sink, type_url, status.rejected_version, status.rejection.code, status.rejection.message,
+            )  # fmt: skip
+        else:
+            log.debug("%s: %s of %s version %s", stream.sink, outcome, type_url, status.acked_version)
+
+    async def _write(
+        self, stream: Stream, context: Any, encode: Callable[[Response], bytes], reader: asyncio.Task[None]
+    ) -> None:
+        """Send what the session has to say until the sink closes the stream; raises what the reader raised."""
+        while True:
+            while (response := stream.session.next_response()) is not None:
+                async with asyncio.timeout(self._settings.write_timeout_s):
+                    await context.write(encode(response))
+                kind = "ServiceEntry" if is_service_entry(response.type_url) else "other"
+                self._metrics.count(RESPONSES_METRIC, type=kind)
+                log.debug("%s: sent %d of %s", stream.sink, response.count, response.type_url)
+            if reader.done():
+                return reader.result()
+            await stream.wake.wait()
+            stream.wake.clear()
