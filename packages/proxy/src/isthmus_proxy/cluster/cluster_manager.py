@@ -115,5 +115,13 @@ class ClusterManager:
         """Clusters that were used at least once."""
         return iter(list(self._clusters.values()))
 
+    def hosts(self, name: str) -> list[Endpoint]:
+        """Endpoints of a cluster for display; those of one that was never used are made for the occasion."""
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            return list(cluster.endpoints.values())
+        assignment = self._assignments.get(name, Assignment(name))
+        return [Endpoint(config, locality) for locality in assignment.localities for config in locality.endpoints]
+
     def __len__(self) -> int:
         return len(self._configs)

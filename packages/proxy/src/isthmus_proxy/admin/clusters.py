@@ -1,0 +1,121 @@
+"""``/clusters``: every cluster with its limits and its endpoints' counters, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
+from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.cluster.endpoint import Endpoint as Host
+from isthmus_proxy.cluster.model import ClusterConfig
+
+_HEALTH_FLAGS = {
+    "UNHEALTHY": "/failed_eds_health",
+    "TIMEOUT": "/failed_eds_health",
+    "DRAINING": "/eds_status_draining",
+    "DEGRADED": "/degraded_eds_health",
+}
+_COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
+_GAUGES = ("cx_active", "rq_active")
+
+
+def endpoints(clusters: ClusterManager, is_static: Callable[[str], bool]) -> tuple[Endpoint, ...]:
+    """The endpoint; ``is_static`` tells clusters of the bootstrap from those that came over xDS."""
+
+    def respond(request: AdminRequest) -> AdminResponse:
+        try:
+            wanted = re.compile(request.query.get("filter", ""))
+        except re.error as error:
+            return text(f"Invalid regex: {error}\n", 400)
+        configs = [config for config in clusters.configs() if wanted.search(config.name)]
+        if request.query.get("format") == "json":
+            return AdminResponse(200, _json(clusters, configs, is_static), JSON)
+        return AdminResponse(200, _text(clusters, configs, is_static))
+
+    parameters = (("filter", "Regular expression for filtering clusters by name"), ("format", "One of (text, json)"))
+    return (Endpoint("/clusters", "upstream cluster status", respond, parameters=parameters),)
+
+
+def _text(clusters: ClusterManager, configs: list[ClusterConfig], is_static: Callable[[str], bool]) -> Iterator[str]:
+    for config in configs:
+        name, limits = config.name, config.thresholds
+        yield f"{name}::observability_name::{config.alt_stat_name or name}\n"
+        for priority in ("default", "high"):
+            yield f"{name}::{priority}_priority::max_connections::{limits.max_connections}\n"
+            yield f"{name}::{priority}_priority::max_pending_requests::{limits.max_pending_requests}\n"
+            yield f"{name}::{priority}_priority::max_requests::{limits.max_requests}\n"
+            yield f"{name}::{priority}_priority::max_retries::{limits.max_retries}\n"
+        yield f"{name}::added_via_api::{str(not is_static(name)).lower()}\n"
+        for host in clusters.hosts(name):
+            yield "".join(f"{name}::{host.name}::{key}::{value}\n" for key, value in _host_lines(host))
+
+
+def _host_lines(host: Host) -> Iterator[tuple[str, object]]:
+    yield "cx_active", host.cx_active
+    yield "cx_connect_fail", host.cx_connect_fail
+    yield "cx_total", host.cx_total
+    yield "rq_active", host.rq_active
+    yield "rq_error", host.rq_error
+    yield "rq_success", host.rq_success
+    yield "rq_timeout", host.rq_timeout
+    yield "rq_total", host.rq_total
+    yield "hostname", host.config.hostname
+    yield "health_flags", _HEALTH_FLAGS.get(host.health, "healthy")
+    yield "weight", host.weight
+    yield from zip(("region", "zone", "sub_zone"), host.locality, strict=True)
+    yield "canary", "false"
+    yield "priority", host.priority
+    yield "success_rate", -1
+    yield "local_origin_success_rate", -1
+
+
+def _json(clusters: ClusterManager, configs: list[ClusterConfig], is_static: Callable[[str], bool]) -> Iterator[str]:
+    yield '{\n "cluster_statuses": ['
+    separator = "\n"
+    for config in configs:
+        yield separator + json.dumps(_status(clusters, config, is_static), indent=1)
+        separator = ",\n"
+    yield "\n ]\n}\n"
+
+
+def _status(clusters: ClusterManager, config: ClusterConfig, is_static: Callable[[str], bool]) -> dict[str, object]:
+    limits = config.thresholds
+    threshold: dict[str, object] = {
+        "max_connections": limits.max_connections,
+        "max_pending_requests": limits.max_pending_requests,
+        "max_requests": limits.max_requests,
+        "max_retries": limits.max_retries,
+    }
+    status: dict[str, object] = {
+        "name": config.name,
+        "host_statuses": [_host_status(host) for host in clusters.hosts(config.name)],
+        "circuit_breakers": {"thresholds": [threshold, {"priority": "HIGH", **threshold}]},
+        "observability_name": config.alt_stat_name or config.name,
+    }
+    if not is_static(config.name):
+        status["added_via_api"] = True
+    if config.eds_service_name:
+        status["eds_service_name"] = config.eds_service_name
+    return status
+
+
+def _host_status(host: Host) -> dict[str, object]:
+    address, port = host.address
+    stats: list[dict[str, object]] = [_value(name, getattr(host, name)) for name in _COUNTERS]
+    stats += [{"type": "GAUGE", **_value(name, getattr(host, name))} for name in _GAUGES]
+    region, zone, sub_zone = host.locality
+    places = {"region": region, "zone": zone, "sub_zone": sub_zone}
+    health = "HEALTHY" if host.health == "UNKNOWN" else host.health
+    return {
+        "address": {"socket_address": {"address": address, "port_value": port}},
+        "stats": stats,
+        "health_status": {"eds_health_status": health},
+        "weight": host.weight,
+        "locality": {key: value for key, value in places.items() if value},
+    }
+
+
+def _value(name: str, value: int) -> dict[str, object]:
+    return {"value": str(value), "name": name} if value else {"name": name}

@@ -1,0 +1,175 @@
+"""``/config_dump``: what the proxy runs with, in the shape of Envoy's admin messages, secrets redacted.
+
+Written resource by resource, so that a mesh of thousands of clusters neither fills memory nor holds up traffic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint
+
+_TYPE = "type.googleapis.com/envoy.admin.v3."
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicResource:
+    """A resource that came over xDS. ``state`` is active or warming; a refused newer version has ``error``."""
+
+    name: str
+    version: str
+    message: Message | None
+    updated_at: float
+    state: str = "active"
+    error: str = ""
+    error_at: float = 0.0
+    failed_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DumpSource:
+    """Where the dump reads: messages of the bootstrap, and what xDS brought, by kind. Called when asked for."""
+
+    started_at: float
+    bootstrap: Callable[[], Message]
+    static_clusters: Callable[[], Iterable[Message]]
+    static_listeners: Callable[[], Iterable[Message]]
+    static_routes: Callable[[], Iterable[Message]]
+    dynamic: Callable[[str], Iterable[DynamicResource]]
+    version: Callable[[str], str]
+
+
+def endpoints(source: DumpSource) -> tuple[Endpoint, ...]:
+    """The endpoint."""
+
+    def respond(request: AdminRequest) -> AdminResponse:
+        return AdminResponse(200, _dump(source, include_eds=request.flag("include_eds")), JSON)
+
+    parameters = (("include_eds", "Dump currently loaded configuration including EDS"),)
+    return (Endpoint("/config_dump", "dump current configs", respond, parameters=parameters),)
+
+
+def _dump(source: DumpSource, *, include_eds: bool) -> Iterator[str]:
+    updated = timestamp(source.started_at)
+    yield '{"configs": ['
+    bootstrap = {
+        "@type": _TYPE + "BootstrapConfigDump",
+        "bootstrap": plain(source.bootstrap()),
+        "last_updated": updated,
+    }
+    yield json.dumps(bootstrap, indent=1)
+    yield from _section("ClustersConfigDump", _clusters(source, updated))
+    if include_eds:
+        yield from _section(
+            "EndpointsConfigDump", {"dynamic_endpoint_configs": _each(source, "eds", "endpoint_config")}
+        )
+    yield from _section("ListenersConfigDump", _listeners(source, updated))
+    yield from _section("ScopedRoutesConfigDump", {})
+    yield from _section("RoutesConfigDump", _routes(source, updated))
+    yield from _section("SecretsConfigDump", {})
+    yield "\n]}\n"
+
+
+_Entries = Iterable[dict[str, object]]
+
+
+def _section(kind: str, parts: Mapping[str, object]) -> Iterator[str]:
+    """One admin message: strings as they are, iterables of entries as lists, empty lists left out."""
+    yield f',\n{{"@type": "{_TYPE}{kind}"'
+    for name, value in parts.items():
+        if isinstance(value, str):
+            if value:
+                yield f",\n {json.dumps(name)}: {json.dumps(value)}"
+            continue
+        opening = f",\n {json.dumps(name)}: ["
+        closing = ""
+        for entry in value if isinstance(value, Iterable) else ():
+            yield opening + json.dumps(entry, indent=1)
+            opening, closing = ",\n", "]"
+        yield closing
+    yield "\n}"
+
+
+def _clusters(source: DumpSource, updated: str) -> dict[str, object]:
+    return {
+        "version_info": source.version("cds"),
+        "static_clusters": ({"cluster": typed(each), "last_updated": updated} for each in source.static_clusters()),
+        "dynamic_active_clusters": _each(source, "cds", "cluster", "active"),
+        "dynamic_warming_clusters": _each(source, "cds", "cluster", "warming"),
+    }
+
+
+def _listeners(source: DumpSource, updated: str) -> dict[str, object]:
+    return {
+        "version_info": source.version("lds"),
+        "static_listeners": ({"listener": typed(each), "last_updated": updated} for each in source.static_listeners()),
+        "dynamic_listeners": (_dynamic_listener(resource) for resource in source.dynamic("lds")),
+    }
+
+
+def _dynamic_listener(resource: DynamicResource) -> dict[str, object]:
+    entry: dict[str, object] = {"name": resource.name}
+    if resource.message is not None:
+        entry[f"{resource.state}_state"] = {
+            "version_info": resource.version,
+            "listener": typed(resource.message),
+            "last_updated": timestamp(resource.updated_at),
+        }
+    return entry | _error_state(resource)
+
+
+def _routes(source: DumpSource, updated: str) -> dict[str, object]:
+    return {
+        "static_route_configs": (
+            {"route_config": typed(each), "last_updated": updated} for each in source.static_routes()
+        ),
+        "dynamic_route_configs": _each(source, "rds", "route_config"),
+    }
+
+
+def _each(source: DumpSource, kind: str, key: str, state: str | None = None) -> _Entries:
+    for resource in source.dynamic(kind):
+        if state is not None and resource.state != state:
+            continue
+        entry: dict[str, object] = {}
+        if resource.message is not None:
+            entry["version_info"] = resource.version
+            entry[key] = typed(resource.message)
+            entry["last_updated"] = timestamp(resource.updated_at)
+        yield entry | _error_state(resource)
+
+
+def _error_state(resource: DynamicResource) -> dict[str, object]:
+    if not resource.error:
+        return {}
+    state = {
+        "details": f"{resource.name}: {resource.error}",
+        "last_update_attempt": timestamp(resource.error_at),
+        "version_info": resource.failed_version,
+    }
+    return {"error_state": state, "client_status": "NACKED"}
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch in RFC 3339, as protobuf's JSON mapping writes a Timestamp."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def typed(message: Message) -> dict[str, Any]:
+    """A message as it stands in an Any."""
+    return {"@type": f"type.googleapis.com/{message.DESCRIPTOR.full_name}", **plain(message)}
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """A message as plain values under its proto names, secrets redacted."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - only a dump needs it
+
+    from isthmus_proxy.admin.redact import redacted  # noqa: PLC0415 - as above
+
+    return MessageToDict(redacted(message), preserving_proto_field_name=True)

@@ -1,0 +1,156 @@
+"""Endpoints about the process itself: readiness, listeners, version, log levels, and orders to drain or quit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from isthmus_proxy.admin.lifecycle import Lifecycle, ServerState
+from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
+
+LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+    "off": logging.CRITICAL + 10,
+}
+"""Envoy's level names."""
+
+_LOGGER_USAGE = (
+    "usage: /logging?<name>=<level> (change single level)\n"
+    "usage: /logging?paths=name1:level1,name2:level2,... (change multiple levels)\n"
+    "usage: /logging?level=<level> (change all levels)\n"
+    f"levels: {' '.join(LEVELS)}\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerRow:
+    """A listener as ``/listeners`` shows it."""
+
+    name: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.name}::{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What ``/server_info`` tells. ``options`` are command line options; ``uptime`` gives seconds."""
+
+    version: str
+    options: dict[str, object]
+    node: dict[str, object]
+    uptime: Callable[[], float]
+
+
+def endpoints(
+    lifecycle: Lifecycle, facts: ServerFacts, listeners: Callable[[], Iterable[ListenerRow]], reopen: Callable[[], None]
+) -> tuple[Endpoint, ...]:
+    """The endpoints."""
+
+    def ready(_request: AdminRequest) -> AdminResponse:
+        state = lifecycle.state
+        return text(f"{state.name}\n", 200 if state is ServerState.LIVE else 503)
+
+    def show_listeners(request: AdminRequest) -> AdminResponse:
+        rows = list(listeners())
+        if request.query.get("format") == "json":
+            return AdminResponse(
+                200, (json.dumps({"listener_statuses": [_status(row) for row in rows]}, indent=1),), JSON
+            )
+        return text("".join(f"{row}\n" for row in rows))
+
+    def server_info(_request: AdminRequest) -> AdminResponse:
+        return AdminResponse(200, (json.dumps(_info(lifecycle, facts), indent=1),), JSON)
+
+    def order(action: Callable[[], None]) -> Callable[[AdminRequest], AdminResponse]:
+        def respond(_request: AdminRequest) -> AdminResponse:
+            action()
+            return text("OK\n")
+
+        return respond
+
+    format_parameter = (("format", "File format to use; One of (text, json)"),)
+    return (
+        Endpoint("/ready", "print server state, return 200 if LIVE, otherwise return 503", ready),
+        Endpoint("/listeners", "print listener info", show_listeners, parameters=format_parameter),
+        Endpoint("/server_info", "print server version/status information", server_info),
+        Endpoint("/drain_listeners", "drain listeners", order(lifecycle.request_drain), mutates=True),
+        Endpoint("/quitquitquit", "exit the server", order(lifecycle.request_quit), mutates=True),
+        Endpoint("/reopen_logs", "reopen access logs", order(reopen), mutates=True),
+        Endpoint(
+            "/healthcheck/fail",
+            "cause the server to fail health checks",
+            order(lambda: lifecycle.fail_health(failed=True)),
+            mutates=True,
+        ),
+        Endpoint(
+            "/healthcheck/ok",
+            "cause the server to pass health checks",
+            order(lambda: lifecycle.fail_health(failed=False)),
+            mutates=True,
+        ),
+        Endpoint("/logging", "query/change logging levels", change_levels, mutates=True),
+    )
+
+
+def _status(row: ListenerRow) -> dict[str, object]:
+    address = {"socket_address": {"address": row.host, "port_value": row.port}}
+    return {"name": row.name, "local_address": address}
+
+
+def _info(lifecycle: Lifecycle, facts: ServerFacts) -> dict[str, object]:
+    uptime = f"{int(facts.uptime())}s"
+    return {
+        "version": facts.version,
+        "state": lifecycle.state.name,
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "hot_restart_version": "disabled",
+        "command_line_options": facts.options,
+        "node": facts.node,
+    }
+
+
+def change_levels(request: AdminRequest) -> AdminResponse:
+    """``/logging``: show the loggers' levels, after changing those that the query names."""
+    changes: list[tuple[str, str]] = []
+    for name, value in request.query.items():
+        if name == "level":
+            changes += [(logger, value) for logger in loggers()]
+        elif name == "paths":
+            changes += [(pair.partition(":")[0], pair.partition(":")[2]) for pair in value.split(",")]
+        else:
+            changes.append((name, value))
+    known = loggers()
+    for logger, level in changes:
+        if level not in LEVELS or logger not in known:
+            problem = "unknown logger level" if level not in LEVELS else "unknown logger name"
+            return text(f"error: {problem}\n\n{_LOGGER_USAGE}{_levels()}", 400)
+    for logger, level in changes:
+        logging.getLogger(logger).setLevel(LEVELS[level])
+    return text(_levels())
+
+
+def loggers() -> list[str]:
+    """Names of the proxy's loggers."""
+    names = (name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("isthmus", "isthmus_proxy"))
+    return sorted(names)
+
+
+def _levels() -> str:
+    lines = []
+    for name in loggers():
+        level = logging.getLogger(name).getEffectiveLevel()
+        shown = next((text for text, value in LEVELS.items() if value >= level and text != "trace"), "off")
+        lines.append(f"  {name}: {shown}\n")
+    return "active loggers:\n" + "".join(lines) + "\n"
