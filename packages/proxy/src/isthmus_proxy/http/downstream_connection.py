@@ -123,7 +123,9 @@ class DownstreamConnection:
             self._malformed(error)
             return
         self._serve(events)
-        if self._exchange is None:
+        if self._parser.error is not None:
+            self._malformed(self._parser.error)
+        elif self._exchange is None:
             self._pump()
 
     def _serve(self, events: Sequence[Event]) -> None:
@@ -192,6 +194,8 @@ class DownstreamConnection:
                     self._await_head()
                     break
                 self._serve(events)
+                if self._parser.error is not None:
+                    self._malformed(self._parser.error)
         except ProtocolError as error:
             self._malformed(error)
         finally:

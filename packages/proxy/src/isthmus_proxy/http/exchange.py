@@ -357,7 +357,12 @@ class Exchange:
         info.upstream_first_byte_at = now
         info.status = response.status
         plan = response.plan
-        if not (isinstance(plan, ResponsePlan) and plan.style is target.style and plan.manager is manager.config):
+        if (
+            type(plan) is not ResponsePlan
+            or plan.style is not target.style
+            or plan.manager is not manager.config
+            or self.request.method == b"HEAD"
+        ):
             plan = self._plan_response(response, target)
         info.response = plan.head
         self._response = plan

@@ -82,8 +82,6 @@ def reset_details(reason: str, transport: str) -> str:
 
 def codec_error(error: ProtocolError) -> LocalReply:
     """The client broke HTTP/1; the connection cannot be used further."""
-    if error.detail in ("missing_host_header", "path_normalization_failed"):
-        return LocalReply(error.status, error.detail, close=True)
     return LocalReply(error.status, error.detail, reason_phrase(error.status).encode(), ("DPE",), close=True)
 
 

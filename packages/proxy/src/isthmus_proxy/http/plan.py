@@ -181,6 +181,8 @@ def make_plan(
 
 
 def _refusal(request: ParsedRequest, config: HttpConnectionManagerConfig) -> LocalReply | None:
+    if request.refusal:
+        return LocalReply(400, request.refusal, close=True)
     if request.method == b"CONNECT":
         return CONNECT_NOT_ROUTED
     if request.upgrade is not None and request.upgrade.lower() not in config.upgrade_types:

@@ -112,8 +112,7 @@ def make_response_plan(
     """Work out the head of ``response`` to a request of ``method``; ``info`` feeds the edits that depend on the exchange."""
     headers = response_headers(response)
     if not config.suppress_envoy_headers:
-        headers = [field for field in headers if field[0] != SERVICE_TIME]
-        headers.append((SERVICE_TIME, _TIME_MARKER))
+        _set(headers, SERVICE_TIME, _TIME_MARKER)
     if style.decision.virtual_host.include_attempt_count_in_response:
         headers.append((b"x-envoy-attempt-count", b"%d" % info.attempts))
     head = ResponseHead(response.status, headers)
@@ -129,14 +128,19 @@ def make_response_plan(
 
 
 def _set_server(headers: Headers, config: HttpConnectionManagerConfig) -> None:
-    """``server`` as server_header_transformation says; an overwritten one keeps its place, as in Envoy."""
-    place = next((i for i, (name, _) in enumerate(headers) if name == b"server"), None)
-    if config.server_header_transformation == "PASS_THROUGH":
-        return
-    if place is None:
-        headers.append((b"server", config.server_name))
-    elif config.server_header_transformation == "OVERWRITE":
-        headers[place] = (b"server", config.server_name)
+    """``server`` as server_header_transformation says."""
+    mode = config.server_header_transformation
+    if mode == "OVERWRITE" or (mode == "APPEND_IF_ABSENT" and not any(name == b"server" for name, _ in headers)):
+        _set(headers, b"server", config.server_name)
+
+
+def _set(headers: Headers, name: bytes, value: bytes) -> None:
+    """Give the only ``name`` the value; where there was one already it keeps its place, as in Envoy."""
+    for index, (present, _) in enumerate(headers):
+        if present == name:
+            headers[index:] = [(name, value), *(field for field in headers[index + 1 :] if field[0] != name)]
+            return
+    headers.append((name, value))
 
 
 def frame_response(response: ParsedResponse, headers: Headers, method: bytes) -> tuple[Headers, bool]:

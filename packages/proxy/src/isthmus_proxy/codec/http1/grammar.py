@@ -14,6 +14,7 @@ _MEMO_LIMIT = 1024
 _names: dict[bytes, bytes] = {}
 
 CODEC_ERROR = "http1.codec_error"
+INVALID_CHARACTERS = "http1.invalid_characters"
 
 SPECIAL = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"proxy-connection"}
@@ -32,7 +33,7 @@ def bad_request(message: str, detail: str = CODEC_ERROR) -> ProtocolError:
 def split_head(raw: bytes) -> list[bytes]:
     """Lines of a head that ends with an empty line; refuses control characters and any CR or LF that is not a CRLF."""
     if raw.translate(None, _HEAD_BYTES):
-        raise bad_request("control character in the head")
+        raise bad_request("control character in the head", INVALID_CHARACTERS)
     lines = raw.split(b"\r\n")
     breaks = len(lines) - 1
     if raw.count(b"\r") != breaks or raw.count(b"\n") != breaks:

@@ -25,13 +25,14 @@ class ParsedRequest:
     """An immutable request head. ``headers`` are in order, lower-case, without host, which is ``authority``.
 
     ``framing`` and ``length`` say how the body is delimited, ``connection`` holds the lower-case options of the Connection
-    header, ``upgrade`` the wanted protocols if the head asks for an upgrade. ``plan`` is the caller's: what it derived from
+    header, ``upgrade`` the wanted protocols if the head asks for an upgrade. ``refusal``, if not empty, is the detail under
+    which the well-formed head has to be answered with status 400. ``plan`` is the caller's: what it derived from
     this head, kept with it in a memo.
     """
 
     __slots__ = (
         "alone", "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
-        "method", "path", "plan", "scheme", "upgrade", "version",
+        "method", "path", "plan", "refusal", "scheme", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, method: bytes, path: bytes, version: bytes, fields: Fields, special: Special) -> None:
@@ -49,6 +50,7 @@ class ParsedRequest:
         self.upgrade: bytes | None = b",".join(upgrades) if upgrades else None
         self.head_bytes = 0
         self.plan: object | None = None
+        self.refusal = ""
         self.alone = (self,)
 
     @property
@@ -99,7 +101,7 @@ def _host(special: Special, version: bytes) -> bytes | None:
     if len(hosts) > 1:
         raise bad_request("more than one host")
     if hosts and not _AUTHORITY.fullmatch(hosts[0]):
-        raise bad_request(f"malformed host {hosts[0][:64]!r}")
+        raise bad_request(f"malformed host {hosts[0][:64]!r}", "http.invalid_authority")
     if not hosts and version == b"HTTP/1.0":
         return b""
     return hosts[0] if hosts else None
@@ -109,29 +111,27 @@ def _resolve_target(request: ParsedRequest, host: bytes | None) -> None:
     """Set authority, scheme and path from the form of the target (RFC 9112, 3.2)."""
     target = request.path
     if b"#" in target:
-        raise bad_request("fragment in the request target", "path_normalization_failed")
+        request.refusal = "path_normalization_failed"
     if target[0] == 0x2F or (target == b"*" and request.method == b"OPTIONS"):
         if host is None:
-            raise bad_request("missing host", "missing_host_header")
-        request.authority = host
+            request.refusal = "missing_host_header"
+        request.authority = host or b""
     elif request.method == b"CONNECT":
         request.authority, request.path = target, b""
     else:
         _absolute_form(request, target)
     if not _AUTHORITY.fullmatch(request.authority):
-        raise bad_request("malformed authority")
+        raise bad_request("malformed authority", "http.invalid_authority")
 
 
 def _absolute_form(request: ParsedRequest, target: bytes) -> None:
     scheme, separator, rest = target.partition(b"://")
     scheme = scheme.lower()
     if not separator or scheme not in (b"http", b"https"):
-        raise bad_request("malformed request target", "http1.invalid_url")
-    if scheme == b"https":
-        raise ProtocolError(403, "http1.https_url_on_plaintext_connection", "https target on a plain connection")
+        raise bad_request("malformed request target")
     end = min((i for i in (rest.find(b"/"), rest.find(b"?")) if i >= 0), default=len(rest))
     request.scheme, request.authority = scheme, rest[:end]
     path = rest[end:]
     request.path = path if path.startswith(b"/") else b"/" + path
     if not request.authority:
-        raise bad_request("empty authority", "http1.invalid_url")
+        raise bad_request("empty authority")

@@ -11,6 +11,7 @@ from isthmus_proxy.codec.http1.head_buffer import HeadBuffer
 from isthmus_proxy.codec.http1.limits import REQUEST_LIMITS, HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest, parse_request_head
+from isthmus_proxy.errors import ProtocolError
 
 _HEAD, _BODY, _DONE = range(3)
 
@@ -19,10 +20,10 @@ class RequestParser:
     """``receive`` gives the events of the current request; after its end, ``next_request`` those of the pipelined one.
 
     Bytes that come in after the end are kept (``unread`` of them): the caller should stop reading while there are any. A
-    ProtocolError is final: the caller answers it and closes.
+    ProtocolError is final: the caller answers it and closes. It is raised, or left in ``error`` where events came before it.
     """
 
-    __slots__ = ("_accept_http_10", "_decoder", "_heads", "_limits", "_memo", "_rest", "_state")
+    __slots__ = ("_accept_http_10", "_decoder", "_heads", "_limits", "_memo", "_rest", "_state", "error")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class RequestParser:
         self._decoder: BodyDecoder | None = None
         self._rest = b""
         self._state = _HEAD
+        self.error: ProtocolError | None = None
 
     @property
     def started(self) -> bool:
@@ -102,7 +104,11 @@ class RequestParser:
         decoder = self._decoder
         if decoder is None or not data:
             return events
-        payload, end = decoder.feed(data, start)
+        try:
+            payload, end = decoder.feed(data, start)
+        except ProtocolError as error:
+            self.error = error
+            return events
         if payload:
             events.append(payload)
         if decoder.done:

@@ -21,7 +21,8 @@ class ResponseParser:
 
     Interim responses (1xx) come as heads of their own before the final one. After the head of a final response,
     ``bodyless`` tells whether that head was the whole message, ``keep_alive`` whether the peer takes another request after
-    it, and ``switching`` whether the connection now speaks another protocol (101), whose first bytes follow the head.
+    it (not if bytes follow that belong to no response), and ``switching`` whether the connection now speaks another
+    protocol (101), whose first bytes follow the head.
     """
 
     __slots__ = ("_decoder", "_heads", "_limits", "_memo", "_method", "_state", "bodyless", "keep_alive", "switching")
@@ -109,11 +110,10 @@ class ResponseParser:
         self._state = _DONE
         self.keep_alive = response.keep_alive
         self.switching = response.status == 101
-        if start == len(data):
-            return (response,)
-        if response.status == 101:
+        if response.status == 101 and start < len(data):
             return (response, data[start:])
-        raise bad_request("bytes after the end of a response")
+        self.keep_alive &= start == len(data)
+        return (response,)
 
     def _decoder_for(self, framing: int, length: int) -> BodyDecoder:
         if framing == CHUNKED:
@@ -128,8 +128,7 @@ class ResponseParser:
         if payload:
             events.append(payload)
         if decoder.done:
-            if end != len(data):
-                raise bad_request("bytes after the end of a response")
+            self.keep_alive &= end == len(data)
             events.append(EndOfMessage(decoder.trailers) if decoder.trailers else END_OF_MESSAGE)
             self._decoder, self._state = None, _DONE
         return events
