@@ -9,17 +9,7 @@ from dataclasses import dataclass
 
 from isthmus_proxy.admin.lifecycle import Lifecycle, ServerState
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
-
-LEVELS = {
-    "trace": logging.DEBUG,
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-    "off": logging.CRITICAL + 10,
-}
-"""Envoy's level names."""
+from isthmus_proxy.logs import LEVELS
 
 _LOGGER_USAGE = (
     "usage: /logging?<name>=<level> (change single level)\n"
@@ -143,7 +133,7 @@ def change_levels(request: AdminRequest) -> AdminResponse:
 
 def loggers() -> list[str]:
     """Names of the proxy's loggers."""
-    names = (name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("isthmus", "isthmus_proxy"))
+    names = (name for name in logging.root.manager.loggerDict if name.split(".")[0] == "isthmus_proxy")
     return sorted(names)
 
 

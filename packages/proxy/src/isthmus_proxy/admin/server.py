@@ -22,7 +22,7 @@ from isthmus_proxy.codec.http1 import (
 )
 from isthmus_proxy.errors import ProtocolError
 
-_log = logging.getLogger("isthmus.admin")
+_log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 64
 """More are answered 503: a scraper, a few people and a leak of them."""

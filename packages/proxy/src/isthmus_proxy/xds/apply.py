@@ -15,7 +15,7 @@ from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
 from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT_NAMES, Update
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus_proxy.xds.session import Session
 from isthmus_proxy.xds.subscription import Request, Response
 from isthmus_proxy.xds.update_stats import UpdateStats
@@ -50,7 +50,6 @@ class Discovery:
         self._clock = clock
         self._wall_clock = wall_clock
         self._fetch: dict[str, float] = {}  # deadlines of the first updates of CDS and LDS
-        self._listeners_asked = False
         self._warming_gauges = (
             stats.scope("cluster_manager").gauge("warming_clusters"),
             stats.scope("listener_manager").gauge("total_listeners_warming"),
@@ -60,7 +59,8 @@ class Discovery:
             LISTENER: UpdateStats(stats.scope("listener_manager.lds")),
         }
         self._route_stats: dict[str, UpdateStats] = {}
-        self.updates = 0
+        self._static_listeners: tuple[ListenerConfig, ...] = ()
+        self._past_clusters = False
 
     def start(
         self,
@@ -69,7 +69,10 @@ class Discovery:
         static_clusters: Iterable[ClusterConfig],
         static_listeners: Iterable[ListenerConfig],
     ) -> None:
-        """Take the bootstrap's resources into service and subscribe to the rest. Raises OSError for a taken address."""
+        """Take the bootstrap's resources into service and subscribe to the rest.
+
+        The bootstrap's listeners open when all clusters are ready: what connects early waits instead of getting 503.
+        """
         self.clusters, self.listeners = clusters, listeners
         self.session.add_type(CLUSTER, clusters.apply_clusters)
         self.session.add_type(ENDPOINT, clusters.apply_assignments)
@@ -78,7 +81,7 @@ class Discovery:
         if self._sources.clusters:
             self._ask(CLUSTER, self._sources.clusters_timeout)
         clusters.start(static_clusters)
-        listeners.start(static_listeners)
+        self._static_listeners = tuple(static_listeners)
         self._advance()
 
     def subscribe_endpoints(self, names: frozenset[str]) -> None:
@@ -102,12 +105,14 @@ class Discovery:
             counted.failed()
 
     def receive(self, response: Response) -> bool | None:
-        """Take one response into service. True: all of it, False: not all, None: of a type never asked for."""
+        """Take one response into service. True: all of it, False: not all, None: of a type never asked for.
+
+        Raises OSError if the address of a listener of the bootstrap cannot be had.
+        """
         now = self._wall_clock()
         taken = self.session.receive(response, now)
         if taken is None:
             return None
-        self.updates += 1
         self._fetch.pop(response.type_url, None)
         self._count(response, taken=taken, now=now)
         self._advance()
@@ -140,9 +145,12 @@ class Discovery:
     @property
     def initialized(self) -> bool:
         """Whether everything of the first updates is in service: the proxy is ready (``/ready`` says LIVE)."""
-        if self._fetch or self.clusters.warming or self.listeners.warming:
-            return False
-        return self._listeners_asked or not self._sources.listeners
+        return self._past_clusters and LISTENER not in self._fetch and not self.listeners.warming
+
+    @property
+    def clusters_ready(self) -> bool:
+        """Whether all clusters of the first update have their endpoints, or have waited long enough."""
+        return CLUSTER not in self._fetch and (self._past_clusters or not self.clusters.warming)
 
     def _ask(self, type_url: str, timeout: float) -> None:
         if timeout > 0:
@@ -152,11 +160,12 @@ class Discovery:
         self.session.subscribe(type_url, None)
 
     def _advance(self) -> None:
-        """Ask for listeners once the clusters are there."""
-        waiting = CLUSTER in self._fetch or bool(self.clusters.warming)
-        if self._sources.listeners and not self._listeners_asked and not waiting:
-            self._listeners_asked = True
-            self._ask(LISTENER, self._sources.listeners_timeout)
+        """Go on to the listeners once the clusters are there. Clusters that come later hold nothing up any more."""
+        if self.clusters_ready and not self._past_clusters:
+            self._past_clusters = True
+            self.listeners.start(self._static_listeners)
+            if self._sources.listeners:
+                self._ask(LISTENER, self._sources.listeners_timeout)
         self._warming_gauges[0].value = len(self.clusters.warming)
         self._warming_gauges[1].value = len(self.listeners.warming)
 
@@ -177,6 +186,3 @@ class Discovery:
             if name not in self._route_stats:
                 self._route_stats[name] = UpdateStats(self._stats.scope(f"http.{prefix}.rds.{name}"))
         return list(self._route_stats.values())
-
-
-__all__ = ["SHORT_NAMES", "Discovery", "Sources", "Update"]

@@ -20,7 +20,7 @@ from isthmus_proxy.xds.grpc_stream import GrpcStream
 from isthmus_proxy.xds.resources import SHORT_NAMES
 from isthmus_proxy.xds.subscription import Response
 
-_log = logging.getLogger("isthmus.xds")
+_log = logging.getLogger(__name__)
 
 _SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 _METHODS = {
@@ -140,6 +140,8 @@ class XdsClient:
     def _apply(self, response: Response) -> bool | None:
         try:
             return self._discovery.receive(response)
+        except OSError:
+            raise  # the bootstrap's own listeners cannot open: there is nothing to go on with
         except Exception as error:
             # A fault of ours in one update must not take down what is served: go back to before, by a new stream.
             _log.exception("an update could not be applied")

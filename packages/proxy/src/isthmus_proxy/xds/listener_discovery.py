@@ -21,7 +21,7 @@ from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds.resources import Update
 
 NEVER = float("inf")
-_log = logging.getLogger("isthmus.xds")
+_log = logging.getLogger(__name__)
 
 
 class Listeners(Protocol):
