@@ -111,6 +111,8 @@ def _integer(text: bytes) -> int | None:
 
 def _query_condition(query: QueryMatch) -> Condition:
     test, name = string_test(query.match), query.name
+    if not query.present:
+        return lambda request: query_value(request.path, name) is None
 
     def holds(request: RequestHead) -> bool:
         value = query_value(request.path, name)

@@ -140,10 +140,11 @@ class HeaderMatch:
 
 @dataclass(frozen=True, slots=True)
 class QueryMatch:
-    """config.route.v3.QueryParameterMatcher."""
+    """config.route.v3.QueryParameterMatcher. ``present`` False asks for absence; it counts only where ``match`` is present."""
 
     name: bytes
     match: StringMatch
+    present: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class RouteConfiguration:
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     most_specific_header_mutations_wins: bool = False
     ignore_port_in_host_matching: bool = False
+    validate_clusters: bool = False  # refuse the configuration at load when a cluster is missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""The bootstrap file: envoy.config.bootstrap.v3.Bootstrap in YAML or JSON, checked and compiled. The only reader of files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+
+from isthmus_proxy.cluster.model import ClusterConfig
+from isthmus_proxy.config import documents
+from isthmus_proxy.config.check import check
+from isthmus_proxy.config.cluster import compile_cluster
+from isthmus_proxy.config.dynamic import DynamicResources, compile_dynamic_resources
+from isthmus_proxy.config.listener import compile_listener
+from isthmus_proxy.config.parse import fill, join, shown
+from isthmus_proxy.config.route import clusters_named
+from isthmus_proxy.config.values import socket_address
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference, SocketAddress
+
+_HARMLESS_RUNTIME = ("re2.", "envoy.reloadable_features.", "envoy.deprecated_features.", "envoy.restart_features.")
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """A bootstrap file, ready to serve. ``proto`` is the message itself (for ``/config_dump``), ``node`` its core.v3.Node.
+
+    ``admin`` is None when the file has no admin section; ``dynamic_resources`` is None when all is static.
+    """
+
+    origin: str
+    proto: Any
+    node: Any
+    listeners: tuple[ListenerConfig, ...]
+    clusters: tuple[ClusterConfig, ...]
+    admin: SocketAddress | None
+    dynamic_resources: DynamicResources | None
+
+
+def load(path: Path) -> Bootstrap:
+    """Read, check and compile the file at ``path``. Raises ConfigError that names the file, field path and value."""
+    document = documents.read(path)
+    proto = bootstrap_pb2.Bootstrap()
+    try:
+        fill(proto, document)
+        return compile_bootstrap(proto, str(path))
+    except ConfigError as error:
+        error.origin = str(path)
+        raise
+
+
+def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
+    """Check and compile a Bootstrap message. Raises ConfigError."""
+    check(proto)
+    _check_runtime(proto.layered_runtime)
+    dynamic = compile_dynamic_resources(proto)
+    ads = dynamic.cluster_name if dynamic else None
+    clusters = tuple(
+        compile_cluster(item, f"static_resources.clusters[{i}]", allow_http2=item.name == ads)
+        for i, item in enumerate(proto.static_resources.clusters)
+    )
+    listeners = tuple(
+        compile_listener(item, f"static_resources.listeners[{i}]")
+        for i, item in enumerate(proto.static_resources.listeners)
+    )
+    _refuse_duplicates("clusters", [cluster.name for cluster in clusters])
+    _refuse_duplicates("listeners", [listener.name for listener in listeners])
+    _check_references(proto, listeners, clusters, dynamic)
+    admin = None
+    if proto.HasField("admin"):
+        admin = SocketAddress(*socket_address(proto.admin.address, "admin.address"))
+    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic)
+
+
+def _check_runtime(runtime: Any) -> None:
+    for index, layer in enumerate(runtime.layers):
+        for key, value in layer.static_layer.fields.items():
+            if not key.startswith(_HARMLESS_RUNTIME):
+                path = f"layered_runtime.layers[{index}].static_layer.{key}"
+                raise ConfigError(
+                    path, shown(str(value).strip()), "run-time keys are not supported; set the field itself"
+                )
+
+
+def _refuse_duplicates(field: str, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigError(f"static_resources.{field}[{index}].name", shown(name), "this name is used twice")
+
+
+def _check_references(
+    proto: Any,
+    listeners: tuple[ListenerConfig, ...],
+    clusters: tuple[ClusterConfig, ...],
+    dynamic: DynamicResources | None,
+) -> None:
+    known = {cluster.name for cluster in clusters}
+    if dynamic is not None and dynamic.cluster_name not in known:
+        path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
+        raise ConfigError(path, shown(dynamic.cluster_name), "is not among static_resources.clusters")
+    for index, listener in enumerate(listeners):
+        path = f"static_resources.listeners[{index}]"
+        manager = listener.filter_chains[0].network_filter
+        if isinstance(manager, HttpConnectionManagerConfig):
+            _check_routes(manager, path, known, dynamic)
+            continue
+        for target in manager.clusters if dynamic is None or not dynamic.cds else ():
+            if target.cluster not in known:
+                raise ConfigError(join(path, "tcp_proxy.cluster"), shown(target.cluster), "there is no such cluster")
+    for index, cluster in enumerate(clusters):
+        if cluster.discovery == "EDS" and dynamic is None:
+            place = f"static_resources.clusters[{index}].eds_cluster_config"
+            raise ConfigError(place, "", "asks for ads, but dynamic_resources.ads_config is not set")
+
+
+def _check_routes(
+    manager: HttpConnectionManagerConfig, path: str, known: set[str], dynamic: DynamicResources | None
+) -> None:
+    if isinstance(manager.route, RdsReference):
+        if dynamic is None:
+            raise ConfigError(join(path, "rds"), "", "asks for ads, but dynamic_resources.ads_config is not set")
+        return
+    if not manager.route.validate_clusters:
+        return
+    for place, cluster in clusters_named(manager.route, "route_config"):
+        if cluster not in known:
+            reason = "there is no such cluster in static_resources; add it or set validate_clusters: false"
+            raise ConfigError(join(path, place), shown(cluster), reason)

@@ -1,0 +1,124 @@
+"""Compiles config.cluster.v3.Cluster, from a file or from xDS."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from isthmus_proxy.cluster.model import Assignment, ClusterConfig, Thresholds
+from isthmus_proxy.config.check import check
+from isthmus_proxy.config.endpoint import compile_assignment
+from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.upstream_http import UpstreamHttp, compile_upstream_http
+from isthmus_proxy.config.values import (
+    content_hash,
+    enum_name,
+    number,
+    positive_seconds,
+    required,
+    seconds,
+)
+from isthmus_proxy.errors import ConfigError
+
+__all__ = ["compile_assignment", "compile_cluster"]
+
+_DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
+
+
+def compile_cluster(proto: Any, path: str = "", *, allow_http2: bool = False) -> ClusterConfig:
+    """Check and compile a cluster. HTTP/2 is for the control plane's own cluster. Raises ConfigError below ``path``."""
+    check(proto, path)
+    http = compile_upstream_http(proto, path)
+    if http.http2 and not allow_http2:
+        raise ConfigError(path, shown(proto.name), "HTTP/2 upstream is supported only for the cluster of ads_config")
+    if proto.HasField("cluster_type"):
+        raise ConfigError(join(path, "cluster_type"), shown(proto.cluster_type.name), "is not supported; use type")
+    return _build(proto, path, http)
+
+
+def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
+    name, discovery = required(proto, "name", path), enum_name(proto, "type")
+    common, least = proto.common_lb_config, proto.least_request_lb_config
+    failure = _failure_refresh(proto, path)
+    return ClusterConfig(
+        name=name,
+        discovery=discovery,  # type: ignore[arg-type]
+        content=content_hash(proto),
+        alt_stat_name=proto.alt_stat_name,
+        lb_policy=enum_name(proto, "lb_policy"),  # type: ignore[arg-type]
+        choice_count=number(least, "choice_count", 2, join(path, "least_request_lb_config"), low=2),
+        active_request_bias=_bias(least, join(path, "least_request_lb_config")),
+        connect_timeout=positive_seconds(proto, "connect_timeout", 5.0, path),
+        eds_service_name=proto.eds_cluster_config.service_name,
+        eds_initial_fetch_timeout=_eds_timeout(proto, path, discovery),
+        assignment=_assignment(proto, path, discovery),
+        dns_refresh_rate=positive_seconds(proto, "dns_refresh_rate", 5.0, path),
+        dns_failure_refresh_rate=failure,
+        dns_lookup_family=enum_name(proto, "dns_lookup_family"),  # type: ignore[arg-type]
+        thresholds=_thresholds(proto.circuit_breakers, join(path, "circuit_breakers")),
+        max_requests_per_connection=http.max_requests_per_connection,
+        upstream_idle_timeout=http.idle_timeout,
+        per_connection_buffer_limit_bytes=number(proto, "per_connection_buffer_limit_bytes", 1024 * 1024, path, low=1),
+        healthy_panic_threshold=common.healthy_panic_threshold.value
+        if common.HasField("healthy_panic_threshold")
+        else 50.0,
+        http2=http.http2,
+    )
+
+
+def _bias(least: Any, path: str) -> float:
+    if not least.HasField("active_request_bias"):
+        return 1.0
+    bias = cast("float", least.active_request_bias.default_value)
+    if not 0.0 <= bias <= 1000.0:
+        raise ConfigError(join(path, "active_request_bias.default_value"), str(bias), "must be from 0 to 1000")
+    return bias
+
+
+def _failure_refresh(proto: Any, path: str) -> tuple[float, float]:
+    if not proto.HasField("dns_failure_refresh_rate"):
+        rate = positive_seconds(proto, "dns_refresh_rate", 5.0, path)
+        return rate, rate
+    path = join(path, "dns_failure_refresh_rate")
+    base = positive_seconds(proto.dns_failure_refresh_rate, "base_interval", 5.0, path)
+    return base, max(base, positive_seconds(proto.dns_failure_refresh_rate, "max_interval", base * 10, path))
+
+
+def _eds_timeout(proto: Any, path: str, discovery: str) -> float:
+    if discovery != "EDS":
+        return 15.0
+    path = join(path, "eds_cluster_config.eds_config")
+    refuse_other_than_ads(proto.eds_cluster_config.eds_config, path)
+    return seconds(proto.eds_cluster_config.eds_config, "initial_fetch_timeout", 15.0, path)
+
+
+def _assignment(proto: Any, path: str, discovery: str) -> Assignment | None:
+    place = join(path, "load_assignment")
+    if discovery == "EDS":
+        if proto.HasField("load_assignment"):
+            raise ConfigError(place, "", "endpoints of an EDS cluster come over xDS; remove it or use another type")
+        return None
+    if not proto.HasField("load_assignment"):
+        return Assignment(proto.name)
+    assignment = compile_assignment(proto.load_assignment, place, names=discovery in _DNS_TYPES)
+    addresses = [(e.host, e.port) for locality in assignment.localities for e in locality.endpoints]
+    for host, port in addresses:
+        if addresses.count((host, port)) > 1:
+            raise ConfigError(place, f"{host}:{port}", "occurs twice; give it a load_balancing_weight instead")
+    if discovery == "LOGICAL_DNS" and len(addresses) != 1:
+        raise ConfigError(place, f"{len(addresses)} endpoints", "LOGICAL_DNS needs exactly one")
+    return assignment
+
+
+def _thresholds(breakers: Any, path: str) -> Thresholds:
+    defaults = Thresholds()
+    for index, row in enumerate(breakers.thresholds):
+        if enum_name(row, "priority") == "DEFAULT":
+            place = f"{join(path, 'thresholds')}[{index}]"
+            return Thresholds(
+                max_connections=number(row, "max_connections", defaults.max_connections, place),
+                max_pending_requests=number(row, "max_pending_requests", defaults.max_pending_requests, place),
+                max_requests=number(row, "max_requests", defaults.max_requests, place),
+                max_retries=number(row, "max_retries", defaults.max_retries, place),
+            )
+    return defaults

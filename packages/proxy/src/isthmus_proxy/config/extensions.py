@@ -1,0 +1,63 @@
+"""Extensions by type URL: which messages may stand in an ``Any``, and the module that defines each, imported when needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TypeVar
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+
+from isthmus_proxy.errors import ConfigError
+
+_FILTERS = "envoy.extensions.filters"
+_MODULES = {
+    f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager": "http_connection_manager",
+    f"{_FILTERS}.network.tcp_proxy.v3.TcpProxy": "tcp_proxy",
+    f"{_FILTERS}.http.router.v3.Router": "router",
+    "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
+    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",
+    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "http_protocol_options",
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous_hosts",
+    "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "raw_buffer",
+    "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": "getaddrinfo_dns_resolver",
+    "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "cares_dns_resolver",
+}
+"""Full message name -> last part of its module's name, in the package that the message name gives."""
+
+M = TypeVar("M", bound=Message)
+
+
+def name_of(type_url: str) -> str:
+    """Return the message name of a type URL (``type.googleapis.com/envoy...``)."""
+    return type_url.rpartition("/")[2]
+
+
+def message_class(type_url: str, path: str) -> type[Message]:
+    """Return the message class of ``type_url``. Raises ConfigError at ``path`` when the proxy has no such extension."""
+    name = name_of(type_url)
+    module = _MODULES.get(name)
+    if module is None:
+        raise ConfigError(path, type_url or "(no type URL)", "extension is not supported; see docs/reference/proxy.md")
+    package, _, short = name.rpartition(".")
+    found: type[Message] = getattr(import_module(f"{package}.{module}_pb2"), short)
+    return found
+
+
+def unpack(message: AnyMessage, path: str) -> Message:
+    """Return the message inside ``message``. Raises ConfigError at ``path``."""
+    unpacked = message_class(message.type_url, path)()
+    try:
+        unpacked.ParseFromString(message.value)
+    except DecodeError as error:
+        raise ConfigError(path, message.type_url, f"its bytes are no such message: {error}") from error
+    return unpacked
+
+
+def unpack_as(message: AnyMessage, path: str, *names: str) -> Message:
+    """Return the message inside ``message``, which must be one of ``names`` (full message names)."""
+    if name_of(message.type_url) not in names:
+        allowed = " or ".join(names)
+        raise ConfigError(path, message.type_url or "(no type URL)", f"only {allowed} is supported here")
+    return unpack(message, path)

@@ -1,0 +1,103 @@
+"""Compiles config.route.v3.RouteMatch and the matchers inside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.values import flag, required
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.route.model import HeaderMatch, QueryMatch, RegexRewrite, RouteMatch, StringMatch
+from isthmus_proxy.route.regex import BadPatternError, compile_pattern, compile_substitution
+
+_DENOMINATORS = (100, 10_000, 1_000_000)  # type.v3.FractionalPercent.DenominatorType
+
+
+def compile_match(match: Any, path: str) -> RouteMatch:
+    """Compile one route match. Raises ConfigError."""
+    fraction = None
+    if match.HasField("runtime_fraction"):
+        percent = match.runtime_fraction.default_value
+        fraction = (int(percent.numerator), _DENOMINATORS[percent.denominator])
+    return RouteMatch(
+        path=_path(match, path),
+        headers=tuple(_header(item, f"{join(path, 'headers')}[{i}]") for i, item in enumerate(match.headers)),
+        query=tuple(
+            _query(item, f"{join(path, 'query_parameters')}[{i}]") for i, item in enumerate(match.query_parameters)
+        ),
+        fraction=fraction,
+        grpc=match.HasField("grpc"),
+    )
+
+
+def _path(match: Any, path: str) -> StringMatch:
+    chosen = match.WhichOneof("path_specifier")
+    if chosen is None:
+        raise ConfigError(path, "", "needs one of prefix, path, path_separated_prefix and safe_regex")
+    if chosen == "safe_regex":
+        return StringMatch("regex", _pattern(match.safe_regex, join(path, "safe_regex")))
+    text = getattr(match, chosen)
+    if chosen == "path_separated_prefix" and (not text.startswith("/") or text.endswith("/") or set(text) & {"?", "#"}):
+        reason = "must begin with a slash, not end with one, and hold neither ? nor #"
+        raise ConfigError(join(path, chosen), shown(text), reason)
+    folded = not flag(match, "case_sensitive", default=True)
+    kind = {"prefix": "prefix", "path": "exact"}.get(chosen, "path_separated_prefix")
+    return StringMatch(kind, _bytes(text, folded), folded)  # type: ignore[arg-type]
+
+
+def _bytes(text: str, folded: bool) -> bytes:
+    return text.lower().encode() if folded else text.encode()
+
+
+def _pattern(matcher: Any, path: str) -> bytes:
+    regex = required(matcher, "regex", path).encode()
+    try:
+        compile_pattern(regex)
+    except BadPatternError as error:
+        raise ConfigError(join(path, "regex"), shown(matcher.regex), f"is not an RE2 pattern: {error}") from error
+    return regex
+
+
+def compile_regex_rewrite(rewrite: Any, path: str) -> RegexRewrite:
+    """Compile a type.matcher.v3.RegexMatchAndSubstitute."""
+    pattern = _pattern(rewrite.pattern, join(path, "pattern"))
+    try:
+        compile_substitution(pattern, rewrite.substitution.encode())
+    except BadPatternError as error:
+        raise ConfigError(join(path, "substitution"), shown(rewrite.substitution), str(error)) from error
+    return RegexRewrite(pattern, rewrite.substitution.encode())
+
+
+def _string(matcher: Any, path: str) -> StringMatch:
+    chosen = matcher.WhichOneof("match_pattern")
+    if chosen is None:
+        raise ConfigError(path, "", "needs one of exact, prefix, suffix, contains and safe_regex")
+    if chosen == "safe_regex":
+        return StringMatch("regex", _pattern(matcher.safe_regex, join(path, "safe_regex")))
+    return StringMatch(chosen, _bytes(getattr(matcher, chosen), matcher.ignore_case), matcher.ignore_case)
+
+
+def _header(matcher: Any, path: str) -> HeaderMatch:
+    name = required(matcher, "name", path).lower().encode()
+    invert, empty = matcher.invert_match, matcher.treat_missing_header_as_empty
+    chosen = matcher.WhichOneof("header_match_specifier")
+    if chosen is None or chosen == "present_match":
+        return HeaderMatch(name, present=chosen is None or matcher.present_match, invert=invert)
+    if chosen == "range_match":
+        bounds = (int(matcher.range_match.start), int(matcher.range_match.end))
+        return HeaderMatch(name, range=bounds, invert=invert, treat_missing_as_empty=empty)
+    if chosen == "string_match":
+        match = _string(matcher.string_match, join(path, chosen))
+    elif chosen == "safe_regex_match":
+        match = StringMatch("regex", _pattern(matcher.safe_regex_match, join(path, chosen)))
+    else:
+        match = StringMatch(chosen.removesuffix("_match"), getattr(matcher, chosen).encode())
+    return HeaderMatch(name, match, invert=invert, treat_missing_as_empty=empty)
+
+
+def _query(matcher: Any, path: str) -> QueryMatch:
+    name = required(matcher, "name", path).encode()
+    chosen = matcher.WhichOneof("query_parameter_match_specifier")
+    if chosen == "string_match":
+        return QueryMatch(name, _string(matcher.string_match, join(path, chosen)))
+    return QueryMatch(name, StringMatch("present"), present=chosen is None or matcher.present_match)

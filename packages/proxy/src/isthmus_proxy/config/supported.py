@@ -1,0 +1,91 @@
+"""Every message type that may occur in a configuration, with its fields. See ``rules`` for how to read a row."""
+
+from __future__ import annotations
+
+from isthmus_proxy.config.rules import MessageRules, message
+from isthmus_proxy.config.supported_cluster import CLUSTER
+from isthmus_proxy.config.supported_listener import LISTENER
+from isthmus_proxy.config.supported_route import ROUTE
+
+_C = "envoy.config"
+_B = "envoy.config.bootstrap.v3"
+
+BOOTSTRAP: dict[str, MessageRules] = {
+    f"{_B}.Bootstrap": message(
+        "node static_resources dynamic_resources admin layered_runtime cluster_manager",
+        no_effect={
+            "stats are read when they are asked for": "stats_flush_interval stats_flush_on_admin stats_eviction_interval",
+            "decides which stats exist and how they are labelled": "stats_config deferred_stat_options",
+            "concerns Envoy's own threads": "watchdog watchdogs enable_dispatcher_stats fatal_actions",
+            "names a directory of feature flags": "flags_path",
+            "concerns Envoy's allocator": "memory_allocator_manager",
+            "concerns Envoy's profiler": "perf_tracing_file_path",
+            "concerns the program's own log": "application_log_config",
+            "names are resolved by the system": "use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+            "caches of clients that do not exist here": "grpc_async_client_manager_config",
+            "shows in server_info only": "stats_server_version_override",
+        },
+    ),
+    f"{_B}.Bootstrap.StaticResources": message(elsewhere="listeners clusters"),
+    f"{_B}.Bootstrap.DynamicResources": message("lds_config cds_config ads_config"),
+    f"{_B}.Admin": message(
+        "address",
+        no_effect={
+            "the admin server logs nothing": "access_log access_log_path",
+            "there is no CPU profiler": "profile_path",
+            "the admin port has its own limit": "ignore_global_conn_limit",
+        },
+    ),
+    f"{_B}.ClusterManager": message(
+        no_effect={
+            "clusters are always built on first use": "enable_deferred_cluster_creation",
+            "zone-aware routing is refused at the clusters": "local_cluster_name",
+        }
+    ),
+    f"{_B}.LayeredRuntime": message("layers"),
+    f"{_B}.RuntimeLayer": message("name admin_layer", elsewhere="static_layer"),
+    f"{_B}.RuntimeLayer.AdminLayer": message(),
+    f"{_C}.core.v3.Node": message(
+        no_effect={
+            "sent to the control plane as it is": "id cluster metadata dynamic_parameters locality client_features "
+            "user_agent_name user_agent_version user_agent_build_version extensions listening_addresses"
+        }
+    ),
+    f"{_C}.core.v3.Address": message("socket_address"),
+    f"{_C}.core.v3.SocketAddress": message(
+        "address port_value",
+        only={"protocol": "TCP"},
+        no_effect={"an IPv6 socket here takes no IPv4 either way": "ipv4_compat"},
+    ),
+    f"{_C}.core.v3.ConfigSource": message(
+        "api_config_source ads initial_fetch_timeout", only={"resource_api_version": ("V3", "AUTO")}
+    ),
+    f"{_C}.core.v3.AggregatedConfigSource": message(),
+    f"{_C}.core.v3.ApiConfigSource": message(
+        "grpc_services set_node_on_first_message_only",
+        only={"api_type": ("GRPC", "DELTA_GRPC"), "transport_api_version": ("V3", "AUTO")},
+        no_effect={
+            "of REST sources only": "refresh_delay request_timeout",
+            "updates are merged anyway": "rate_limit_settings",
+        },
+    ),
+    f"{_C}.core.v3.GrpcService": message(
+        "envoy_grpc", no_effect={"a stream of configuration has no deadline": "timeout"}
+    ),
+    f"{_C}.core.v3.GrpcService.EnvoyGrpc": message(
+        "cluster_name", no_effect={"sent to the control plane only": "authority skip_envoy_headers"}
+    ),
+    f"{_C}.core.v3.RuntimeDouble": message("default_value", no_effect={"there is no run-time layer": "runtime_key"}),
+    f"{_C}.core.v3.RuntimeFractionalPercent": message(
+        "default_value", no_effect={"there is no run-time layer": "runtime_key"}
+    ),
+    f"{_C}.core.v3.DataSource": message("inline_string inline_bytes"),
+    f"{_C}.core.v3.TransportSocket": message("typed_config", no_effect={"the type URL decides": "name"}),
+    "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": message(),
+    "envoy.type.v3.Percent": message("value"),
+    "envoy.type.v3.FractionalPercent": message("numerator denominator"),
+    "envoy.type.v3.Int64Range": message("start end"),
+}
+
+SUPPORTED: dict[str, MessageRules] = {**BOOTSTRAP, **LISTENER, **CLUSTER, **ROUTE}
+"""Full message name -> its rules. ``google.protobuf`` messages are leaves and have no row."""

@@ -1,0 +1,86 @@
+"""Supported fields of clusters and endpoints."""
+
+from __future__ import annotations
+
+from isthmus_proxy.config.rules import MessageRules, message
+
+_CLUSTER = "envoy.config.cluster.v3"
+_ENDPOINT = "envoy.config.endpoint.v3"
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_DNS = "names are resolved by the system"
+_NO_ACTIVE_CHECKS = "there are no active health checks"
+
+CLUSTER: dict[str, MessageRules] = {
+    f"{_CLUSTER}.Cluster": message(
+        "name alt_stat_name eds_cluster_config connect_timeout per_connection_buffer_limit_bytes load_assignment "
+        "circuit_breakers max_requests_per_connection common_http_protocol_options http_protocol_options "
+        "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "
+        "least_request_lb_config round_robin_lb_config common_lb_config transport_socket",
+        only={
+            "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"),
+            "lb_policy": ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"),
+            "protocol_selection": "USE_CONFIGURED_PROTOCOL",
+            "connection_pool_per_downstream_connection": False,
+        },
+        no_effect={
+            _DNS: "dns_resolvers use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config",
+            "the system's resolver tells no time to live; dns_refresh_rate holds": "respect_dns_ttl",
+            "lookups of many clusters are limited, so they need no spreading": "dns_jitter",
+            "every cluster waits for its first endpoints": "wait_for_warm_on_init",
+            _NO_ACTIVE_CHECKS: "ignore_health_on_host_removal close_connections_on_host_health_failure",
+            "of ORIGINAL_DST clusters only": "cleanup_interval",
+            "a label": "metadata",
+            "decides which stats exist": "track_timeout_budgets track_cluster_stats",
+            "connections are not TLS": "upstream_http_protocol_options",
+        },
+    ),
+    f"{_CLUSTER}.Cluster.EdsClusterConfig": message("eds_config service_name"),
+    f"{_CLUSTER}.Cluster.RefreshRate": message("base_interval max_interval"),
+    f"{_CLUSTER}.Cluster.LeastRequestLbConfig": message("choice_count active_request_bias"),
+    f"{_CLUSTER}.Cluster.RoundRobinLbConfig": message(),
+    f"{_CLUSTER}.Cluster.CommonLbConfig": message(
+        "healthy_panic_threshold",
+        only={"close_connections_on_host_set_change": False},
+        no_effect={
+            "every update is applied at once": "update_merge_window",
+            _NO_ACTIVE_CHECKS: "ignore_new_hosts_until_first_hc",
+            "balancers here do not hash": "consistent_hashing_lb_config",
+        },
+    ),
+    f"{_CLUSTER}.CircuitBreakers": message("thresholds"),
+    f"{_CLUSTER}.CircuitBreakers.Thresholds": message(
+        "max_connections max_pending_requests max_requests max_retries",
+        only={"priority": ("DEFAULT", "HIGH")},  # HIGH binds nobody: routes of that priority are refused
+        no_effect={"decides which stats exist": "track_remaining"},
+    ),
+    _HTTP: message(
+        "common_http_protocol_options explicit_http_config use_downstream_protocol_config",
+        no_effect={"connections are not TLS": "upstream_http_protocol_options"},
+    ),
+    f"{_HTTP}.ExplicitHttpConfig": message("http_protocol_options http2_protocol_options"),
+    f"{_HTTP}.UseDownstreamHttpConfig": message(
+        "http_protocol_options",
+        no_effect={"downstream is HTTP/1.1": "http2_protocol_options http3_protocol_options"},
+    ),
+    "envoy.config.core.v3.Http2ProtocolOptions": message(
+        no_effect={
+            "tunes the stream to the control plane, whose windows and settings are fixed": "hpack_table_size "
+            "max_concurrent_streams initial_stream_window_size initial_connection_window_size connection_keepalive "
+            "max_outbound_frames max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "
+            "max_inbound_priority_frames_per_stream max_inbound_window_update_frames_per_data_frame_sent "
+            "use_oghttp2_codec max_metadata_size"
+        }
+    ),
+    f"{_ENDPOINT}.ClusterLoadAssignment": message("cluster_name endpoints policy"),
+    f"{_ENDPOINT}.ClusterLoadAssignment.Policy": message(
+        "overprovisioning_factor", only={"weighted_priority_health": False}
+    ),
+    f"{_ENDPOINT}.LocalityLbEndpoints": message(
+        "locality lb_endpoints load_balancing_weight priority",
+        no_effect={"a label": "metadata", "of zone-aware load balancing only": "proximity"},
+    ),
+    f"{_ENDPOINT}.LbEndpoint": message("endpoint health_status metadata load_balancing_weight"),
+    f"{_ENDPOINT}.Endpoint": message("address hostname", no_effect={_NO_ACTIVE_CHECKS: "health_check_config"}),
+    "envoy.config.core.v3.Locality": message("region zone sub_zone"),
+    "envoy.config.core.v3.Metadata": message("filter_metadata", no_effect={"a label": "typed_filter_metadata"}),
+}

@@ -1,0 +1,65 @@
+"""Supported fields of route configurations."""
+
+from __future__ import annotations
+
+from isthmus_proxy.config.rules import MessageRules, message
+
+_ROUTE = "envoy.config.route.v3"
+_MATCH = "envoy.type.matcher.v3"
+_EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove"
+
+ROUTE: dict[str, MessageRules] = {
+    f"{_ROUTE}.RouteConfiguration": message(
+        f"name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "
+        f"ignore_port_in_host_matching {_EDITS}",
+        no_effect={"a label": "metadata"},
+    ),
+    f"{_ROUTE}.VirtualHost": message(
+        f"name domains routes include_request_attempt_count include_attempt_count_in_response retry_policy {_EDITS}",
+        only={"require_tls": "NONE"},
+        no_effect={"a label": "metadata", "stats of request groups, which are not kept": "virtual_clusters"},
+    ),
+    f"{_ROUTE}.Route": message(
+        f"name match route redirect direct_response {_EDITS}",
+        no_effect={"a label": "metadata stat_prefix", "there is no tracing": "decorator tracing"},
+    ),
+    f"{_ROUTE}.RouteMatch": message(
+        "prefix path safe_regex path_separated_prefix case_sensitive runtime_fraction headers query_parameters grpc"
+    ),
+    f"{_ROUTE}.RouteMatch.GrpcRouteMatchOptions": message(),
+    f"{_ROUTE}.HeaderMatcher": message(
+        "name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match string_match "
+        "invert_match treat_missing_header_as_empty"
+    ),
+    f"{_ROUTE}.QueryParameterMatcher": message("name string_match present_match"),
+    f"{_MATCH}.StringMatcher": message("exact prefix suffix safe_regex contains ignore_case"),
+    f"{_MATCH}.RegexMatcher": message("regex", no_effect={"RE2 is the only engine": "google_re2"}),
+    f"{_MATCH}.RegexMatchAndSubstitute": message("pattern substitution"),
+    f"{_ROUTE}.RouteAction": message(
+        "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
+        "auto_host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy",
+        only={"priority": "DEFAULT"},
+        no_effect={
+            "balancers here do not hash": "hash_policy",
+            "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",
+        },
+    ),
+    f"{_ROUTE}.WeightedCluster": message(
+        "clusters total_weight", no_effect={"there is no run-time layer": "runtime_key_prefix"}
+    ),
+    f"{_ROUTE}.WeightedCluster.ClusterWeight": message(f"name weight {_EDITS}"),
+    f"{_ROUTE}.RetryPolicy": message(
+        "retry_on num_retries per_try_timeout retry_host_predicate host_selection_retry_max_attempts retriable_status_codes "
+        "retry_back_off"
+    ),
+    f"{_ROUTE}.RetryPolicy.RetryBackOff": message("base_interval max_interval"),
+    f"{_ROUTE}.RetryPolicy.RetryHostPredicate": message("typed_config", no_effect={"the type URL decides": "name"}),
+    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": message(),
+    f"{_ROUTE}.RedirectAction": message(
+        "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite "
+        "response_code strip_query"
+    ),
+    f"{_ROUTE}.DirectResponseAction": message("status body"),
+    "envoy.config.core.v3.HeaderValueOption": message("header append append_action keep_empty_value"),
+    "envoy.config.core.v3.HeaderValue": message("key value"),
+}

@@ -1,0 +1,65 @@
+"""Compiles what a cluster says of its HTTP connections: HttpProtocolOptions, or the older fields in the cluster itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus_proxy.config.extensions import unpack_as
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.values import number, seconds
+from isthmus_proxy.errors import ConfigError
+
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamHttp:
+    """HTTP options of a cluster's connections; ``idle_timeout`` in seconds, zeros mean no limit."""
+
+    max_requests_per_connection: int = 0
+    idle_timeout: float = 3600.0
+    http2: bool = False
+
+
+def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
+    """Compile the options of a checked cluster. Raises ConfigError."""
+    place = join(path, "typed_extension_protocol_options")
+    for key in cluster.typed_extension_protocol_options:
+        if key != _OPTIONS:
+            raise ConfigError(f'{place}["{key}"]', "", f"only {_OPTIONS} is supported")
+    if _OPTIONS in cluster.typed_extension_protocol_options:
+        place = f'{place}["{_OPTIONS}"]'
+        options: Any = unpack_as(cluster.typed_extension_protocol_options[_OPTIONS], place, _OPTIONS)
+        return _from_options(options, place)
+    common = cluster.common_http_protocol_options
+    return _build(
+        common,
+        join(path, "common_http_protocol_options"),
+        cluster.http_protocol_options,
+        cluster.HasField("http2_protocol_options"),
+        number(cluster, "max_requests_per_connection", 0, path),
+    )
+
+
+def _from_options(options: Any, path: str) -> UpstreamHttp:
+    chosen = options.WhichOneof("upstream_protocol_options")
+    if chosen is None:
+        raise ConfigError(path, "", "needs one of explicit_http_config and use_downstream_protocol_config")
+    config = getattr(options, chosen)
+    http2 = chosen == "explicit_http_config" and config.WhichOneof("protocol_config") == "http2_protocol_options"
+    place = join(path, "common_http_protocol_options")
+    return _build(options.common_http_protocol_options, place, config.http_protocol_options, http2, 0)
+
+
+def _build(common: Any, path: str, http1: Any, http2: bool, max_requests: int) -> UpstreamHttp:
+    if common.HasField("max_headers_count"):
+        value = shown(common.max_headers_count.value)
+        raise ConfigError(join(path, "max_headers_count"), value, "is supported downstream only; remove it")
+    if http1.accept_http_10:
+        raise ConfigError(path, "accept_http_10", "is supported downstream only; remove it")
+    return UpstreamHttp(
+        number(common, "max_requests_per_connection", max_requests, path),
+        seconds(common, "idle_timeout", 3600.0, path),
+        http2,
+    )
