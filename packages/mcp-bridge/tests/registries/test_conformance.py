@@ -14,7 +14,7 @@ from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.file.registry import FileRegistry
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory
 from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
-from isthmus_mcp_bridge.registries.zookeeper.registry import Timing, ZooKeeperRegistry
+from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
 from isthmus_mcp_bridge.testing.conformance import Instance, RegistryConformance
 from isthmus_mcp_bridge.testing.fake_zookeeper import FakeZooKeeper
 from isthmus_mcp_bridge.testing.memory_registry import MemoryRegistry, MemoryStore
@@ -107,7 +107,7 @@ class FakeZooKeeperSubject:
 
     def adapter(self) -> Registry:
         directory = Directory("zoo", NamingRule(), {})
-        return ZooKeeperRegistry("zoo", "/dubbo", self._server.client, directory, Timing(), lambda: 0.5)
+        return ZooKeeperRegistry("zoo", "/dubbo", self._server.client, directory, Pace(), lambda: 0.5)
 
     async def establish(self) -> None:
         self._server.create("/dubbo/config")

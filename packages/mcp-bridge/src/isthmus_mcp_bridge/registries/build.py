@@ -10,7 +10,7 @@ from isthmus_mcp_bridge.registries.file.registry import FileRegistry
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory
 from isthmus_mcp_bridge.registries.zookeeper.handover import HandOver
 from isthmus_mcp_bridge.registries.zookeeper.kazoo_client import KazooZooKeeper
-from isthmus_mcp_bridge.registries.zookeeper.registry import Timing, ZooKeeperRegistry
+from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
 
 
 def build_registry(config: RegistryConfig, random: Callable[[], float]) -> Registry:
@@ -26,4 +26,4 @@ def _zookeeper(name: str, kind: ZooKeeperConfig, random: Callable[[], float]) ->
         return KazooZooKeeper(kind.servers, kind.session_timeout_s, handover)
 
     directory = Directory(name, kind.naming, kind.ports)
-    return ZooKeeperRegistry(name, kind.root, connect, directory, Timing(kind.resync_interval_s), random)
+    return ZooKeeperRegistry(name, kind.root, connect, directory, Pace(kind.resync_interval_s), random)

@@ -50,6 +50,11 @@ class FakeZooKeeper:
         for client in self._clients:
             client.lose_session()
 
+    def forget_watches(self) -> None:
+        """Every watch is lost without a word, as has happened to clients that reconnect."""
+        for client in self._clients:
+            client.forget_watches()
+
     def heal(self) -> None:
         """The server can be reached again; clients get new sessions."""
         self._reachable = True
@@ -111,6 +116,10 @@ class FakeClient:
         if path in self._watched:
             self._watched.discard(path)
             self.handover.path_changed(path)
+
+    def forget_watches(self) -> None:
+        """The watches are gone, the session is not."""
+        self._watched.clear()
 
     def lose_session(self) -> None:
         """The session and its watches are gone."""

@@ -22,7 +22,7 @@ from isthmus_mcp_bridge.registries.zookeeper.client import (
     ZooKeeperFault,
 )
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory, InterfaceNodes
-from isthmus_mcp_bridge.registries.zookeeper.handover import HandOver, Notices
+from isthmus_mcp_bridge.registries.zookeeper.handover import MAX_PATHS, HandOver, Notices
 
 NOT_INTERFACES = frozenset({"config", "mapping", "metadata"})
 """Children of the root in which Dubbo keeps other things."""
@@ -33,24 +33,28 @@ Connect = Callable[[HandOver], ZooKeeperClient]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Timing:
-    """How often everything is listed again without need, in seconds: it repairs what a lost watch has missed."""
+class Pace:
+    """When everything is listed again, which repairs what a lost watch has missed.
+
+    Every ``resync_interval_s`` seconds, and when more than ``max_notices`` paths changed before they could be read.
+    """
 
     resync_interval_s: float = 300.0
+    max_notices: int = MAX_PATHS
 
 
 class ZooKeeperRegistry:
     """Follows the interfaces below one root."""
 
     def __init__(
-        self, name: str, root: str, connect: Connect, directory: Directory, timing: Timing, random: Callable[[], float]
+        self, name: str, root: str, connect: Connect, directory: Directory, pace: Pace, random: Callable[[], float]
     ) -> None:
         """``connect`` makes the client; ``directory`` turns nodes into claims; ``random`` spreads retries."""
         self._name = name
         self._root = "/" + root.strip("/")
         self._connect = connect
         self._directory = directory
-        self._timing = timing
+        self._pace = pace
         self._backoff = Backoff(random)
         self._listed = False
 
@@ -61,7 +65,7 @@ class ZooKeeperRegistry:
 
     async def run(self, emit: Emit) -> None:
         """Follow the registry until cancelled."""
-        handover = HandOver()
+        handover = HandOver(self._pace.max_notices)
         client = self._connect(handover)
         emit(SourceSuspected(self._name, "not connected to ZooKeeper yet"))
         try:
@@ -71,10 +75,10 @@ class ZooKeeperRegistry:
             await client.stop()
 
     async def _follow(self, client: ZooKeeperClient, handover: HandOver, emit: Emit) -> None:
-        wait_s = self._timing.resync_interval_s
+        wait_s = self._pace.resync_interval_s
         while True:
             notices = await handover.wait(wait_s)
-            wait_s = self._timing.resync_interval_s
+            wait_s = self._pace.resync_interval_s
             if notices.interrupted or not notices.connected:
                 self._suspect(emit, "listing again" if notices.connected else "the connection to ZooKeeper is lost")
             if not notices.connected:
