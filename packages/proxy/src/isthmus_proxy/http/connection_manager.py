@@ -43,19 +43,23 @@ class Randomness(Protocol):
 
 
 class Surroundings:
-    """What connection managers and TCP proxies get from the process: reactor, clusters, pools, clock, randomness."""
+    """What connection managers and TCP proxies get from the process: reactor, clusters and their pools, clock, randomness.
+
+    ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``.
+    """
 
     __slots__ = ("clock", "clusters", "getrandbits", "pools", "random", "reactor")
 
     def __init__(
-        self, reactor: Reactor, clusters: ClusterManager, pools: Pools, clock: WallClock, random: Randomness
+        self, reactor: Reactor, clusters: ClusterManager, time: Callable[[], float], random: Randomness
     ) -> None:
         self.reactor = reactor
         self.clusters = clusters
-        self.pools = pools
-        self.clock = clock
+        self.pools = Pools(reactor)
+        self.clock = WallClock(time)
         self.random = random.random
         self.getrandbits = random.getrandbits
+        clusters.on_endpoints_removed(self.pools.endpoints_removed)
 
 
 class HttpConnectionManager:
@@ -63,7 +67,8 @@ class HttpConnectionManager:
 
     __slots__ = (
         "_loggers", "_memoise_for", "_plans_kept", "_route", "buffer_limit", "clock", "clusters", "config", "connections",
-        "draining", "getrandbits", "limits", "memo", "pools", "random", "reactor", "stats", "styles",
+        "draining", "getrandbits", "limits", "memo",
+        "on_close", "pools", "random", "reactor", "stats", "styles",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +79,9 @@ class HttpConnectionManager:
         stats: HttpStats,
         loggers: tuple[AccessLog, ...],
         buffer_limit: int,
+        on_close: Callable[[float], None],
     ) -> None:
+        self.on_close = on_close
         self.config = config
         self.reactor = surroundings.reactor
         self.clusters = surroundings.clusters
@@ -94,8 +101,8 @@ class HttpConnectionManager:
         self._memoise_for: RouteTable | None = None
         self._plans_kept = False
 
-    def accept(self, sock: socket.socket, peer: tuple[str, int], local: str, connection_id: int) -> None:
-        """Serve a new connection."""
+    def accept(self, sock: socket.socket, peer: str, local: str, connection_id: int) -> None:
+        """Serve a new connection from ``peer`` (``host:port``)."""
         connection = DownstreamConnection(self, sock, peer, local, connection_id)
         self.connections.add(connection)
         connection.start()

@@ -60,14 +60,14 @@ class DownstreamConnection:
     )
 
     def __init__(
-        self, manager: HttpConnectionManager, sock: socket.socket, peer: tuple[str, int], local: str, connection_id: int
+        self, manager: HttpConnectionManager, sock: socket.socket, peer: str, local: str, connection_id: int
     ) -> None:
         self._manager = manager
         reactor = manager.reactor
         self._connection = Connection(reactor, sock, self, manager.buffer_limit)
         self._parser = RequestParser(manager.limits, manager.memo, accept_http_10=manager.config.accept_http_10)
-        self._peer = peer[0].encode()
-        self.remote = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+        self._peer = peer.rpartition(":")[0].strip("[]").encode()
+        self.remote = peer
         self.local = local
         self.connection_id = connection_id
         self._exchange: Exchange | None = None
@@ -374,7 +374,9 @@ class DownstreamConnection:
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
         stats.downstream_cx_http1_active.value -= 1
-        stats.downstream_cx_length_ms.record((manager.reactor.now - self._opened_at) * 1000.0)
+        lasted = manager.reactor.now - self._opened_at
+        stats.downstream_cx_length_ms.record(lasted * 1000.0)
+        manager.on_close(lasted)
 
     # ---- back-pressure ----
 
@@ -475,8 +477,8 @@ class DownstreamConnection:
             self._tunnel = None
             exchange.info.bytes_received += received
             exchange.info.bytes_sent += sent
-            self._gone()
             exchange.tunnel_closed()
+            self._gone()
 
         self._tunnel = Relay(
             self._manager.reactor, self._connection, upstream, self._manager.config.stream_idle_timeout, closed

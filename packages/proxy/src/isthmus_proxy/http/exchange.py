@@ -549,8 +549,9 @@ class Exchange:
         self.info.response_code_details = details
         self._manager.stats.rq_reset_after_downstream_response_started.value += 1
         self._manager.stats.downstream_rq_tx_reset.value += 1
-        self._connection.cut()
+        self._connection.closing = True
         self._finish()
+        self._connection.cut()
 
     def cancel(self) -> None:
         """The client is gone."""

@@ -1,0 +1,270 @@
+"""The TCP proxy: each client connection gets a connection of its own to an endpoint, and bytes pass (Envoy's tcp_proxy)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from isthmus_proxy.cluster.cluster import Cluster
+from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
+from isthmus_proxy.http.stats import StatsScope
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.model import TcpProxyConfig
+from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.relay import Relay
+from isthmus_proxy.route.model import ClusterWeight
+from isthmus_proxy.upstream.connector import Connector
+
+
+class TcpStats:
+    """What a TCP proxy counts, under Envoy's names below ``tcp.<stat_prefix>.``."""
+
+    __slots__ = ("active", "no_route", "received", "scope", "sent", "total")
+
+    def __init__(self, scope: StatsScope) -> None:
+        self.scope = scope
+        self.total = scope.counter("downstream_cx_total")
+        self.no_route = scope.counter("downstream_cx_no_route")
+        self.received = scope.counter("downstream_cx_rx_bytes_total")
+        self.sent = scope.counter("downstream_cx_tx_bytes_total")
+        self.active = scope.gauge("downstream_cx_active")
+
+
+class TcpProxy:
+    """One configured TCP proxy and its connections. Draining leaves them alone: there is no way to ask the peers to stop."""
+
+    __slots__ = (
+        "_loggers",
+        "_surroundings",
+        "_total_weight",
+        "buffer_limit",
+        "config",
+        "connections",
+        "on_close",
+        "stats",
+    )
+
+    def __init__(
+        self,
+        config: TcpProxyConfig,
+        surroundings: Surroundings,
+        stats: TcpStats,
+        loggers: tuple[AccessLog, ...],
+        buffer_limit: int,
+        on_close: Callable[[float], None],
+    ) -> None:
+        self.config = config
+        self.stats = stats
+        self.buffer_limit = buffer_limit
+        self.connections: set[_TcpSession] = set()
+        self.on_close = on_close
+        self._surroundings = surroundings
+        self._loggers = loggers
+        self._total_weight = sum(target.weight for target in config.clusters)
+
+    def accept(self, sock: socket.socket, peer: str, local: str, connection_id: int) -> None:
+        """Serve a new connection from ``peer`` (``host:port``)."""
+        surroundings = self._surroundings
+        now = surroundings.reactor.now
+        info = StreamInfo(now, surroundings.clock.at(now))
+        info.protocol = ""
+        info.connection_id = connection_id
+        info.downstream_remote, info.downstream_local = peer, local
+        session = _TcpSession(self, surroundings, sock, info)
+        self.connections.add(session)
+        self.stats.total.value += 1
+        self.stats.active.value += 1
+        session.connect()
+
+    def target(self) -> ClusterWeight:
+        """The cluster of the next connection, drawn by weight."""
+        mark = self._surroundings.random() * self._total_weight
+        for target in self.config.clusters:
+            mark -= target.weight
+            if mark < 0:
+                return target
+        return self.config.clusters[-1]
+
+    def finished(self, session: _TcpSession, info: StreamInfo) -> None:
+        """Account for a connection that is over."""
+        self.connections.discard(session)
+        ended = info.ended_at = self._surroundings.reactor.now
+        self.stats.active.value -= 1
+        self.stats.received.value += info.bytes_received
+        self.stats.sent.value += info.bytes_sent
+        for logger in self._loggers:
+            logger.log(info)
+        self.on_close(ended - info.started_at)
+
+    def drain(self) -> None:
+        """Nothing to ask of connections whose protocol is unknown: they end by themselves or with ``close``."""
+
+    def close(self) -> None:
+        """Close every connection at once."""
+        for session in list(self.connections):
+            session.close()
+
+
+class _TcpSession:
+    """One client connection: choosing, connecting (again, up to max_connect_attempts), relaying."""
+
+    __slots__ = (
+        "_cluster",
+        "_connector",
+        "_downstream",
+        "_endpoint",
+        "_info",
+        "_proxy",
+        "_relay",
+        "_surroundings",
+        "_timer",
+    )
+
+    def __init__(self, proxy: TcpProxy, surroundings: Surroundings, sock: socket.socket, info: StreamInfo) -> None:
+        self._proxy = proxy
+        self._surroundings = surroundings
+        self._info = info
+        self._downstream = Connection(surroundings.reactor, sock, self, proxy.buffer_limit)
+        self._connector: Connector | None = None
+        self._cluster: Cluster | None = None
+        self._endpoint: Endpoint | None = None
+        self._relay: Relay | None = None
+        self._timer = surroundings.reactor.timer(self._connect_timed_out)
+        # The client is watched, but not read, until there is somebody to give its bytes to.
+        self._downstream.start()
+        self._downstream.pause()
+
+    def connect(self) -> None:
+        """Choose an endpoint and begin to connect."""
+        surroundings, info = self._surroundings, self._info
+        info.attempts += 1
+        name = info.upstream_cluster = self._proxy.target().cluster
+        cluster = self._cluster = surroundings.clusters.get(name)
+        if cluster is None:
+            self._proxy.stats.no_route.value += 1
+            self._fail("NC")
+            return
+        if cluster.active_connections >= cluster.config.thresholds.max_connections:
+            cluster.stats.upstream_cx_overflow.value += 1
+            self._fail("UO")
+            return
+        endpoint = self._endpoint = cluster.choose()
+        if endpoint is None:
+            self._fail("UH")
+            return
+        info.upstream_host = endpoint.name
+        self._count(1)
+        self._connector = Connector(surroundings.reactor, endpoint.address, self._connected, self._connect_failed)
+        self._timer.set(surroundings.reactor.now + cluster.config.connect_timeout)
+        self._connector.start()
+
+    def _count(self, change: int) -> None:
+        cluster, endpoint = self._cluster, self._endpoint
+        if cluster is None or endpoint is None:
+            return
+        cluster.active_connections += change
+        endpoint.cx_active += change
+        cluster.stats.upstream_cx_active.value += change
+        if change > 0:
+            endpoint.cx_total += 1
+            cluster.stats.upstream_cx_total.value += 1
+        else:
+            cluster.stats.upstream_cx_destroy.value += 1
+
+    def _connected(self, sock: socket.socket) -> None:
+        self._connector = None
+        self._timer.cancel()
+        reactor, cluster = self._surroundings.reactor, self._cluster
+        limit = cluster.config.per_connection_buffer_limit_bytes if cluster is not None else self._proxy.buffer_limit
+        upstream = Connection(reactor, sock, self, limit)
+        upstream.adopt()
+        self._info.upstream_local = _name(sock)
+        self._relay = Relay(reactor, self._downstream, upstream, self._proxy.config.idle_timeout, self._relayed)
+        self._relay.start()
+
+    def _connect_failed(self, error: OSError) -> None:
+        words = os.strerror(error.errno) if error.errno else str(error)
+        self._info.upstream_transport_failure = f"delayed_connect_error:_{words}".replace(" ", "_")
+        self._try_again()
+
+    def _connect_timed_out(self) -> None:
+        if self._connector is not None:
+            self._connector.cancel()
+        if self._cluster is not None:
+            self._cluster.stats.upstream_cx_connect_timeout.value += 1
+        self._try_again()
+
+    def _try_again(self) -> None:
+        self._connector = None
+        self._timer.cancel()
+        self._count(-1)
+        if self._cluster is not None and self._endpoint is not None:
+            self._cluster.stats.upstream_cx_connect_fail.value += 1
+            self._endpoint.cx_connect_fail += 1
+        self._endpoint = None
+        if self._info.attempts < self._proxy.config.max_connect_attempts:
+            self.connect()
+        else:
+            self._fail("UF", "URX")
+
+    def _fail(self, *flags: str) -> None:
+        for flag in flags:
+            self._info.flag(flag)
+        self._downstream.close()
+        self._over()
+
+    def _relayed(self, sent: int, received: int) -> None:
+        self._info.bytes_sent, self._info.bytes_received = sent, received
+        cluster = self._cluster
+        if cluster is not None:
+            cluster.stats.upstream_cx_rx_bytes_total.value += sent
+            cluster.stats.upstream_cx_tx_bytes_total.value += received
+        self._count(-1)
+        self._over()
+
+    def _over(self) -> None:
+        self._timer.discard()
+        if self in self._proxy.connections:
+            self._proxy.finished(self, self._info)
+
+    def close(self) -> None:
+        """Close at once."""
+        if self._relay is not None:
+            self._relay.close()
+            return
+        if self._connector is not None:
+            self._connector.cancel()
+            self._connector = None
+            self._count(-1)
+        self._downstream.close()
+        self._over()
+
+    def data_received(self, data: bytes) -> None:
+        """Not while connecting: the client is not read then."""
+
+    def eof_received(self) -> None:
+        """Not while connecting."""
+
+    def connection_lost(self, error: OSError) -> None:
+        """The client gave up while the endpoint was being connected."""
+        self._info.flag("DC")
+        self.close()
+
+    def high_watermark_reached(self) -> None:
+        """Nothing is written before the relay begins."""
+
+    def low_watermark_reached(self) -> None:
+        """Nothing is written before the relay begins."""
+
+    def drained(self) -> None:
+        """Nothing is written before the relay begins."""
+
+
+def _name(sock: socket.socket) -> str:
+    try:
+        host, port = sock.getsockname()[:2]
+    except OSError:
+        return ""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
