@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import functools
 import shutil
 import signal
 import sys
@@ -20,7 +19,6 @@ from demo.screens import LiveScreen, PlainScreen, addresses, summary
 from demo.script import Pace, Script
 from demo.shop import RATINGS, REVIEWS, Shop
 from harness import zookeeper
-from harness.eventually import eventually
 from harness.load import Load, Target
 from harness.peers import MissingPeerError
 from harness.process import ProcessError
@@ -75,9 +73,7 @@ def _shop(options: argparse.Namespace, directory: Path, board: Board) -> Iterato
     with Shop(directory, with_zookeeper=with_zookeeper, sidecars=options.sidecars) as shop:
         board.addresses = shop.addresses()
         shop.split({"v1": 90, "v2": 10})
-        for client in shop.clients.values():
-            for host in (f"{REVIEWS}:9080", RATINGS):
-                eventually(functools.partial(shop.answers, client, host), what=f"{host} through {client.name}")
+        shop.wait_until_served()
         board.say("every client reaches every service")
         yield shop
         board.say("stopping everything")

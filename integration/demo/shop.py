@@ -1,7 +1,8 @@
 """The shop: every program of it, started in order and stopped in reverse."""
 
 import contextlib
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ from demo import bootstraps, rules
 from demo.registries import FileRegistry, Registration, Registry, ZooKeeperRegistry
 from harness import zookeeper
 from harness.envoy import Envoy
+from harness.eventually import eventually
 from harness.http import fetch
 from harness.isthmus import Bridge, ControlPlane, Proxy
 from harness.origin import Origin
@@ -43,6 +45,15 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientSpec:
+    """A client to start: its name, which proxy is its sidecar, and which variant of xDS that speaks."""
+
+    name: str
+    kind: SidecarKind
+    api_type: bootstraps.ApiType = "DELTA_GRPC"
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """A client's sidecar and the port of its HTTP proxy listener."""
 
@@ -54,8 +65,18 @@ class Client:
 class Shop:
     """The running shop; use as a context manager."""
 
-    def __init__(self, directory: Path, *, with_zookeeper: bool, sidecars: SidecarKind = "isthmus") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        with_zookeeper: bool,
+        sidecars: SidecarKind = "isthmus",
+        clients: Sequence[ClientSpec] | None = None,
+    ) -> None:
         self.directory = directory
+        self._specs = (
+            clients if clients is not None else (ClientSpec("client", sidecars), ClientSpec("envoy-client", "envoy"))
+        )
         self.instances: dict[str, Instance] = {}
         self.clients: dict[str, Client] = {}
         self.rules_directory = directory / "rules"
@@ -83,8 +104,8 @@ class Shop:
         registries = [self.files.configuration(), *([self.nodes.configuration()] if self.nodes else [])]
         self.bridge = self._cleanup.enter_context(Bridge(registries, self.directory))
         self._start_control_plane()
-        self._add_client("client", self._sidecars)
-        self._add_client("envoy-client", "envoy")
+        for spec in self._specs:
+            self._add_client(spec)
 
     def _start_control_plane(self) -> None:
         """With fixed ports: clients must find it again after a restart."""
@@ -136,6 +157,12 @@ class Shop:
             "reviews", rules.dump(rules.subsets(REVIEWS, ["v1", "v2"]), rules.split(REVIEWS, weights, retries=retries))
         )
 
+    def wait_until_served(self) -> None:
+        """Wait until every client reaches every service."""
+        for client in self.clients.values():
+            for host in (f"{REVIEWS}:9080", RATINGS):
+                eventually(functools.partial(self.answers, client, host), what=f"{host} through {client.name}")
+
     def answers(self, client: Client, host: str = f"{REVIEWS}:9080") -> bool:
         """Whether a request through a client's sidecar reaches the service."""
         return fetch(client.address, "/", headers={"host": host}, timeout=5).status == 200
@@ -155,10 +182,10 @@ class Shop:
             found[f"{client.name} admin"] = client.sidecar.admin_address
         return found
 
-    def _add_client(self, name: str, kind: SidecarKind) -> None:
+    def _add_client(self, spec: ClientSpec) -> None:
         port = free_port()
-        bootstrap = bootstraps.client_sidecar(name, port, self.control_plane.grpc_address)
-        self.clients[name] = Client(name, self._sidecar(name, bootstrap, kind), f"127.0.0.1:{port}")
+        bootstrap = bootstraps.client_sidecar(spec.name, port, self.control_plane.grpc_address, spec.api_type)
+        self.clients[spec.name] = Client(spec.name, self._sidecar(spec.name, bootstrap, spec.kind), f"127.0.0.1:{port}")
 
     def _sidecar(self, name: str, bootstrap: Mapping[str, object], kind: SidecarKind) -> _Sidecar:
         if kind == "envoy":
