@@ -38,6 +38,10 @@ class ClusterManager:
             cluster = self._build(name)
         return cluster
 
+    def in_use(self, name: str) -> Cluster | None:
+        """Return the cluster if something used it already, else None; never builds."""
+        return self._clusters.get(name)
+
     def _build(self, name: str) -> Cluster:
         config = self._configs[name]
         stats = ClusterStats(self._scope(config.alt_stat_name or name))

@@ -73,7 +73,9 @@ def _wrong(path: str, value: object, wanted: str) -> ConfigError:
 
 
 def _field(descriptor: Any, name: object, path: str) -> FieldDescriptor:
-    field: FieldDescriptor | None = descriptor.fields_by_name.get(str(name)) or descriptor.fields_by_camelcase_name.get(str(name))
+    field: FieldDescriptor | None = descriptor.fields_by_name.get(str(name)) or descriptor.fields_by_camelcase_name.get(
+        str(name)
+    )
     if field is None:
         from difflib import get_close_matches  # noqa: PLC0415 - only for the error
 

@@ -31,9 +31,8 @@ LISTENER: dict[str, MessageRules] = {
     f"{_HCM}.HttpConnectionManager": message(
         "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
         "server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
-        "drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops internal_address_config "
-        "skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response "
-        "upgrade_configs",
+        "delayed_close_timeout access_log use_remote_address xff_num_trusted_hops internal_address_config "
+        "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs",
         only={
             "codec_type": ("AUTO", "HTTP1"),
             "forward_client_cert_details": "SANITIZE",
@@ -42,10 +41,12 @@ LISTENER: dict[str, MessageRules] = {
             "path_with_escaped_slashes_action": ("IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED"),
             "stream_error_on_invalid_http_message": False,
             "strip_any_host_port": False,
+            "always_set_request_id_in_response": False,
         },
         no_effect={
             _NO_HTTP2: "http2_protocol_options http3_protocol_options",
             _NO_TLS: "set_current_client_cert_details",
+            "the grace between two HTTP/2 GOAWAY frames": "drain_timeout",
             "max_connection_duration is not supported": "http1_safe_max_connection_duration",
         },
     ),
