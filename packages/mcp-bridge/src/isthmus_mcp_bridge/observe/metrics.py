@@ -56,12 +56,17 @@ class Metrics:
             lines.append(f"# HELP {name} {self._help[name]}")
             lines.append(f"# TYPE {name} {'counter' if counter else 'gauge'}")
             series = self._counters[name] if counter else _series(samples, name)
-            lines.extend(f"{name}{_labels(labels)} {value:g}" for labels, value in sorted(series.items()))
+            lines.extend(f"{name}{_labels(labels)} {_number(value)}" for labels, value in sorted(series.items()))
         return "\n".join(lines) + "\n"
 
 
 def _series(samples: Iterable[Sample], name: str) -> dict[LabelSet, float]:
     return {tuple(sorted(sample.labels.items())): sample.value for sample in samples if sample.name == name}
+
+
+def _number(value: float) -> str:
+    """All digits, which counters need: a rounded one would seem to stand still."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _labels(labels: LabelSet) -> str:
