@@ -156,6 +156,19 @@ def _error_state(resource: DynamicResource) -> dict[str, object]:
     return {"error_state": state, "client_status": "NACKED"}
 
 
+def inline_routes(listeners: Iterable[Message]) -> Iterator[Message]:
+    """The route configurations that stand inside the connection managers of ``listeners``."""
+    from isthmus_proxy.config.extensions import unpack  # noqa: PLC0415 - only a dump needs it
+
+    each: Any
+    for each in listeners:
+        for chain in each.filter_chains:
+            for network_filter in chain.filters:
+                manager: Any = unpack(network_filter.typed_config, "typed_config")
+                if "route_config" in manager.DESCRIPTOR.fields_by_name and manager.HasField("route_config"):
+                    yield manager.route_config
+
+
 def timestamp(seconds: float) -> str:
     """Seconds since the epoch in RFC 3339, as protobuf's JSON mapping writes a Timestamp."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

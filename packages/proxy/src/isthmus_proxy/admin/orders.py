@@ -6,9 +6,11 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from isthmus_proxy.admin.lifecycle import Lifecycle, ServerState
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
+from isthmus_proxy.listener.model import SocketAddress
 from isthmus_proxy.logs import LEVELS
 
 _LOGGER_USAGE = (
@@ -19,17 +21,16 @@ _LOGGER_USAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerRow:
-    """A listener as ``/listeners`` shows it."""
+class ListenerRow(Protocol):
+    """A listener as ``/listeners`` shows it (``listener.listener_manager.ListenerRow``)."""
 
-    name: str
-    host: str
-    port: int
+    @property
+    def name(self) -> str:
+        """Its name."""
 
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.name}::{host}:{self.port}"
+    @property
+    def address(self) -> SocketAddress:
+        """Where it listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def endpoints(
             return AdminResponse(
                 200, (json.dumps({"listener_statuses": [_status(row) for row in rows]}, indent=1),), JSON
             )
-        return text("".join(f"{row}\n" for row in rows))
+        return text("".join(f"{row.name}::{row.address}\n" for row in rows))
 
     def server_info(_request: AdminRequest) -> AdminResponse:
         return AdminResponse(200, (json.dumps(_info(lifecycle, facts), indent=1),), JSON)
@@ -94,7 +95,7 @@ def endpoints(
 
 
 def _status(row: ListenerRow) -> dict[str, object]:
-    address = {"socket_address": {"address": row.host, "port_value": row.port}}
+    address = {"socket_address": {"address": row.address.host, "port_value": row.address.port}}
     return {"name": row.name, "local_address": address}
 
 

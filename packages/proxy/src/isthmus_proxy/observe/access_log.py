@@ -58,9 +58,11 @@ class AccessLogManager:
             for config, render in zip(configs, renders, strict=True)
         )
 
-    def close_loggers(self, loggers: tuple[AccessLogger, ...]) -> None:
-        """Give loggers up; a file without loggers is written out and closed."""
+    def close_loggers(self, loggers: tuple[object, ...]) -> None:
+        """Give loggers of ours up; a file without loggers is written out and closed."""
         for logger in loggers:
+            if not isinstance(logger, AccessLogger):
+                continue
             self._users[logger.path] -= 1
             if not self._users[logger.path]:
                 del self._users[logger.path]

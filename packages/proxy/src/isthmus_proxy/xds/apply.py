@@ -107,7 +107,7 @@ class Discovery:
     def receive(self, response: Response) -> bool | None:
         """Take one response into service. True: all of it, False: not all, None: of a type never asked for.
 
-        Raises OSError if the address of a listener of the bootstrap cannot be had.
+        Raises ConfigError if the address of a listener of the bootstrap cannot be had.
         """
         now = self._wall_clock()
         taken = self.session.receive(response, now)

@@ -12,6 +12,7 @@ import trio
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.message import DecodeError
 
+from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.apply import Discovery
 from isthmus_proxy.xds.backoff import Backoff
@@ -140,7 +141,7 @@ class XdsClient:
     def _apply(self, response: Response) -> bool | None:
         try:
             return self._discovery.receive(response)
-        except OSError:
+        except ConfigError:
             raise  # the bootstrap's own listeners cannot open: there is nothing to go on with
         except Exception as error:
             # A fault of ours in one update must not take down what is served: go back to before, by a new stream.

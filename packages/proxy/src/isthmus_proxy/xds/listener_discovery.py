@@ -28,7 +28,7 @@ class Listeners(Protocol):
     """What is needed of the listener manager."""
 
     def add_or_update(self, config: ListenerConfig) -> object:
-        """Open a listener or replace it. Raises OSError if its address cannot be had."""
+        """Open a listener or replace it. Raises ConfigError if its address cannot be had."""
         ...
 
     def remove(self, name: str) -> object:
@@ -86,7 +86,7 @@ class ListenerDiscovery:
         self.failures = 0
 
     def start(self, static: Iterable[ListenerConfig]) -> None:
-        """Take the listeners of the bootstrap into service. Raises OSError if an address cannot be had."""
+        """Take the listeners of the bootstrap into service. Raises ConfigError if an address cannot be had."""
         configs = list(static)
         self._static = frozenset(config.name for config in configs)
         for config in configs:
@@ -107,9 +107,6 @@ class ListenerDiscovery:
                 self._add(self._compile.listener(resource.message))
             except ConfigError as error:
                 refused[resource.name] = str(error)
-            except OSError as error:
-                self.failures += 1
-                refused[resource.name] = f"address: cannot listen: {error.strerror or error}"
         self._subscribe_wanted()
         return refused
 
@@ -185,9 +182,9 @@ class ListenerDiscovery:
         """Open a listener that has warmed. Its update was acknowledged long ago, so a failure is logged and counted."""
         try:
             self._listeners.add_or_update(config)
-        except (OSError, ConfigError) as error:
+        except ConfigError as error:
             self.failures += 1
-            _log.error("listener %s cannot open on %s: %s", config.name, config.address, error)
+            _log.error("a listener that has warmed cannot open: %s", error)
 
     def _subscribe_wanted(self) -> None:
         wanted = frozenset(name for references in self._references.values() for name in references)

@@ -1,0 +1,226 @@
+"""The composition root: every part of the running proxy is made here, in the order in which a byte passes them."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from signal import SIGINT, SIGTERM, SIGUSR1
+from typing import TYPE_CHECKING
+
+import trio
+
+from isthmus_proxy import __version__
+from isthmus_proxy.admin import clusters as clusters_endpoint
+from isthmus_proxy.admin import config_dump, orders, stats_endpoint
+from isthmus_proxy.admin.dispatch import Dispatcher
+from isthmus_proxy.admin.lifecycle import Lifecycle
+from isthmus_proxy.admin.server import AdminServer
+from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.cluster.dns import DnsClusters
+from isthmus_proxy.config.bootstrap import Bootstrap
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.gc_tuning import Freezer
+from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.listener.listener_manager import ListenerManager
+from isthmus_proxy.listener.model import SocketAddress
+from isthmus_proxy.observe.access_log import AccessLogManager
+from isthmus_proxy.observe.process_stats import ProcessStats
+from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.reactor.reactor import Reactor
+from isthmus_proxy.route.table import RouteHandles
+
+if TYPE_CHECKING:
+    from isthmus_proxy.dynamic import DynamicConfiguration
+
+_log = logging.getLogger(__name__)
+
+RESOLVE_SECONDS = 15.0
+"""How long listeners wait for the names of the bootstrap's DNS clusters before they open without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds to the bootstrap file. ``drain_seconds`` is how long SIGTERM waits for requests."""
+
+    drain_seconds: float = 30.0
+    admin_address_path: Path | None = None
+    allow_remote_admin: bool = False
+
+
+class Proxy:
+    """The parts of one proxy. Make it inside ``trio.run``."""
+
+    def __init__(self, bootstrap: Bootstrap, options: Options) -> None:
+        self.bootstrap = bootstrap
+        self.options = options
+        self.started_at = time.time()
+        self._started = trio.current_time()
+        self.stats = StatsStore()
+        self.access_logs = AccessLogManager(self.stats)
+        self.reactor = Reactor()
+        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random)
+        self.dns = DnsClusters(self.clusters, random.random)
+        self.routes = RouteHandles()
+        surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random())
+        self.listeners = ListenerManager(surroundings, self.routes, self.stats, self.access_logs)
+        self.freezer = Freezer(trio.current_time)
+        self.lifecycle = Lifecycle()
+        self.dynamic: DynamicConfiguration | None = None
+        self.quit = trio.Event()
+        self.status = 0
+        self.process_stats = ProcessStats(
+            self.stats,
+            uptime=self.uptime,
+            state=lambda: self.lifecycle.state.value,
+            connections=lambda: self.listeners.connection_count,
+        )
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return trio.current_time() - self._started
+
+    async def load(self) -> None:
+        """Take the bootstrap's resources into service, clusters before listeners; subscribe to the rest.
+
+        Raises ConfigError for an address that cannot be had.
+        """
+        resources = self.bootstrap.dynamic_resources
+        for cluster in self.bootstrap.clusters:
+            if cluster.discovery != "EDS":
+                self.clusters.add_or_update(cluster)
+        with trio.move_on_after(RESOLVE_SECONDS):
+            await self.dns.wait_resolved()
+        if resources is None:
+            for listener in self.bootstrap.listeners:
+                self.listeners.add_or_update(listener)
+            return
+        from isthmus_proxy.dynamic import DynamicConfiguration  # noqa: PLC0415 - needs h2, which static files do not
+
+        dynamic = self.dynamic = DynamicConfiguration(
+            self.bootstrap, resources, self.clusters, self.routes, self.listeners, self.stats, self.freezer.changed
+        )
+        self.lifecycle.clusters_ready = lambda: dynamic.discovery.clusters_ready
+        self.lifecycle.listeners_ready = lambda: dynamic.discovery.initialized
+        dynamic.start()
+
+    def endpoints(self) -> Dispatcher:
+        """The admin endpoints."""
+        static = frozenset(config.name for config in self.bootstrap.clusters)
+        options = {"concurrency": 1, "drain_time": f"{self.options.drain_seconds:g}s", "mode": "Serve"}
+        facts = orders.ServerFacts(f"isthmus-proxy/{__version__}", dict(options), self._node(), self.uptime)
+        return Dispatcher(
+            [
+                *orders.endpoints(self.lifecycle, facts, self.listeners.active, self.access_logs.reopen),
+                *stats_endpoint.endpoints(self.stats, self.process_stats.refresh),
+                *clusters_endpoint.endpoints(self.clusters, static.__contains__),
+                *config_dump.endpoints(self._dump_source()),
+            ]
+        )
+
+    def _node(self) -> dict[str, object]:
+        node = self.bootstrap.node
+        return {"id": node.id, "cluster": node.cluster, "user_agent_name": "isthmus-proxy"}
+
+    def _dump_source(self) -> config_dump.DumpSource:
+        static = self.bootstrap.proto.static_resources
+
+        def dynamic(kind: str) -> Iterator[config_dump.DynamicResource]:
+            return self.dynamic.resources(kind) if self.dynamic is not None else iter(())
+
+        return config_dump.DumpSource(
+            self.started_at,
+            bootstrap=lambda: self.bootstrap.proto,
+            static_clusters=lambda: static.clusters,
+            static_listeners=lambda: static.listeners,
+            static_routes=partial(config_dump.inline_routes, static.listeners),
+            dynamic=dynamic,
+            version=lambda kind: self.dynamic.version(kind) if self.dynamic is not None else "",
+        )
+
+
+async def serve(bootstrap: Bootstrap, options: Options) -> int:
+    """Run the proxy until it is told to stop; the exit status. Raises ConfigError (in a group) if it cannot start."""
+    proxy = Proxy(bootstrap, options)
+    async with trio.open_nursery() as nursery:
+        proxy.lifecycle.on_quit = proxy.quit.set
+        proxy.lifecycle.on_drain = partial(nursery.start_soon, proxy.listeners.drain)
+        await nursery.start(proxy.reactor.run)
+        await nursery.start(proxy.access_logs.run)
+        await nursery.start(proxy.dns.run)
+        await nursery.start(_watch_signals, proxy)
+        await _start_admin(proxy, nursery)
+        await proxy.load()
+        if proxy.dynamic is not None:
+            nursery.start_soon(proxy.dynamic.run)
+        proxy.lifecycle.started = True
+        proxy.freezer.start()
+        _log.info("serving %d listeners of %s", len(proxy.listeners.active()), bootstrap.origin)
+        await proxy.quit.wait()
+        proxy.listeners.close()
+        nursery.cancel_scope.cancel()
+    return proxy.status
+
+
+async def _watch_signals(proxy: Proxy, task_status: trio.TaskStatus[None]) -> None:
+    """SIGTERM drains and then quits, a second one and SIGINT quit at once, SIGUSR1 opens the access logs anew."""
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(SIGTERM, SIGINT, SIGUSR1) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == SIGUSR1:
+                    proxy.access_logs.reopen()
+                elif number == SIGTERM and not proxy.lifecycle.draining:
+                    nursery.start_soon(_drain_and_quit, proxy)
+                else:
+                    proxy.status = 130 if number == SIGINT else 0
+                    proxy.quit.set()
+
+
+async def _drain_and_quit(proxy: Proxy) -> None:
+    proxy.lifecycle.draining = True
+    seconds = proxy.options.drain_seconds
+    _log.info("draining %d connections for at most %g s", proxy.listeners.connection_count, seconds)
+    if not await proxy.listeners.drain(trio.current_time() + seconds):
+        _log.warning("%d connections did not end in time and are closed", proxy.listeners.connection_count)
+    proxy.quit.set()
+
+
+async def _start_admin(proxy: Proxy, nursery: trio.Nursery) -> None:
+    address = proxy.bootstrap.admin
+    if address is None:
+        return
+    listeners = await _listen(address, allow_remote=proxy.options.allow_remote_admin)
+    host, port = listeners[0].socket.getsockname()[:2]
+    await nursery.start(AdminServer(proxy.endpoints()).run, listeners)
+    if proxy.options.admin_address_path is not None:
+        write_atomically(proxy.options.admin_address_path, str(SocketAddress(host, port)))
+
+
+async def _listen(address: SocketAddress, *, allow_remote: bool) -> list[trio.SocketListener]:
+    """Listeners of the admin server. Raises ConfigError for an address that cannot or should not be had."""
+    path = "admin.address.socket_address"
+    if not ipaddress.ip_address(address.host).is_loopback and not allow_remote:
+        reason = "the admin port can stop the proxy and shows its configuration; use 127.0.0.1, or --allow-remote-admin"
+        raise ConfigError(path, str(address), reason)
+    try:
+        return await trio.open_tcp_listeners(address.port, host=address.host)
+    except OSError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        raise ConfigError(path, str(address), f"cannot listen here: {cause.strerror or cause}") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file that others poll for: it appears whole or not at all. Raises ConfigError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError("--admin-address-path", str(path), f"cannot be written: {error.strerror}") from error

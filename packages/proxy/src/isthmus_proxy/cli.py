@@ -1,0 +1,120 @@
+"""The command line: ``isthmus-proxy run`` and ``isthmus-proxy validate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from isthmus_proxy import __version__
+from isthmus_proxy.errors import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse ``arguments`` (those of the process by default) and act; the exit status."""
+    options = _parser().parse_args(arguments)
+    command = _validate if options.command == "validate" else _run
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(f"isthmus-proxy: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="isthmus-proxy", description="Sidecar and gateway proxy that takes Envoy v3 configuration and speaks xDS."
+    )
+    parser.add_argument("--version", action="version", version=f"isthmus-proxy {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve a bootstrap file until SIGTERM (drains) or SIGINT (at once)")
+    validate = commands.add_parser("validate", help="check a bootstrap file and exit: 0 if it can be served, else 1")
+    for command in (run, validate):
+        command.add_argument(
+            "-c",
+            "--config-path",
+            required=True,
+            type=Path,
+            metavar="FILE",
+            help="Envoy v3 bootstrap file, YAML or JSON",
+        )
+        command.add_argument("--log-level", default="info", choices=_LEVELS, help="least level to log (default: info)")
+        command.add_argument("--log-format", default="text", choices=("text", "json"), help="form of log lines")
+    run.add_argument("--concurrency", type=_one, default=1, metavar="N", help="worker processes; only 1 is supported")
+    run.add_argument(
+        "--drain-time-s",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="how long SIGTERM waits for requests (default: 30)",
+    )
+    run.add_argument(
+        "--admin-address-path",
+        type=Path,
+        metavar="FILE",
+        help="write the admin server's HOST:PORT here once it listens",
+    )
+    run.add_argument(
+        "--allow-remote-admin", action="store_true", help="let the admin server listen on other than loopback addresses"
+    )
+    return parser
+
+
+_LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
+
+
+def _one(text: str) -> int:
+    if text != "1":
+        message = f"{text} is not supported: this version runs one worker; start more processes behind one port instead"
+        raise argparse.ArgumentTypeError(message)
+    return 1
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        message = f"{text} is not a number of seconds from 0 to 86400"
+        raise argparse.ArgumentTypeError(message)
+    return seconds
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from isthmus_proxy.config.bootstrap import load  # noqa: PLC0415 - so that --help is quick
+
+    load(options.config_path)
+    print(f"configuration '{options.config_path}' OK")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    import trio  # noqa: PLC0415 - so that --help is quick
+
+    from isthmus_proxy import app, logs  # noqa: PLC0415 - as above
+    from isthmus_proxy.config.bootstrap import load  # noqa: PLC0415 - as above
+
+    logs.configure(options.log_level, options.log_format)
+    settings = app.Options(options.drain_time_s, options.admin_address_path, options.allow_remote_admin)
+    bootstrap = load(options.config_path)
+    status, failure = 1, None
+    try:
+        status = trio.run(app.serve, bootstrap, settings, restrict_keyboard_interrupt_to_checkpoints=True)
+    except* ConfigError as group:
+        failure = _first(group)
+    if failure is not None:
+        failure.origin = failure.origin or str(options.config_path)
+        raise failure
+    return status
+
+
+def _first(group: BaseExceptionGroup[ConfigError]) -> ConfigError:
+    """One of the errors: the others are of the same kind, and one message is what can be read."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, ConfigError):
+        raise TypeError(type(error))
+    return error

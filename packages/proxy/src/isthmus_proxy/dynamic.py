@@ -1,0 +1,119 @@
+"""The xDS half of the proxy, wired: imported only when the bootstrap file has dynamic_resources."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Any
+
+import trio
+from google.protobuf.message import Message
+
+from isthmus_proxy.admin.config_dump import DynamicResource
+from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.cluster.model import ClusterConfig
+from isthmus_proxy.config.bootstrap import Bootstrap
+from isthmus_proxy.config.cluster import compile_cluster
+from isthmus_proxy.config.dynamic import DynamicResources
+from isthmus_proxy.config.endpoint import compile_assignment
+from isthmus_proxy.config.listener import compile_listener
+from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.route.table import RouteHandles
+from isthmus_proxy.xds import cluster_discovery, listener_discovery
+from isthmus_proxy.xds.apply import Discovery, Sources
+from isthmus_proxy.xds.backoff import Backoff
+from isthmus_proxy.xds.client import Server, XdsClient
+from isthmus_proxy.xds.resources import SHORT_NAMES, decode
+from isthmus_proxy.xds.session import Session
+
+_TYPES = {short: type_url for type_url, short in SHORT_NAMES.items()}
+
+
+class DynamicConfiguration:
+    """Discovery and its client. ``start`` takes the bootstrap's own resources into service, ``run`` keeps the stream."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        resources: DynamicResources,
+        clusters: ClusterManager,
+        routes: RouteHandles,
+        listeners: listener_discovery.Listeners,
+        stats: StatsStore,
+        after_update: Callable[[], None],
+    ) -> None:
+        session = Session(
+            bootstrap.node,
+            "delta" if resources.delta else "sotw",
+            node_in_all=not resources.set_node_on_first_message_only,
+        )
+        sources = Sources(
+            clusters=resources.cds,
+            listeners=resources.lds,
+            clusters_timeout=resources.cds_initial_fetch_timeout,
+            listeners_timeout=resources.lds_initial_fetch_timeout,
+        )
+        self._bootstrap = bootstrap
+        self.discovery = Discovery(session, sources, stats, trio.current_time, time.time)
+        self._clusters = cluster_discovery.ClusterDiscovery(
+            clusters,
+            cluster_discovery.Compilers(compile_cluster, compile_assignment),
+            self.discovery.subscribe_endpoints,
+            trio.current_time,
+        )
+        self._listeners = listener_discovery.ListenerDiscovery(
+            listeners,
+            routes,
+            listener_discovery.Compilers(compile_listener, compile_route_configuration),
+            self.discovery.subscribe_routes,
+            trio.current_time,
+        )
+        server = _server(bootstrap.clusters, resources.cluster_name)
+        self._client = XdsClient(self.discovery, server, Backoff(random.random), stats, after_update)
+
+    def start(self) -> None:
+        """Take the bootstrap's resources into service and subscribe. Raises ConfigError for a taken address."""
+        self.discovery.start(self._clusters, self._listeners, self._bootstrap.clusters, self._bootstrap.listeners)
+
+    async def run(self) -> None:
+        """Talk to the control plane until cancelled."""
+        await self._client.run()
+
+    def version(self, kind: str) -> str:
+        """Version of the last response of a type (``cds``) that was taken in full."""
+        return self.discovery.session.version(_TYPES[kind])
+
+    def resources(self, kind: str) -> Iterator[DynamicResource]:
+        """Everything received of a type (``cds``), refused versions included, for ``/config_dump``."""
+        type_url = _TYPES[kind]
+        accepted = self.discovery.session.accepted(type_url)
+        rejected = self.discovery.session.rejected(type_url)
+        warming: Container[str] = self._listeners.warming if kind == "lds" else self._clusters.warming
+        for name in sorted(accepted.keys() | rejected.keys()):
+            stored, refused = accepted.get(name), rejected.get(name)
+            yield DynamicResource(
+                name,
+                stored.version if stored else "",
+                decode(type_url, stored.body)[1] if stored else None,
+                stored.updated_at if stored else 0.0,
+                "warming" if name in warming else "active",
+                refused.reason if refused else "",
+                refused.rejected_at if refused else 0.0,
+                refused.version if refused else "",
+            )
+
+
+def _server(clusters: Iterable[ClusterConfig], name: str) -> Server:
+    """Addresses of the control plane from its static cluster (``load`` has made sure that it is there)."""
+    config = next(config for config in clusters if config.name == name)
+    localities = config.assignment.localities if config.assignment else ()
+    addresses = [(endpoint.host, endpoint.port) for locality in localities for endpoint in locality.endpoints]
+    return Server(name, addresses, config.connect_timeout)
+
+
+def static_messages(bootstrap: Bootstrap, field: str) -> Iterator[Message]:
+    """``clusters`` or ``listeners`` of the bootstrap's static_resources."""
+    messages: Any = getattr(bootstrap.proto.static_resources, field)
+    return iter(messages)
