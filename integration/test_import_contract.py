@@ -33,6 +33,7 @@ PURE = {
     "isthmus_controlplane.model": set(),
     "isthmus_controlplane.translate": set(),
     "isthmus_controlplane.snapshot": set(),
+    "isthmus_controlplane.stores.etcd.mirror": set(),
     "isthmus_controlplane.xds.subscription": set(),
     "isthmus_mcp_bridge.catalog": set(),
     "isthmus_mcp_bridge.convert": set(),
