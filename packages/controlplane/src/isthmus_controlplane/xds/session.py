@@ -126,6 +126,7 @@ class Session:
         self._legacy_wildcard = True
         self._limits = limits
         self._nonces = 0
+        self._answered = False  # an answer came in since the last look for something to send
 
     def identify(self, user_agent: str) -> None:
         """Take the client's ``user_agent_name`` before its first request: gRPC never means everything by no names."""
@@ -143,6 +144,7 @@ class Session:
         """
         watch = self._watch(self._type_of(request))
         received = self._take_answer(watch, request)
+        self._answered = True
         if isinstance(request, DeltaRequest):
             change = watch.subscription.modify(request.subscribe, request.unsubscribe)
             watch.note_change(change, request.initial_versions)
@@ -165,6 +167,7 @@ class Session:
             update = self._update(watch, self.snapshot, now)
             if update is not None:
                 return self._commit(watch, update, self.snapshot)
+        self._answered = False
         return None
 
     def next_deadline(self) -> float | None:
@@ -175,9 +178,12 @@ class Session:
     def progress(self, sequence: int) -> Progress:
         """Say how far the client is with snapshot ``sequence`` over all types that it subscribes to."""
         states = {watch.progress(sequence) for watch in self.watches.values()}
-        if Progress.PENDING in states:
-            return Progress.PENDING
-        return Progress.REJECTED if Progress.REJECTED in states else Progress.ACKNOWLEDGED
+        if Progress.REJECTED in states:
+            return Progress.REJECTED
+        # A removal may have become due by the latest request. Once that was looked at, one that still waits does so
+        # for a type that is not through either, or for one that was rejected.
+        due = self._answered and any(watch.holds for watch in self.watches.values())
+        return Progress.PENDING if due or Progress.PENDING in states else Progress.ACKNOWLEDGED
 
     def type_statuses(self) -> Iterator[TypeStatus]:
         """Describe each resource type, in send order."""
@@ -235,7 +241,7 @@ class Session:
         """Compute a type's next response unless it has to wait: for its own acknowledgement, or for another type's."""
         collection = snapshot.collection(watch.kind.type_url)
         if not watch.asked and watch.stale(collection):
-            if watch.delivered.outstanding:
+            if watch.unanswered:
                 watch.waiting_since = None
                 return None
             if self._order_holds(watch, snapshot):
@@ -249,11 +255,11 @@ class Session:
         if watch.kind.type_url not in {LISTENER, ROUTE}:
             return False
         clusters = self.watches.get(CLUSTER)
-        if clusters is not None and clusters.delivered.outstanding:
+        if clusters is not None and clusters.unanswered:
             return True
         earlier = (self.watches.get(url) for url in (ENDPOINT, LISTENER) if url != watch.kind.type_url)
         return any(
-            other is not None and other.delivered.outstanding and other.stale(snapshot.collection(other.kind.type_url))
+            other is not None and other.unanswered and other.stale(snapshot.collection(other.kind.type_url))
             for other in earlier
         )
 

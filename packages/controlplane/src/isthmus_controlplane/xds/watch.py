@@ -70,13 +70,17 @@ class Watch:
             self._resumed = bool(self._initial)
         if change.wildcard_gained:
             self._in_step_with = None
+            self._forced |= self._in_flight()
         self.asked = self.asked or change.grew
         self._forced |= change.asked
         if change.dropped:
             self.delivered.forget(self.subscription.covers)
             self._forced = {name for name in self._forced if self.subscription.covers(name)}
-        if self.subscription.empty:
-            self._unwatch()
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether an answer is waited for; a client without subscriptions may drop responses without a word."""
+        return bool(self.delivered.outstanding) and not self.subscription.empty
 
     def force(self, name: str) -> None:
         """Send a name again at the next opportunity if it is subscribed: what uses it is warming."""
@@ -116,11 +120,16 @@ class Watch:
             return tuple(self.delivered.replaced())
         return tuple(self.delivered.outdated(collection.resources, deletes=self.deletes))
 
+    @property
+    def holds(self) -> bool:
+        """Whether removals wait for acknowledgements of other types."""
+        return bool(self._held)
+
     def progress(self, sequence: int) -> Progress:
-        """Say how far the client is with snapshot ``sequence``."""
+        """Say how far the client is with snapshot ``sequence``, apart from removals that wait."""
         if self.delivered.nack is not None and self.delivered.nack_sequence >= sequence:
             return Progress.REJECTED
-        pending = self.delivered.outstanding or self._clean_sequence < sequence
+        pending = self.unanswered or self._clean_sequence < sequence
         return Progress.PENDING if pending else Progress.ACKNOWLEDGED
 
     def _compute(self, collection: Collection, waits: Waits) -> Update:
@@ -151,8 +160,7 @@ class Watch:
         self._forced.clear()
         self.asked = False
         self.waiting_since = None
-        if not update.held:
-            self._clean_sequence = sequence
+        self._clean_sequence = sequence
 
     def _candidates(self, collection: Collection) -> list[str]:
         """Name everything that may have to be sent; after a known version that is only what changed since."""
@@ -173,7 +181,8 @@ class Watch:
                 self._forced.discard(name)
         self._initial = {}
 
-    def _unwatch(self) -> None:
-        """Forget unanswered responses: a client without subscriptions may drop them without a word."""
-        self.delivered.outstanding.clear()
-        self._in_step_with = None
+    def _in_flight(self) -> set[str]:
+        """Name what the client is about to read: under a wildcard it would keep it, although it was dropped before."""
+        if self._variant is Variant.SOTW:
+            return set()
+        return {name for response in self.delivered.outstanding for name in response.names}
