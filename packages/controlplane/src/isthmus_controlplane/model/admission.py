@@ -1,0 +1,185 @@
+"""Which objects are in use: what breaks nothing is taken, and for the rest the last good form stays.
+
+Rules:
+- Whoever came first keeps a host name or a listener (`claims`).
+- A new or changed VirtualService that points to a host, subset or port that does not exist is held back: the form
+  before the change stays in use, or none.
+- A VirtualService in use whose destination disappears stays in use; requests for that destination get 503.
+- A subset that disappears while a VirtualService in use routes to it stays as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from isthmus_controlplane.model.claims import by_host, claim_services
+from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, subsets_of
+from isthmus_controlplane.model.references import RuleIndex, dangling, references_of
+from isthmus_controlplane.model.service import Service
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
+
+Objects = Mapping[ObjectKey, ConfigObject]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admission:
+    """The outcome of admitting a set of objects.
+
+    Attributes:
+        model: what is served.
+        in_use: the form of each object that is served; differs from the submitted one for objects held back.
+        held: objects whose submitted form (or removal) is not, or not wholly, in use.
+        problems: why, sorted; also lesser ones that hold nothing back.
+        ranks: order of first arrival.
+    """
+
+    model: Model
+    in_use: Objects
+    held: frozenset[ObjectKey]
+    problems: tuple[Problem, ...]
+    ranks: Mapping[ObjectKey, int]
+
+
+NOTHING_ADMITTED = Admission(EMPTY_MODEL, {}, frozenset(), (), {})
+
+
+def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admission:
+    """Decide which objects are in use, given what was in use before. Pure; the order of ``objects`` does not matter."""
+    ranks = _ranks(objects, previous.ranks)
+    ordered = sorted(objects.values(), key=lambda obj: ranks[obj.key])
+    kinds = {kind: [obj for obj in ordered if obj.key.kind == kind] for kind in {obj.key.kind for obj in ordered}}
+    claimed = claim_services(kinds.get("ServiceEntry", ()), kinds.get("WorkloadEntry", ()))
+    rules = kinds.get("DestinationRule", [])
+    routes = _Routes(claimed.services, previous)
+    routes.admit(kinds.get("VirtualService", ()), by_host(rules, claimed.services, "host")[0])
+    kept = _keep_used_subsets(rules, routes, previous)
+    rule_index, rule_problems = by_host(kept.rules, claimed.services, "host")
+    route_index, route_problems = by_host(routes.in_use, claimed.services, "hosts")
+    routes.report_dangling(rule_index)
+    problems = {*claimed.problems, *rule_problems, *route_problems, *routes.problems, *kept.problems}
+    others = [obj for obj in ordered if obj.key.kind in {"ServiceEntry", "WorkloadEntry"}]
+    return Admission(
+        model=Model(mesh, claimed.services, route_index, rule_index),
+        in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.in_use)}),
+        held=claimed.losers | routes.held | kept.held,
+        problems=tuple(sorted(problems)),
+        ranks=ranks,
+    )
+
+
+def _ranks(objects: Objects, old: Mapping[ObjectKey, int]) -> Mapping[ObjectKey, int]:
+    """Keep the rank of every object that is still there; newcomers follow, the oldest first."""
+    kept = {key: rank for key, rank in old.items() if key in objects}
+    first = max(kept.values(), default=-1) + 1
+    new = sorted((obj for key, obj in objects.items() if key not in kept), key=_age)
+    return MappingProxyType(kept | {obj.key: first + position for position, obj in enumerate(new)})
+
+
+def _age(obj: ConfigObject) -> tuple[float, ObjectKey]:
+    return (obj.create_time if obj.create_time is not None else float("inf"), obj.key)
+
+
+class _Routes:
+    """The VirtualServices in use, while one admission is made."""
+
+    def __init__(self, services: Mapping[str, Service], previous: Admission) -> None:
+        self.services = services
+        self.previous = previous
+        self.in_use: list[ConfigObject] = []
+        self.problems: list[Problem] = []
+        self.held: frozenset[ObjectKey] = frozenset()
+
+    def admit(self, objects: Iterable[ConfigObject], rules: RuleIndex) -> None:
+        """Take each VirtualService, or the form of it that was in use before."""
+        for obj in objects:
+            last = self.previous.in_use.get(obj.key)
+            found = (
+                () if last is not None and last.version == obj.version else tuple(dangling(obj, self.services, rules))
+            )
+            if not found:
+                self.in_use.append(obj)
+                self._report_unknown_hosts(obj)
+                continue
+            self.held |= {obj.key}
+            outcome = "the form before this change stays in use" if last is not None else "this object is not in use"
+            self._report(obj, ((each.path, f"{each.message}; until then {outcome}") for each in found))
+            if last is not None:
+                self.in_use.append(last)
+
+    def report_dangling(self, rules: RuleIndex) -> None:
+        """Say which destinations of objects in use are gone."""
+        for obj in self.in_use:
+            found = tuple(dangling(obj, self.services, rules))
+            if found and obj.key not in self.held:
+                self.held |= {obj.key}
+                self._report(
+                    obj, ((each.path, f"{each.message}; until then requests for it get 503") for each in found)
+                )
+
+    def _report_unknown_hosts(self, obj: ConfigObject) -> None:
+        spec: Any = obj.spec
+        unknown = [
+            (
+                f"spec.hosts[{index}]",
+                f"no ServiceEntry has the host {host!r}: these routes take no requests until one has",
+            )
+            for index, host in enumerate(spec.hosts)
+            if find_service(self.services, host, obj.key.namespace) is None
+        ]
+        self._report(obj, unknown)
+
+    def _report(self, obj: ConfigObject, found: Iterable[tuple[str, str]]) -> None:
+        self.problems.extend(Problem(f"{obj.origin} ({obj.key})", path, message) for path, message in found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _KeptRules:
+    rules: tuple[ConfigObject, ...]
+    problems: tuple[Problem, ...]
+    held: frozenset[ObjectKey]
+
+
+def _keep_used_subsets(rules: list[ConfigObject], routes: _Routes, previous: Admission) -> _KeptRules:
+    """Add to the DestinationRules those subsets that are gone but which a VirtualService in use routes to."""
+    now = {(host, name) for host, name, _ in _subsets(rules, routes.services)}
+    users = {
+        (reference.host, reference.subset): obj.key
+        for obj in routes.in_use
+        for reference in references_of(obj, routes.services)
+        if reference.subset and (reference.host, reference.subset) not in now
+    }
+    current = {rule.key: rule for rule in rules}
+    problems: list[Problem] = []
+    held: set[ObjectKey] = set()
+    before = sorted((obj for obj in previous.in_use.values() if obj.key.kind == "DestinationRule"), key=lambda o: o.key)
+    for host, name, rule in _subsets(before, routes.services):
+        user = users.pop((host, name), None)
+        if user is None:
+            continue
+        held.add(rule.key)
+        current[rule.key] = _with_subset(current.get(rule.key), rule, name)
+        message = (
+            f"the subset {name!r} was removed, but {user} routes to it: it stays in use until that route is changed"
+        )
+        problems.append(Problem(f"{rule.origin} ({rule.key})", "spec.subsets", message))
+    return _KeptRules(tuple(current.values()), tuple(problems), frozenset(held))
+
+
+def _subsets(rules: Iterable[ConfigObject], services: Mapping[str, Service]) -> list[tuple[str, str, ConfigObject]]:
+    """Return (full host, subset name, rule) of all rules."""
+    index = by_host(rules, services, "host")[0]
+    return [(host, name, rule) for host, holders in index.items() for rule in holders for name in subsets_of(rule)]
+
+
+def _with_subset(rule: ConfigObject | None, old: ConfigObject, name: str) -> ConfigObject:
+    """Return ``rule`` (or, when it is gone, what is left of ``old``) with the subset ``name`` of ``old``."""
+    base: Any = (rule or old).spec
+    spec = type(base)()
+    spec.CopyFrom(base)
+    if rule is None:
+        del spec.subsets[:]
+    spec.subsets.add().CopyFrom(subsets_of(old)[name])
+    return dataclasses.replace(rule or old, spec=spec)

@@ -1,0 +1,47 @@
+"""The kinds of objects that users write: their messages and their tables of supported fields."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from google.protobuf.message import Message
+
+from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
+from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
+from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
+from isthmus_api.istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
+from isthmus_controlplane.model import fields
+
+API_GROUP = "networking.istio.io"
+API_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind: its name in YAML, its message, and which of its fields are supported."""
+
+    name: str
+    message: type[Message]
+    supported: fields.FieldTable
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("ServiceEntry", ServiceEntry, fields.SERVICE_ENTRY),
+        Kind("WorkloadEntry", WorkloadEntry, fields.WORKLOAD_ENTRY),
+        Kind("VirtualService", VirtualService, fields.VIRTUAL_SERVICE),
+        Kind("DestinationRule", DestinationRule, fields.DESTINATION_RULE),
+    )
+}
+
+
+def find_kind(text: str) -> Kind | None:
+    """Find a kind by its name as people type it: any case, singular or plural."""
+    wanted = text.lower()
+    for kind in KINDS.values():
+        name = kind.name.lower()
+        plural = name[:-1] + "ies" if name.endswith("y") else name + "s"
+        if wanted in {name, plural}:
+            return kind
+    return None

@@ -1,0 +1,23 @@
+"""The rules that one object must keep on its own, whatever else is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from isthmus_controlplane.model.fields import FieldProblem
+from isthmus_controlplane.model.validate.destination_rule import validate_destination_rule
+from isthmus_controlplane.model.validate.service_entry import validate_service_entry, validate_workload_entry
+from isthmus_controlplane.model.validate.virtual_service import validate_virtual_service
+
+_RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
+    "ServiceEntry": validate_service_entry,
+    "WorkloadEntry": validate_workload_entry,
+    "VirtualService": validate_virtual_service,
+    "DestinationRule": validate_destination_rule,
+}
+
+
+def validate(kind: str, spec: Any) -> Iterator[FieldProblem]:
+    """Yield what is wrong with ``spec``, a message of the given kind."""
+    return _RULES[kind](spec)

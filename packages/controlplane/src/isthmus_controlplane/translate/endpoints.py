@@ -1,0 +1,67 @@
+"""ClusterLoadAssignments from the endpoints of services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import Locality
+from envoy.config.core.v3.health_check_pb2 import HealthStatus
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint as EnvoyEndpoint
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from isthmus_controlplane.model.service import Endpoint, Port, Service
+from isthmus_controlplane.translate.message import socket_address
+
+
+def load_assignment(name: str, service: Service, port: Port, labels: Mapping[str, str]) -> Any:
+    """Build the assignment of one cluster.
+
+    Args:
+        name: the cluster's name.
+        service: whose endpoints to take.
+        port: the service port that they serve.
+        labels: only endpoints with all of these labels (a subset's).
+    """
+    chosen = [endpoint for endpoint in _endpoints(service, port) if endpoint.matches(labels)]
+    by_locality: dict[str, dict[tuple[str, int], Endpoint]] = {}
+    taken: set[tuple[str, int]] = set()
+    for endpoint in chosen:
+        address = (endpoint.address, endpoint.port(port))
+        if address not in taken:  # clients refuse an address that stands there twice
+            taken.add(address)
+            by_locality.setdefault(endpoint.locality, {})[address] = endpoint
+    groups = [_locality_endpoints(locality, group) for locality, group in sorted(by_locality.items())]
+    return ClusterLoadAssignment(cluster_name=name, endpoints=groups)
+
+
+def _endpoints(service: Service, port: Port) -> Iterable[Endpoint]:
+    """A DNS service without endpoints is reached under its own name."""
+    if service.resolution == "DNS" and not service.endpoints:
+        return (Endpoint(locality="", address=service.host, ports=(), weight=1, labels=()),)
+    return service.endpoints
+
+
+def _locality_endpoints(locality: str, endpoints: Mapping[tuple[str, int], Endpoint]) -> Any:
+    """One locality; its weight is the sum of its endpoints', and is always set since gRPC clients skip those without."""
+    total = sum(endpoint.weight for endpoint in endpoints.values())
+    return LocalityLbEndpoints(
+        locality=_locality(locality),
+        lb_endpoints=[_lb_endpoint(address, port, each.weight) for (address, port), each in endpoints.items()],
+        load_balancing_weight=UInt32Value(value=total),
+    )
+
+
+def _lb_endpoint(address: str, port: int, weight: int) -> Any:
+    return LbEndpoint(
+        endpoint=EnvoyEndpoint(address=socket_address(address, port)),
+        health_status=HealthStatus.HEALTHY,
+        load_balancing_weight=UInt32Value(value=weight),
+    )
+
+
+def _locality(text: str) -> Any:
+    region, zone, sub_zone = (*text.split("/"), "", "")[:3]
+    return Locality(region=region, zone=zone, sub_zone=sub_zone)

@@ -1,0 +1,99 @@
+"""Outbound listeners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from isthmus_controlplane.model.scope import ANY_ADDRESS, Scope
+from isthmus_controlplane.translate.message import ads, packed, socket_address
+from isthmus_controlplane.translate.names import (
+    BLACK_HOLE_CLUSTER,
+    PASSTHROUGH_CLUSTER,
+    VIRTUAL_OUTBOUND,
+    VIRTUAL_OUTBOUND_PORT,
+)
+
+_HTTP_CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
+_TCP_PROXY = "envoy.filters.network.tcp_proxy"
+_ROUTER = "envoy.filters.http.router"
+
+
+def http_listener(name: str, address: str, port: int, route_configuration: str, scope: Scope) -> Any:
+    """A listener whose requests are routed by a route configuration that comes over ADS."""
+    manager = connection_manager(f"outbound_{name}", route_configuration)
+    return _outbound(name, address, port, Filter(name=_HTTP_CONNECTION_MANAGER, typed_config=packed(manager)), scope)
+
+
+def connection_manager(stat_prefix: str, route_configuration: str) -> Any:
+    """The HTTP connection manager of an outbound listener."""
+    return HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        rds=Rds(config_source=ads(), route_config_name=route_configuration),
+        http_filters=[HttpFilter(name=_ROUTER, typed_config=packed(Router()))],
+    )
+
+
+def tcp_listener(name: str, address: str, port: int, cluster: str, scope: Scope) -> Any:
+    """A listener that carries bytes to one cluster."""
+    return _outbound(name, address, port, _tcp_proxy(cluster), scope)
+
+
+def _outbound(name: str, address: str, port: int, network_filter: Any, scope: Scope) -> Any:
+    """An outbound listener; where traffic is redirected it does not bind, `virtual_outbound` hands it connections."""
+    listener = Listener(
+        name=name,
+        address=socket_address(address, port),
+        filter_chains=[FilterChain(filters=[network_filter])],
+        traffic_direction=TrafficDirection.OUTBOUND,
+    )
+    if scope.interception != "NONE":
+        listener.bind_to_port.CopyFrom(BoolValue(value=False))
+    return listener
+
+
+def virtual_outbound(scope: Scope, *, pass_through: bool) -> Any:
+    """The listener that redirected connections reach first; it gives them to the listener of their destination.
+
+    What no listener takes is passed through or dropped. A connection made to this port itself would come back for
+    ever, so it is dropped.
+    """
+    rest = PASSTHROUGH_CLUSTER if pass_through else BLACK_HOLE_CLUSTER
+    own_port = FilterChainMatch(destination_port=UInt32Value(value=VIRTUAL_OUTBOUND_PORT))
+    listener = Listener(
+        name=VIRTUAL_OUTBOUND,
+        address=socket_address(ANY_ADDRESS, VIRTUAL_OUTBOUND_PORT),
+        use_original_dst=BoolValue(value=True),
+        filter_chains=[
+            FilterChain(
+                name="virtualOutbound-blackhole", filter_chain_match=own_port, filters=[_tcp_proxy(BLACK_HOLE_CLUSTER)]
+            ),
+            FilterChain(name="virtualOutbound-catchall-tcp", filters=[_tcp_proxy(rest)]),
+        ],
+        traffic_direction=TrafficDirection.OUTBOUND,
+    )
+    if scope.interception == "TPROXY":
+        listener.transparent.CopyFrom(BoolValue(value=True))
+    return listener
+
+
+def _tcp_proxy(cluster: str) -> Any:
+    return Filter(name=_TCP_PROXY, typed_config=packed(TcpProxy(stat_prefix=cluster, cluster=cluster)))
+
+
+def api_listener(name: str, route_configuration: str) -> Any:
+    """The listener of a proxyless gRPC client: only the connection manager, nothing listens."""
+    listener = Listener(name=name)
+    listener.api_listener.api_listener.CopyFrom(packed(connection_manager(name, route_configuration)))
+    return listener

@@ -1,0 +1,166 @@
+"""The translation of a model for one scope: clusters and endpoints, then what routes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from isthmus_controlplane.model.claims import listener_addresses
+from isthmus_controlplane.model.model import Model
+from isthmus_controlplane.model.scope import LOOPBACK, Scope
+from isthmus_controlplane.model.service import Port, Service, visible
+from isthmus_controlplane.stores.base import ObjectKey, Problem
+from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
+from isthmus_controlplane.translate.collector import Collector
+from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
+from isthmus_controlplane.translate.names import (
+    BLACK_HOLE_CLUSTER,
+    HTTP_PROXY,
+    PASSTHROUGH_CLUSTER,
+    VIRTUAL_OUTBOUND,
+    cluster_name,
+    listener_name,
+    with_port,
+)
+from isthmus_controlplane.translate.translation import (
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    LISTENER_TYPE,
+    ROUTE_TYPE,
+    Translation,
+)
+from isthmus_controlplane.translate.virtual_hosts import (
+    RouteContext,
+    catch_all,
+    port_domains,
+    proxy_domains,
+    virtual_host,
+)
+
+Domains = Callable[[Service, Port, str], list[str]]
+
+
+def translate(model: Model, scope: Scope) -> Translation:
+    """Translate everything that ``scope`` may see. Pure: equal models give equal bytes."""
+    return _Translator(model, scope).run()
+
+
+class _Translator:
+    """One translation."""
+
+    def __init__(self, model: Model, scope: Scope) -> None:
+        self.model = model
+        self.scope = scope
+        self.out = Collector()
+        self.services = [
+            service
+            for service in model.services.values()
+            if visible(service.export_to, service.namespace, scope.namespace)
+        ]
+        # Passing through needs an original destination, which an explicit proxy and a gRPC client do not have.
+        allow_any = model.mesh.outbound_traffic_policy == "ALLOW_ANY"
+        self.pass_through = allow_any and scope.kind == "sidecar" and scope.interception != "NONE"
+
+    def run(self) -> Translation:
+        """Build all resources."""
+        self._clusters()
+        self.context = RouteContext(self.model, self.scope, self.out.names(CLUSTER_TYPE))
+        match self.scope:
+            case Scope(kind="grpc"):
+                self._proxyless()
+            case Scope(kind="sidecar", http_proxy_port=int(port)):
+                self._http_proxy(port)
+            case Scope(kind="sidecar"):
+                self._listeners_per_port()
+            case _:  # a gateway gets clusters only: it takes no requests until a Gateway object says so
+                pass
+        return self.out.finish()
+
+    def _clusters(self) -> None:
+        self.out.add(CLUSTER_TYPE, BLACK_HOLE_CLUSTER, black_hole_cluster(), ())
+        if self.pass_through:
+            self.out.add(CLUSTER_TYPE, PASSTHROUGH_CLUSTER, passthrough_cluster(), ())
+        for service in self.services:
+            rule = self.model.rule(service.host, self.scope.namespace)
+            keys = (*service.origins, rule.key) if rule is not None else service.origins
+            for cluster, assignment in service_clusters(service, rule, self.scope.kind):
+                self.out.add(CLUSTER_TYPE, cluster.name, cluster, keys)
+                if assignment is not None:
+                    self.out.add(ENDPOINT_TYPE, cluster.name, assignment, keys)
+
+    def _http_ports(self) -> list[tuple[Service, Port]]:
+        return [(service, port) for service in self.services for port in service.http_ports]
+
+    def _listeners_per_port(self) -> None:
+        """Istio's usual sidecar: a listener per HTTP port for all hosts, one per TCP port and address."""
+        by_number: dict[int, list[tuple[Service, Port]]] = {}
+        for service, port in self._http_ports():
+            by_number.setdefault(port.number, []).append((service, port))
+        for number, members in sorted(by_number.items()):
+            name = listener_name(self.scope.bind, number)
+            listener = http_listener(name, self.scope.bind, number, str(number), self.scope)
+            self.out.add(LISTENER_TYPE, name, listener, (service.key for service, _ in members))
+            self._route_configuration(str(number), members, port_domains)
+        self._tcp_listeners()
+        if self.scope.interception != "NONE":
+            listener = virtual_outbound(self.scope, pass_through=self.pass_through)
+            self.out.add(LISTENER_TYPE, VIRTUAL_OUTBOUND, listener, ())
+
+    def _tcp_listeners(self) -> None:
+        redirected = self.scope.interception != "NONE"
+        for service in self.services:
+            for port in service.ports:
+                if port.is_http:
+                    continue
+                for address in listener_addresses(service, port) if redirected else (self.scope.bind,):
+                    self._tcp_listener(service, port, address)
+
+    def _tcp_listener(self, service: Service, port: Port, address: str) -> None:
+        name = listener_name(address, port.number)
+        if self.out.has(LISTENER_TYPE, name):
+            message = (
+                f"port {port.number} of {service.host!r} is not served to nodes without traffic redirection: "
+                f"another service has {address}:{port.number} there; use another port"
+            )
+            self.out.report(Problem(str(service.key), "spec.ports", message))
+            return
+        cluster = cluster_name(port.number, "", service.host)
+        listener = tcp_listener(name, address, port.number, cluster, self.scope)
+        self.out.add(LISTENER_TYPE, name, listener, [service.key])
+
+    def _http_proxy(self, port: int) -> None:
+        """Istio's explicit proxy: one listener for all HTTP hosts and ports, told apart by the Host header."""
+        listener = http_listener(HTTP_PROXY, self.scope.bind or LOOPBACK, port, HTTP_PROXY, self.scope)
+        self.out.add(LISTENER_TYPE, HTTP_PROXY, listener, ())
+        self._route_configuration(HTTP_PROXY, self._http_ports(), proxy_domains)
+
+    def _route_configuration(self, name: str, members: Iterable[tuple[Service, Port]], domains: Domains) -> None:
+        taken: set[str] = set()
+        hosts: list[Any] = []
+        keys: list[ObjectKey] = []
+        for service, port in members:
+            free = [domain for domain in domains(service, port, self.scope.namespace) if domain not in taken]
+            if not free:
+                continue
+            taken.update(free)
+            hosts.append(virtual_host(service, port, free, self.context))
+            keys.extend(self._route_origins(service))
+        hosts.append(catch_all(pass_through=self.pass_through))
+        configuration = RouteConfiguration(name=name, virtual_hosts=hosts, validate_clusters=BoolValue(value=False))
+        self.out.add(ROUTE_TYPE, name, configuration, keys)
+
+    def _route_origins(self, service: Service) -> tuple[ObjectKey, ...]:
+        governing = self.model.route(service.host, self.scope.namespace)
+        return (service.key, governing.key) if governing is not None else (service.key,)
+
+    def _proxyless(self) -> None:
+        """Proxyless gRPC clients ask for ``host:port``; most write the port, so bare names are not offered."""
+        for service, port in self._http_ports():
+            name = with_port(service.host, port.number)
+            keys = self._route_origins(service)
+            self.out.add(LISTENER_TYPE, name, api_listener(name, name), keys)
+            host = virtual_host(service, port, port_domains(service, port, self.scope.namespace), self.context)
+            self.out.add(ROUTE_TYPE, name, RouteConfiguration(name=name, virtual_hosts=[host]), keys)

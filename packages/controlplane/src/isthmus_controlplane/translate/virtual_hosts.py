@@ -1,0 +1,127 @@
+"""Virtual hosts: one per service and HTTP port, and the catch-all for hosts that nobody defined."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction, VirtualHost
+from google.protobuf.duration_pb2 import Duration
+
+from isthmus_controlplane.model.host import short_names
+from isthmus_controlplane.model.model import Model
+from isthmus_controlplane.model.references import destination_port
+from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.model.service import Port, Service
+from isthmus_controlplane.model.validate.virtual_service import takes_everything
+from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.translate.actions import forward, set_action
+from isthmus_controlplane.translate.matches import match_everything, route_match
+from isthmus_controlplane.translate.names import (
+    BLACK_HOLE_CLUSTER,
+    PASSTHROUGH_CLUSTER,
+    cluster_name,
+    virtual_host_name,
+    with_port,
+)
+
+BLOCK_ALL = "block_all"
+ALLOW_ANY = "allow_any"
+BLOCKED_STATUS = 502  # what Istio answers under REGISTRY_ONLY
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RouteContext:
+    """What routes are built against.
+
+    Attributes:
+        model: the configuration.
+        scope: for whom.
+        clusters: names of the clusters that exist for this scope; a route names no other.
+    """
+
+    model: Model
+    scope: Scope
+    clusters: frozenset[str]
+
+
+def virtual_host(service: Service, port: Port, domains: Iterable[str], context: RouteContext) -> Any:
+    """Build the virtual host of one HTTP port."""
+    governing = context.model.route(service.host, context.scope.namespace)
+    return VirtualHost(
+        name=virtual_host_name(service.host, port.number),
+        domains=list(domains),
+        routes=list(_routes(service, port, governing, context)),
+    )
+
+
+def _routes(service: Service, port: Port, governing: ConfigObject | None, context: RouteContext) -> Iterator[Any]:
+    if governing is None:
+        cluster = cluster_name(port.number, "", service.host)
+        yield Route(name="default", match=match_everything(), route=forward(cluster))
+        return
+    spec: Any = governing.spec
+    for http in spec.http:
+        for name, match in _matches(http, port.number, context.scope.namespace):
+            route = Route(name=name, match=match)
+            set_action(route, http, lambda target: _cluster(target, governing, port.number, context), port.number)
+            yield route
+        if takes_everything(http):
+            return
+
+
+def _matches(http: Any, port: int, namespace: str) -> Iterator[tuple[str, Any]]:
+    """Yield (route name, match) for each match that can apply on this port and to clients of this namespace."""
+    if not http.match:
+        yield http.name, match_everything()
+    for match in http.match:
+        if match.port in {0, port} and match.source_namespace in {"", namespace}:
+            yield ".".join(filter(None, (http.name, match.name))), route_match(match)
+
+
+def _cluster(destination: Any, governing: ConfigObject, port: int, context: RouteContext) -> str:
+    """Name the cluster of a destination; one that does not exist is the black hole, so its share of requests gets 503."""
+    service = context.model.service(destination.host, governing.key.namespace)
+    chosen = destination.port.number if destination.HasField("port") else None
+    target = destination_port(service, port, chosen) if service is not None else None
+    if service is None or target is None:
+        return BLACK_HOLE_CLUSTER
+    name = cluster_name(target.number, destination.subset, service.host)
+    return name if name in context.clusters else BLACK_HOLE_CLUSTER
+
+
+def port_domains(service: Service, port: Port, namespace: str) -> list[str]:
+    """Domains in the route configuration of one port: every name of the service, without and with the port."""
+    return [domain for name in _names(service, namespace) for domain in (name, with_port(name, port.number))]
+
+
+def proxy_domains(service: Service, port: Port, namespace: str) -> list[str]:
+    """Domains where all ports share one route configuration: names with port, and bare ones for the default port."""
+    bare = port == default_port(service)
+    return [
+        domain
+        for name in _names(service, namespace)
+        for domain in ((name, with_port(name, port.number)) if bare else (with_port(name, port.number),))
+    ]
+
+
+def default_port(service: Service) -> Port | None:
+    """The HTTP port that a bare host name means: 80 where the service has it, else the lowest."""
+    ports = service.http_ports
+    return next((port for port in ports if port.number == 80), ports[0] if ports else None)
+
+
+def _names(service: Service, namespace: str) -> list[str]:
+    return [service.host, *short_names(service.host, namespace), *service.addresses]
+
+
+def catch_all(*, pass_through: bool) -> Any:
+    """The virtual host for hosts that nobody defined: blocked with 502, or passed through."""
+    name = ALLOW_ANY if pass_through else BLOCK_ALL
+    route = Route(name=name, match=match_everything())
+    if pass_through:
+        route.route.CopyFrom(RouteAction(cluster=PASSTHROUGH_CLUSTER, timeout=Duration()))
+    else:
+        route.direct_response.CopyFrom(DirectResponseAction(status=BLOCKED_STATUS))
+    return VirtualHost(name=name, domains=["*"], routes=[route])
