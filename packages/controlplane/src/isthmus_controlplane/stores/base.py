@@ -170,3 +170,16 @@ def keep_identity(
 ) -> Mapping[ObjectKey, ConfigObject]:
     """Return ``new`` with every object that did not change replaced by the one of ``old``."""
     return MappingProxyType({key: kept if (kept := old.get(key)) == obj else obj for key, obj in new.items()})
+
+
+def check_expected(held: Mapping[ObjectKey, ConfigObject], expected: Mapping[ObjectKey, str | None]) -> None:
+    """Compare the versions a caller has seen with what is held.
+
+    Raises:
+        ConflictError: one of them is another.
+    """
+    for key, version in expected.items():
+        current = held[key].version if key in held else None
+        if current != version:
+            message = f"{key} is at version {current}, not {version}: read it again and repeat the change"
+            raise ConflictError(message)

@@ -1,0 +1,86 @@
+"""Command line of the control plane."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from isthmus_controlplane import __version__
+from isthmus_controlplane.app import run_app
+from isthmus_controlplane.config import (
+    DEFAULT_ADMIN,
+    DEFAULT_GRPC,
+    DEFAULT_SYNC_DEADLINE_S,
+    Settings,
+    parse_host_port,
+)
+from isthmus_controlplane.errors import ControlPlaneError
+from isthmus_controlplane.log_format import configure_logging
+from isthmus_controlplane.model.model import MeshSettings
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        "isthmus-controlplane", description="xDS control plane that takes Istio configuration."
+    )
+    result.add_argument("--version", action="version", version=f"isthmus-controlplane {__version__}")
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="serve xDS until SIGTERM")
+    run.add_argument(
+        "--store", required=True, metavar="URL", help="dir:PATH, memory: or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]"
+    )
+    run.add_argument(
+        "--mcp",
+        action="append",
+        default=[],
+        metavar="xds://HOST:PORT",
+        help="an MCP source of services; may be repeated",
+    )
+    run.add_argument("--grpc", default=DEFAULT_GRPC, metavar="HOST:PORT", help="where xDS is served (%(default)s)")
+    run.add_argument("--admin", default=DEFAULT_ADMIN, metavar="HOST:PORT", help="admin endpoints (%(default)s)")
+    run.add_argument("--address-path", default="", metavar="FILE", help="write the bound addresses there as JSON")
+    run.add_argument(
+        "--outbound-traffic-policy", choices=["REGISTRY_ONLY", "ALLOW_ANY"], default="REGISTRY_ONLY",
+        help="requests for hosts that nobody defined: answer 502, or pass through (%(default)s)",
+    )  # fmt: skip
+    run.add_argument(
+        "--sync-deadline-s", type=float, default=DEFAULT_SYNC_DEADLINE_S, metavar="SECONDS",
+        help="how long to wait for every store before serving with what there is (%(default)s)",
+    )  # fmt: skip
+    run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    run.add_argument("--log-format", choices=["text", "json"], default="text")
+    return result
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Build the settings.
+
+    Raises:
+        ConfigError: an address is not one.
+    """
+    return Settings(
+        store=options.store,
+        mcp=tuple(options.mcp),
+        grpc=parse_host_port(options.grpc, "--grpc"),
+        admin=parse_host_port(options.admin, "--admin"),
+        mesh=MeshSettings(options.outbound_traffic_policy),
+        sync_deadline=options.sync_deadline_s,
+        address_path=options.address_path,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run; ends with 0 after SIGTERM, 1 for a wrong configuration, 2 for a wrong command line."""
+    options = parser().parse_args(arguments)
+    configure_logging(options.log_level, options.log_format)
+    try:
+        run_app(settings_of(options))
+    except ControlPlaneError as error:
+        print(f"isthmus-controlplane: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""HTTP endpoints for operators: readiness, metrics, status, and the configuration API."""

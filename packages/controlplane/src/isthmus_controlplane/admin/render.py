@@ -1,0 +1,108 @@
+"""Status as JSON values. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from isthmus_controlplane.model.document import to_document
+from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.snapshot.resource_type import resource_type
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
+from isthmus_controlplane.xds.fleet import ClientStatus
+from isthmus_controlplane.xds.push import PushStatus
+from isthmus_controlplane.xds.session import TypeStatus
+
+Origins = Callable[[Scope | None, str, tuple[str, ...]], tuple[ObjectKey, ...]]
+
+
+def client(status: ClientStatus, origins: Origins) -> dict[str, Any]:
+    """One connected client with each of its resource types."""
+    return {
+        "node_id": status.node_id,
+        "peer": status.peer,
+        "user_agent": status.user_agent,
+        "method": status.method,
+        "variant": status.variant,
+        "connected_since": status.connected_since,
+        "scope": dataclasses.asdict(status.scope) if status.scope is not None else None,
+        "types": [_type(each, status.scope, origins) for each in status.types],
+    }
+
+
+def _type(status: TypeStatus, scope: Scope | None, origins: Origins) -> dict[str, Any]:
+    return {
+        "type": resource_type(status.type_url).short,
+        "type_url": status.type_url,
+        "state": state_of(status),
+        "subscribed": status.subscribed,
+        "wildcard": status.wildcard,
+        "resources": status.resources,
+        "version_sent": status.version_sent,
+        "version_acked": status.version_acked,
+        "nack": _nack(status, scope, origins),
+    }
+
+
+def state_of(status: TypeStatus) -> str:
+    """SYNCED, NACK (rejected), STALE (not acknowledged yet) or NOT SENT."""
+    if status.nack is not None:
+        return "NACK"
+    if status.synced:
+        return "SYNCED"
+    return "STALE" if status.version_sent else "NOT SENT"
+
+
+def _nack(status: TypeStatus, scope: Scope | None, origins: Origins) -> dict[str, Any] | None:
+    if status.nack is None:
+        return None
+    objects = origins(scope, status.type_url, status.nack.resources)
+    return {
+        "version": status.nack.version,
+        "message": status.nack.message,
+        "resources": list(status.nack.resources),
+        "objects": [str(key) for key in objects],
+    }
+
+
+def store(state: StoreState) -> dict[str, Any]:
+    """One store."""
+    return {
+        "source": state.source,
+        "synced": state.synced,
+        "objects": len(state.objects),
+        "problems": len(state.problems),
+    }
+
+
+def problems(found: Iterable[Problem]) -> list[dict[str, str]]:
+    """Problems, each with origin, path and message."""
+    return [dataclasses.asdict(problem) for problem in found]
+
+
+def pushes(found: Iterable[PushStatus]) -> list[dict[str, Any]]:
+    """The latest pushes."""
+    return [dataclasses.asdict(push) for push in found]
+
+
+def document(obj: ConfigObject) -> dict[str, Any]:
+    """An object as users write it, with the version that an apply may carry back."""
+    result = to_document(obj)
+    result["metadata"]["resourceVersion"] = obj.version
+    return result
+
+
+def summary(obj: ConfigObject, in_use: ConfigObject | None, *, held: bool) -> dict[str, Any]:
+    """An object in one line: where it comes from and whether this form of it is in use."""
+    state = "held back" if held else "in use"
+    if in_use is None:
+        state = "not in use"
+    return {
+        "kind": obj.key.kind,
+        "namespace": obj.key.namespace,
+        "name": obj.key.name,
+        "version": obj.version,
+        "origin": obj.origin,
+        "state": state,
+    }

@@ -1,0 +1,1 @@
+"""``isthmusctl``: reads and changes the configuration of a running control plane."""

@@ -1,0 +1,149 @@
+"""Command line of ``isthmusctl``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from isthmus_controlplane import __version__
+from isthmus_controlplane.config import DEFAULT_ADMIN
+from isthmus_controlplane.ctl.client import ApiError, Client, UnreachableError
+from isthmus_controlplane.ctl.status import is_healthy, problem_text, status_text
+from isthmus_controlplane.ctl.table import table
+from isthmus_controlplane.errors import ConfigError, ControlPlaneError
+from isthmus_controlplane.log_format import configure_logging
+
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNREACHABLE = 1, 2, 3
+_EPILOG = (
+    f"exit status: 0 done, {EXIT_REFUSED} refused or not healthy, {EXIT_USAGE} usage, {EXIT_UNREACHABLE} unreachable"
+)
+_SUFFIXES = (".yaml", ".yml", ".json")
+log = logging.getLogger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    result = argparse.ArgumentParser(
+        "isthmusctl", description="Reads and changes the configuration of a control plane.", epilog=_EPILOG
+    )
+    result.add_argument("--version", action="version", version=f"isthmusctl {__version__}")
+    server = os.environ.get("ISTHMUS_SERVER", f"http://{DEFAULT_ADMIN}")
+    result.add_argument(
+        "--server", default=server, metavar="URL", help="admin endpoints (ISTHMUS_SERVER, else %(default)s)"
+    )
+    result.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="warning")
+    result.add_argument("--log-format", choices=["text", "json"], default="text")
+    commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    apply = commands.add_parser("apply", help="create or change objects, all or none")
+    apply.add_argument("-f", "--filename", required=True, metavar="FILE|DIR", help="YAML; - reads standard input")
+    get = commands.add_parser("get", help="show objects")
+    get.add_argument("kind", nargs="?", default="", help="such as VirtualService")
+    get.add_argument("name", nargs="?", default="")
+    get.add_argument("-n", "--namespace", default="", help="all namespaces when not given")
+    get.add_argument("-o", "--output", choices=["table", "yaml", "json"], default="table")
+    delete = commands.add_parser("delete", help="delete an object")
+    delete.add_argument("kind")
+    delete.add_argument("name")
+    delete.add_argument("-n", "--namespace", default="default")
+    status = commands.add_parser("status", help="show clients, versions and problems")
+    status.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    status.add_argument("--check", action="store_true", help="end with 1 when a client rejects or there are problems")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end with its exit status."""
+    options = parser().parse_args(arguments)
+    configure_logging(options.log_level, options.log_format)
+    sys.exit(run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one command; returns its exit status."""
+    commands = {"apply": _apply, "get": _get, "delete": _delete, "status": _status}
+    try:
+        return commands[options.command](Client(options.server), options)
+    except UnreachableError as error:
+        print(f"isthmusctl: {error}", file=sys.stderr)
+        return EXIT_UNREACHABLE
+    except ApiError as error:
+        print(f"isthmusctl: {error}", file=sys.stderr)
+        for problem in error.problems:
+            print(f"  {problem_text(problem)}", file=sys.stderr)
+        return EXIT_REFUSED
+    except ControlPlaneError as error:
+        print(f"isthmusctl: {error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _apply(client: Client, options: argparse.Namespace) -> int:
+    texts = list(_texts(options.filename))
+    origin = texts[0][0] if len(texts) == 1 else options.filename
+    answer = client.apply("\n---\n".join(text for _, text in texts), origin)
+    for each in answer["applied"]:
+        print(f"{each['kind']} {each['namespace']}/{each['name']} {each['result']} ({each['version']})")
+    for warning in answer["warnings"]:
+        print(f"warning: {problem_text(warning)}", file=sys.stderr)
+    return 0
+
+
+def _texts(name: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of a file, of each YAML file in a directory, or of standard input."""
+    if name == "-":
+        yield "standard input", sys.stdin.read()
+        return
+    path = Path(name)
+    files = sorted(each for each in path.rglob("*") if each.suffix in _SUFFIXES) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(f"-f {name}: there is no YAML file in this directory")
+    for file in files:
+        try:
+            yield str(file), file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"-f {file}: cannot be read: {error}") from error
+
+
+def _get(client: Client, options: argparse.Namespace) -> int:
+    items = client.get("/v1/objects", kind=options.kind, name=options.name, namespace=options.namespace)["items"]
+    if options.name and not items:
+        print(f"isthmusctl: there is no {options.kind} {options.name}", file=sys.stderr)
+        return EXIT_REFUSED
+    _print_objects(items, options.output)
+    return 0
+
+
+def _print_objects(items: list[Any], output: str) -> None:
+    if output == "json":
+        print(json.dumps([item["object"] for item in items], indent=2))
+    elif output == "yaml":
+        print(yaml.safe_dump_all([item["object"] for item in items], sort_keys=False), end="")
+    elif not items:
+        print("There are no objects.")
+    else:
+        columns = ("kind", "namespace", "name", "version", "state", "origin")
+        rows = [[item[column] for column in columns] for item in items]
+        print(table([column.upper() for column in columns], rows), end="")
+
+
+def _delete(client: Client, options: argparse.Namespace) -> int:
+    key = client.delete(options.kind, options.namespace, options.name)["deleted"]
+    print(f"{key['kind']} {key['namespace']}/{key['name']} deleted")
+    return 0
+
+
+def _status(client: Client, options: argparse.Namespace) -> int:
+    status = client.get("/status")
+    print(json.dumps(status, indent=2) if options.output == "json" else status_text(status), end="")
+    return EXIT_REFUSED if options.check and not is_healthy(status) else 0
+
+
+if __name__ == "__main__":
+    main()

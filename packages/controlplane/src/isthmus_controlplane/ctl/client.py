@@ -1,0 +1,82 @@
+"""HTTP client of the configuration API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from isthmus_controlplane.errors import ControlPlaneError
+
+TIMEOUT_S = 30.0  # longer than the control plane waits for its stores
+
+
+class UnreachableError(ControlPlaneError):
+    """The control plane does not answer."""
+
+
+class ApiError(ControlPlaneError):
+    """The control plane refused; ``problems`` says why, each with origin, path and message."""
+
+    def __init__(self, message: str, problems: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class Client:
+    """Talks to one control plane."""
+
+    def __init__(self, server: str) -> None:
+        """Prepare.
+
+        Args:
+            server: ``http://HOST:PORT`` of its admin endpoints.
+
+        Raises:
+            UnreachableError: it is no such URL.
+        """
+        if urllib.parse.urlsplit(server).scheme not in {"http", "https"}:
+            raise UnreachableError(f"--server {server}: is not of the form http://HOST:PORT")
+        self._server = server.rstrip("/")
+        # The control plane is near; a proxy from the environment is for what is far.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def get(self, path: str, **query: str) -> Any:
+        """GET a JSON value."""
+        return self._call("GET", f"{path}?{urllib.parse.urlencode(query)}" if query else path)
+
+    def apply(self, text: str, origin: str) -> Any:
+        """Apply a YAML text."""
+        return self._call("POST", f"/v1/objects?{urllib.parse.urlencode({'origin': origin})}", text.encode())
+
+    def delete(self, kind: str, namespace: str, name: str) -> Any:
+        """Delete one object."""
+        return self._call(
+            "DELETE", "/v1/objects/" + "/".join(urllib.parse.quote(part, safe="") for part in (kind, namespace, name))
+        )
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+            f"{self._server}{path}", data=body, method=method, headers={"content-type": "application/yaml"}
+        )
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_S) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise _api_error(error) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            text = f"cannot reach the control plane at {self._server}: {reason}; is it running? --server names another"
+            raise UnreachableError(text) from error
+
+
+def _api_error(error: urllib.error.HTTPError) -> ApiError:
+    with error:
+        try:
+            answer = json.load(error)
+            return ApiError(str(answer["error"]), list(answer.get("problems", [])))
+        except (ValueError, KeyError, TypeError):
+            return ApiError(f"status {error.code} without explanation; is this the address of a control plane?", [])

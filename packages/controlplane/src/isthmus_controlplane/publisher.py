@@ -1,0 +1,143 @@
+"""From a changed world to pushed snapshots: admit, translate each scope in use, publish as one push."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from isthmus_controlplane.debounce import Debounce
+from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.model.world import World
+from isthmus_controlplane.snapshot.resource import ResourcePool
+from isthmus_controlplane.snapshot.snapshot import Snapshot, build
+from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
+from isthmus_controlplane.translate import Translation, translate
+
+log = logging.getLogger(__name__)
+
+# Each scope is translated on every change. Nodes choose their metadata, so their number needs a bound.
+MAX_SCOPES = 1_000
+MAX_CAUSES = 8
+
+
+class SnapshotServer(Protocol):
+    """What the publisher needs of the xDS server."""
+
+    def publish_all(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+        """Give scopes new snapshots as one push."""
+        ...
+
+    def scopes_in_use(self) -> frozenset[Scope]:
+        """Return the scopes of the connected clients."""
+        ...
+
+    def snapshot(self, scope: Scope) -> Snapshot | None:
+        """Return what the clients of a scope get."""
+        ...
+
+
+@dataclasses.dataclass(slots=True)
+class PublisherCounters:
+    """What was done so far."""
+
+    changes: int = 0
+    pushes: int = 0
+    translations: int = 0
+    translation_seconds: float = 0.0
+    refused_scopes: int = 0
+
+
+class Publisher:
+    """Keeps the xDS server in step with the world; belongs to one event loop."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ready = False
+        self.counters = PublisherCounters()
+        self.debounce = Debounce(self.publish)
+        self._server: SnapshotServer | None = None
+        self._pool = ResourcePool()
+        self._translations: dict[Scope, Translation] = {}
+        self._causes: list[str] = []
+
+    def attach(self, server: SnapshotServer) -> None:
+        """Name the server to publish to; must come before `start`."""
+        self._server = server
+
+    def take(self, state: StoreState) -> None:
+        """Take a store's new state. Changes of instances go out at once, others when the burst is over."""
+        change, names = self.world.take(state)
+        if change == "none":
+            return
+        self.counters.changes += 1
+        if len(self._causes) < MAX_CAUSES and names not in self._causes:
+            self._causes.append(names)
+        if not self.ready:
+            return
+        if change == "endpoints":
+            self.debounce.flush()
+        else:
+            self.debounce.touch()
+
+    def start(self) -> None:
+        """Begin to serve: every store was read, or we no longer wait for it."""
+        self.ready = True
+        self.debounce.flush()
+
+    def publish(self) -> None:
+        """Admit the objects and give every scope in use its resources."""
+        assert self._server is not None
+        before = self.world.admission.problems
+        admission = self.world.admit()
+        for problem in admission.problems:
+            if problem not in before:
+                log.warning("%s", problem)
+        cause, self._causes = "; ".join(self._causes) or "start", []
+        scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
+        self._translations = {}
+        snapshots = {scope: self._snapshot(scope) for scope in scopes}
+        if self._server.publish_all(snapshots, cause) is not None:
+            self.counters.pushes += 1
+
+    def scope_needed(self, scope: Scope) -> None:
+        """Serve the first client of a scope."""
+        assert self._server is not None
+        if not self.ready:
+            return
+        if scope not in self._translations and len(self._translations) >= MAX_SCOPES:
+            self._forget_unused()
+        if len(self._translations) >= MAX_SCOPES:
+            self.counters.refused_scopes += 1
+            log.error("%d different kinds of nodes are connected, the limit: %s is not served", MAX_SCOPES, scope)
+            return
+        self._server.publish_all({scope: self._snapshot(scope)}, "new kind of client")
+
+    def _forget_unused(self) -> None:
+        assert self._server is not None
+        used = self._server.scopes_in_use()
+        self._translations = {scope: each for scope, each in self._translations.items() if scope in used}
+
+    def _snapshot(self, scope: Scope) -> Snapshot:
+        assert self._server is not None
+        started = time.perf_counter()
+        translation = translate(self.world.admission.model, scope)
+        self.counters.translations += 1
+        self._translations[scope] = translation
+        snapshot = build(translation.messages, self._server.snapshot(scope), self._pool)
+        self.counters.translation_seconds += time.perf_counter() - started
+        return snapshot
+
+    def origins(self, scope: Scope | None, type_url: str, resources: tuple[str, ...]) -> tuple[ObjectKey, ...]:
+        """Name the user objects behind resources of a scope, such as those that a client rejected."""
+        translation = self._translations.get(scope) if scope is not None else None
+        if translation is None:
+            return ()
+        return tuple(sorted({key for name in resources for key in translation.origins.get((type_url, name), ())}))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that a user has to mend, sorted."""
+        translated = (problem for translation in self._translations.values() for problem in translation.problems)
+        return tuple(sorted({*self.world.problems(), *translated}))
