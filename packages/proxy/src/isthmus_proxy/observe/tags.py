@@ -13,22 +13,26 @@ Tags = tuple[tuple[str, str], ...]
 """(label, value) pairs in the order in which they are printed."""
 
 _PREFIXES: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
-    (re.compile(r"cluster\.(.+)"), "cluster", ("envoy_cluster_name",)),
+    (re.compile(r"cluster\.(.+)", re.DOTALL), "cluster", ("envoy_cluster_name",)),
     (
-        re.compile(r"http\.(.+?)\.rds\.(.+)"),
+        re.compile(r"http\.(.+?)\.rds\.(.+)", re.DOTALL),
         "http.rds",
         ("envoy_http_conn_manager_prefix", "envoy_rds_route_config"),
     ),
-    (re.compile(r"http\.(.+)"), "http", ("envoy_http_conn_manager_prefix",)),
-    (re.compile(r"tcp\.(.+)"), "tcp", ("envoy_tcp_prefix",)),
-    (re.compile(r"listener\.admin\.http\.(.+)"), "listener.admin.http", ("envoy_http_conn_manager_prefix",)),
-    (re.compile(r"listener\.(?!admin$)(.+?)\.worker_(\d+)"), "listener", ("envoy_listener_address", "envoy_worker_id")),
+    (re.compile(r"http\.(.+)", re.DOTALL), "http", ("envoy_http_conn_manager_prefix",)),
+    (re.compile(r"tcp\.(.+)", re.DOTALL), "tcp", ("envoy_tcp_prefix",)),
+    (re.compile(r"listener\.admin\.http\.(.+)", re.DOTALL), "listener.admin.http", ("envoy_http_conn_manager_prefix",)),
     (
-        re.compile(r"listener\.(?!admin\.)(.+)\.http\.(.+)"),
+        re.compile(r"listener\.(?!admin$)(.+?)\.worker_(\d+)", re.DOTALL),
+        "listener",
+        ("envoy_listener_address", "envoy_worker_id"),
+    ),
+    (
+        re.compile(r"listener\.(?!admin\.)(.+)\.http\.(.+)", re.DOTALL),
         "listener.http",
         ("envoy_listener_address", "envoy_http_conn_manager_prefix"),
     ),
-    (re.compile(r"listener\.(?!admin$)(.+)"), "listener", ("envoy_listener_address",)),
+    (re.compile(r"listener\.(?!admin$)(.+)", re.DOTALL), "listener", ("envoy_listener_address",)),
 )
 
 _CODE = re.compile(r"((?:.*\.)?(?:upstream|downstream)_rq)_(?:(\d)xx|(\d{3}))")
