@@ -124,7 +124,7 @@ def test_every_example_is_valid_in_both(path: Path) -> None:
 
 
 def test_proxy_installs_alone_and_serves(origins: tuple[Origin, Origin], tmp_path: Path) -> None:
-    """In an environment that holds nothing else: neither the other packages nor grpcio."""
+    """In an environment that holds nothing else of ours; grpcio comes with xds-protos and stays out of the process."""
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     pip: list[str | Path] = [
@@ -143,6 +143,5 @@ def test_proxy_installs_alone_and_serves(origins: tuple[Origin, Origin], tmp_pat
     with Process("isthmus-proxy alone", [environment / "bin" / "isthmus-proxy", "run", "-c", config]) as proxy:
         proxy.wait_until(lambda: fetch(f"127.0.0.1:{port}", "/healthz").status == 200)
         assert fetch(f"127.0.0.1:{port}", "/").json()["service"] == "first"
-        absent = run([environment / "bin" / "python", "-c", "import grpc"])
-        assert "ModuleNotFoundError" in absent.stderr
+        assert "/grpc/" not in Path(f"/proc/{proxy.pid}/maps").read_text()
         assert proxy.stop() == 0
