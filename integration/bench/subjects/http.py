@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.http_plan import HttpPlan, envoy_bootstrap, haproxy_config, nginx_config
+from bench.mosn_plan import mosn_config
+from bench.peers import go_program
 from bench.procstat import tree
 from harness import peers
 from harness.envoy import envoy_binary, write_bootstrap
@@ -69,6 +72,12 @@ def _nginx(plan: HttpPlan, cpus: str) -> Running:
     return _start("nginx", [peers.command("nginx", "nginx-light"), "-c", path, "-p", plan.folder], plan, cpus)
 
 
+def _mosn(plan: HttpPlan, cpus: str) -> Running:
+    path = plan.folder / "mosn.json"
+    path.write_text(json.dumps(mosn_config(plan)))
+    return _start("mosn", [go_program("mosn"), "-c", path], plan, cpus)
+
+
 def _direct(plan: HttpPlan, cpus: str) -> Running:
     del cpus
     return Running(plan.origin_port, None)
@@ -79,5 +88,6 @@ SUBJECTS: dict[str, Callable[[HttpPlan, str], Running]] = {
     "envoy": _envoy,
     "haproxy": _haproxy,
     "nginx": _nginx,
+    "mosn": _mosn,
     "direct": _direct,
 }
