@@ -82,6 +82,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def compose(session: nox.Session) -> None:
+    """Build and start the full stack in containers, kill every part under load, check, tear down."""
+    session.install("-r", "integration/requirements.txt")
+    session.run("python", "-m", "compose", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
 def protos(session: nox.Session) -> None:
     """Generate the Python code of isthmus-api from its .proto files; ``-- --check`` fails when it is stale."""
     session.install(*PROTOC)
