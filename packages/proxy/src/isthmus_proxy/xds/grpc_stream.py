@@ -30,6 +30,7 @@ class Limits:
 
     message_bytes: int = 64 * 1024 * 1024  # 9,000 clusters are some 12 MB in one response
     outgoing_bytes: int = 16 * 1024 * 1024  # initial_resource_versions of 100,000 resources fit
+    greeting_seconds: float = 10.0  # for the settings that open every HTTP/2 connection (RFC 9113, 3.4)
     send_seconds: float = 20.0  # a server that stops reading is as good as gone
     # gRPC servers end a connection that pings more often than every five minutes without data (too_many_pings).
     ping_after_seconds: float = 305.0
@@ -49,6 +50,7 @@ class GrpcStream:
         self._outgoing = bytearray()
         self._send_lock = trio.Lock()
         self._ended: GrpcError | None = None
+        self._greeted = False
 
     async def start(self, authority: str, path: str) -> None:
         """Open the call. Raises GrpcError if the connection does not take it."""
@@ -89,6 +91,10 @@ class GrpcStream:
         data = await self._read()
         if not data:
             raise GrpcError(UNAVAILABLE, "the server closed the connection")
+        if not self._greeted:
+            self._greeted = True
+            if data.startswith(b"HTTP/"):
+                raise GrpcError(UNAVAILABLE, "the server speaks HTTP/1, not HTTP/2; is it a gRPC server without TLS?")
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
@@ -114,8 +120,10 @@ class GrpcStream:
         """Received bytes; a silent server is pinged and must answer."""
         limits = self._limits
         try:
-            with trio.move_on_after(limits.ping_after_seconds):
+            with trio.move_on_after(limits.ping_after_seconds if self._greeted else limits.greeting_seconds):
                 return bytes(await self._transport.receive_some(_READ_BYTES))
+            if not self._greeted:
+                raise GrpcError(UNAVAILABLE, f"no HTTP/2 settings within {limits.greeting_seconds:g} s")
             self._h2.ping(b"isthmus.")
             await self._flush()
             with trio.move_on_after(limits.ping_answer_seconds):
