@@ -73,3 +73,8 @@ def test_an_endpoint_that_serves_two_ports_of_one_protocol() -> None:
     ports = (HTTP, ServicePort("http-admin", 8081, "HTTP"))
     merged = fold(KEY, [claim(at(1), at(1, service_port="http-admin"), ports=ports)])
     assert [dict(one.ports) for one in merged.workloads] == [{"http": 1, "http-admin": 1}]
+
+
+def test_doubles_within_one_registry_fold_alike_in_any_order() -> None:
+    old, new = at(1, raw_id="a", labels=(("pid", "1"),)), at(1, raw_id="b", labels=(("pid", "2"),), weight=5)
+    assert fold(KEY, [claim(old, new)]) == fold(KEY, [claim(new, old)])

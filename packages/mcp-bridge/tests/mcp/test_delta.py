@@ -86,6 +86,15 @@ def test_one_response_is_outstanding_and_the_newest_wins() -> None:
     assert content(sent(one)) == ({"a": "3"}, [])
 
 
+def test_a_second_answer_to_one_response_is_stale() -> None:
+    one = session(snapshot(a="1"))
+    one.handle_request(DeltaRequest(SE))
+    first = sent(one)
+    one.handle_request(ack(first))
+    assert one.handle_request(nack(first)) is Outcome.STALE
+    assert one.status[SE].rejection is None
+
+
 def test_a_reconnected_sink_gets_only_what_it_lacks() -> None:
     one = session(snapshot(a="1", b="2"))
     one.handle_request(DeltaRequest(SE, held={"a": "1", "b": "1", "gone": "1"}))

@@ -68,3 +68,14 @@ async def test_instances_of_one_service_in_two_files_are_united(tmp_path: Path) 
     (tmp_path / "b.yaml").write_text(GOOD.replace("port: 1", "port: 2"))
     async with follow(registry(tmp_path)) as follower:
         await follower.until(lambda one: one.published == {"reviews": ["10.0.0.1:1", "10.0.0.1:2"]})
+
+
+async def test_more_files_than_the_bound_are_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    async with follow(FileRegistry("files", tmp_path, "default", lambda: 0.999, max_files=1)) as follower:
+        await live(follower)
+        (tmp_path / "b.yaml").write_text(GOOD.replace("port: 1", "port: 2"))
+        await follower.until(lambda one: "more than 1 files" in one.catalog.sources["files"].reason)
+        assert follower.published == {"reviews": ["10.0.0.1:1"]}
+        (tmp_path / "a.yaml").unlink()
+        await follower.until(lambda one: one.published == {"reviews": ["10.0.0.1:2"]})

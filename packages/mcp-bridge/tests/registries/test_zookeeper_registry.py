@@ -49,6 +49,17 @@ async def test_an_expired_session_wipes_nothing_and_nothing_is_missed() -> None:
         assert not any(isinstance(event, OriginChanged) for event in follower.events)
 
 
+async def test_an_interruption_that_was_over_before_it_was_noticed_is_not_overlooked() -> None:
+    server = shop()
+    async with follow(registry(server)) as follower:
+        await follower.until(live)
+        server.create(node("reviews", "rest://10.0.0.1:9/reviews"))
+        server.partition()
+        server.delete("/dubbo/ratings")
+        server.heal()
+        await follower.until(lambda one: one.published == {"reviews": ["10.0.0.1:1", "10.0.0.1:9"]})
+
+
 async def test_a_root_that_vanishes_takes_nothing_with_it() -> None:
     server = shop()
     async with follow(registry(server)) as follower:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from watchfiles._rust_notify import RustNotify
 
-from isthmus_mcp_bridge.errors import DocumentError
+from isthmus_mcp_bridge.errors import BridgeError, DocumentError
 from isthmus_mcp_bridge.events import OriginChanged, OriginReport, Problem, SourceListed, SourceSuspected
 from isthmus_mcp_bridge.registries.backoff import Backoff
 from isthmus_mcp_bridge.registries.base import Emit
@@ -37,15 +37,22 @@ class _Read:
     report: OriginReport
 
 
+class TooManyFiles(BridgeError):  # noqa: N818 - a state of the directory, which passes
+    """The directory holds more files than the registry reads; nothing of it is believed until it holds fewer."""
+
+
 class FileRegistry:
     """Reports the services in the ``*.yaml`` and ``*.yml`` files of a directory (not of directories below it)."""
 
-    def __init__(self, name: str, directory: Path, namespace: str, random: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, directory: Path, namespace: str, random: Callable[[], float], max_files: int = MAX_FILES
+    ) -> None:
         """``namespace`` is for services that name none; ``random`` spreads the attempts to open the directory."""
         self._name = name
         self._directory = directory
         self._namespace = namespace
         self._backoff = Backoff(random)
+        self._max_files = max_files
         self._files: dict[str, _Read] = {}
 
     @property
@@ -60,8 +67,10 @@ class FileRegistry:
                 await self._follow(emit)
             except OSError as error:
                 reason = f"{self._directory}: {error.strerror or error}; make it a directory that this user may read"
-                emit(SourceSuspected(self._name, reason))
-                await asyncio.sleep(self._backoff.delay())
+            except TooManyFiles as error:
+                reason = str(error)
+            emit(SourceSuspected(self._name, reason))
+            await asyncio.sleep(self._backoff.delay())
 
     async def _follow(self, emit: Emit) -> None:
         """List the directory, then report what changes in it; raises OSError when it cannot be read."""
@@ -89,7 +98,10 @@ class FileRegistry:
     def _scan(self) -> dict[str, OriginReport]:
         """Read the files that changed (in a worker thread). Returns their reports, empty ones for files that went."""
         paths = sorted(path for path in self._directory.iterdir() if path.suffix in SUFFIXES and path.name[0] != ".")
-        found = {path.name: path for path in paths[:MAX_FILES]}
+        if len(paths) > self._max_files:
+            message = f"{self._directory} holds more than {self._max_files} files; put several services into one file"
+            raise TooManyFiles(message)
+        found = {path.name: path for path in paths}
         changed = {name: OriginReport() for name in self._files if name not in found}
         for name in changed:
             del self._files[name]
