@@ -43,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--log-format", choices=["text", "json"], default="text")
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     apply = commands.add_parser("apply", help="create or change objects, all or none")
-    apply.add_argument("-f", "--filename", required=True, metavar="FILE|DIR", help="YAML; - reads standard input")
+    apply.add_argument(
+        "-f",
+        "--filename",
+        required=True,
+        action="append",
+        metavar="FILE|DIR",
+        help="YAML; - reads standard input; repeatable",
+    )
     get = commands.add_parser("get", help="show objects")
     get.add_argument("kind", nargs="?", default="", help="such as VirtualService")
     get.add_argument("name", nargs="?", default="")
@@ -85,9 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _apply(client: Client, options: argparse.Namespace) -> int:
-    texts = list(_texts(options.filename))
-    origin = texts[0][0] if len(texts) == 1 else options.filename
-    answer = client.apply("\n---\n".join(text for _, text in texts), origin)
+    answer = client.apply({name: text for each in options.filename for name, text in _texts(each)})
     for each in answer["applied"]:
         print(f"{each['kind']} {each['namespace']}/{each['name']} {each['result']} ({each['version']})")
     for warning in answer["warnings"]:
