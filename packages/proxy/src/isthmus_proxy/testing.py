@@ -99,6 +99,14 @@ class Peer:
         self.buffer = data[size:] + self.buffer
         return data[:size]
 
+    async def discard(self, size: int) -> None:
+        """Read exactly ``size`` bytes and keep none; raises EOFError if the peer closes before."""
+        while size > 0:
+            more = await self.read()
+            if not more:
+                raise EOFError(size)
+            size -= len(more)
+
     async def read_all(self) -> bytes:
         """Everything until the peer closes."""
         data = b""
@@ -224,6 +232,7 @@ class Proxy:
         self.logs = LogRecorder()
         self.listeners = ListenerManager(self.surroundings, self.routes, self.stats, self.logs)
         self.port = 0
+        self.peers: list[Peer] = []
 
     def stat(self, name: str) -> int | None:
         """The value of a counter or gauge."""
@@ -280,7 +289,9 @@ class Proxy:
     async def client(self, port: int | None = None) -> Peer:
         """Connect to the proxy."""
         with trio.fail_after(PATIENCE):
-            return Peer(await trio.open_tcp_stream("127.0.0.1", port or self.port))
+            peer = Peer(await trio.open_tcp_stream("127.0.0.1", port or self.port))
+        self.peers.append(peer)
+        return peer
 
     async def get(self, path: bytes = b"/", headers: bytes = b"") -> tuple[int, bytes, bytes]:
         """One request on a connection of its own: (status, head, body)."""
@@ -315,4 +326,6 @@ async def running_proxy() -> AsyncIterator[Proxy]:
             yield proxy
         finally:
             proxy.listeners.close()
+            for peer in proxy.peers:
+                peer.stream.socket.close()
             nursery.cancel_scope.cancel()

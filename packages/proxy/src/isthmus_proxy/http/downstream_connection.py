@@ -471,6 +471,8 @@ class DownstreamConnection:
         stats.downstream_cx_upgrades_total.value += 1
         stats.downstream_cx_upgrades_active.value += 1
         self.closing = True
+        self._timer.cancel()
+        self.route_timer.at = self.stream_timer.at = self.request_timer.at = float("inf")
 
         def closed(sent: int, received: int) -> None:
             stats.downstream_cx_upgrades_active.value -= 1

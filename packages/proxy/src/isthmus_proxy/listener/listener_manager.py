@@ -229,6 +229,7 @@ class ListenerManager:
             listener.close()
         self._listeners.clear()
         self._leaving.clear()
+        self._surroundings.pools.close()
         self._count_listeners()
 
     @property

@@ -98,6 +98,11 @@ class Http1Connection:
             self.close()
 
     @property
+    def connecting(self) -> bool:
+        """Whether the connection is still being opened."""
+        return self._connector is not None
+
+    @property
     def local_address(self) -> str:
         """This end of the connection, as ``host:port``; empty once it is gone."""
         try:
@@ -156,6 +161,8 @@ class Http1Connection:
         """Close at once."""
         if self._connector is not None:
             self._connector.cancel()
+            self._timer.discard()
+            self._pool.closed(self, remote=remote)
             self._connector = None
         if self._connection is not None:
             connection, self._connection = self._connection, None

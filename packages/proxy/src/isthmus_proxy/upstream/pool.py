@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.memo import HeadMemo
@@ -15,7 +17,7 @@ from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSin
 class ConnectionPool:
     """HTTP/1.1 connections to ``endpoint``. ``memo`` remembers response heads and is shared by the pools of a process."""
 
-    __slots__ = ("_connections", "_state", "cluster", "endpoint", "idle_timeout", "memo", "reactor")
+    __slots__ = ("__weakref__", "_connections", "_state", "cluster", "endpoint", "idle_timeout", "memo", "reactor")
 
     def __init__(self, reactor: Reactor, cluster: Cluster, endpoint: Endpoint, memo: HeadMemo[ParsedResponse]) -> None:
         self.reactor = reactor
@@ -153,6 +155,8 @@ class ConnectionPool:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
+        if connection.connecting:
+            self._state.connecting -= 1
         if connection in self._state.idle:
             self._state.idle.remove(connection)
         self._counted(-1)
@@ -163,6 +167,11 @@ class ConnectionPool:
         if self._state.wants_connection() and self._state.may_connect(self.cluster, self.cluster.config.thresholds):
             self._open()
 
+    def close(self) -> None:
+        """Close every connection at once."""
+        for connection in list(self._connections):
+            connection.close()
+
     def drain(self) -> None:
         """Close what is idle; what is busy closes after its request if the endpoint was removed."""
         for connection in list(self._state.idle):
@@ -172,10 +181,11 @@ class ConnectionPool:
 class Pools:
     """Makes the pool of an endpoint on its first use, and drains it when the endpoint leaves its cluster."""
 
-    __slots__ = ("_memo", "_reactor")
+    __slots__ = ("_memo", "_pools", "_reactor")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
+        self._pools: WeakSet[ConnectionPool] = WeakSet()
         self._memo: HeadMemo[ParsedResponse] = HeadMemo()
 
     def of(self, cluster: Cluster, endpoint: Endpoint) -> ConnectionPool:
@@ -183,7 +193,13 @@ class Pools:
         pool = endpoint.pool
         if not isinstance(pool, ConnectionPool):
             pool = endpoint.pool = ConnectionPool(self._reactor, cluster, endpoint, self._memo)
+            self._pools.add(pool)
         return pool
+
+    def close(self) -> None:
+        """Close all connections at once: nobody needs them any more."""
+        for pool in list(self._pools):
+            pool.close()
 
     def endpoints_removed(self, _cluster: Cluster, endpoints: list[Endpoint]) -> None:
         """Close the idle connections of ``endpoints`` (a callback for the cluster manager)."""

@@ -25,7 +25,18 @@ class ResponseParser:
     protocol (101), whose first bytes follow the head.
     """
 
-    __slots__ = ("_decoder", "_heads", "_limits", "_memo", "_method", "_state", "bodyless", "keep_alive", "switching")
+    __slots__ = (
+        "_decoder",
+        "_heads",
+        "_interim",
+        "_limits",
+        "_memo",
+        "_method",
+        "_state",
+        "bodyless",
+        "keep_alive",
+        "switching",
+    )
 
     def __init__(self, limits: HeadLimits = RESPONSE_LIMITS, memo: HeadMemo[ParsedResponse] | None = None) -> None:
         self._limits = limits
@@ -33,6 +44,7 @@ class ResponseParser:
         self._heads = HeadBuffer(limits, 502)
         self._decoder: BodyDecoder | None = None
         self._method = b""
+        self._interim = False
         self._state = _IDLE
         self.bodyless = False
         self.keep_alive = False
@@ -41,7 +53,7 @@ class ResponseParser:
     @property
     def started(self) -> bool:
         """Whether any byte of the response has come in."""
-        return self._state != _HEAD or len(self._heads) > 0
+        return self._state != _HEAD or self._interim or len(self._heads) > 0
 
     @property
     def in_body(self) -> bool:
@@ -57,6 +69,7 @@ class ResponseParser:
         """A request of ``method`` was sent; its response is the next message."""
         self._method = method
         self._state = _HEAD
+        self._interim = False
         self.bodyless = False
 
     def receive(self, data: bytes) -> Sequence[Event]:
@@ -94,6 +107,7 @@ class ResponseParser:
         """The events of a response whose head is known and whose body begins at ``data[start]``."""
         status, framing = response.status, response.framing
         if status < 200 and status != 101:
+            self._interim = True
             return [response, *(self.receive(data[start:]) if start < len(data) else ())]
         self.keep_alive = response.keep_alive and framing != UNTIL_CLOSE
         if framing == LENGTH and self._method != b"HEAD" and len(data) - start == response.length:
