@@ -72,12 +72,12 @@ class Configuration:
             if wanted in {"", key.kind} and name in {"", key.name} and namespace in {"", key.namespace}
         ]
 
-    async def apply(self, text: str, origin: str) -> tuple[list[Applied], tuple[Problem, ...]]:
-        """Write the objects of a YAML text, all or none.
+    async def apply(self, texts: Mapping[str, str]) -> tuple[list[Applied], tuple[Problem, ...]]:
+        """Write the objects of YAML texts, all or none.
 
         Args:
-            text: one or more documents; ``metadata.resourceVersion`` is the version that the user has seen.
-            origin: where the text came from, for messages.
+            texts: by name (for messages), one or more documents each; ``metadata.resourceVersion`` is the version
+                that the user has seen.
 
         Returns:
             What became of each object, and warnings about them.
@@ -88,7 +88,7 @@ class Configuration:
             StoreError: it cannot be written.
             NotReadyError: the stores are not read yet.
         """
-        objects, expected = _parse(text, origin)
+        objects, expected = _parse(texts)
         await self._wait_ready()
         async with self._changing:
             self._check_owned(objects)
@@ -156,19 +156,19 @@ class Configuration:
         return next((state.source for state in self._publisher.world.states if key in state.objects), None)
 
 
-def _parse(text: str, origin: str) -> tuple[list[ConfigObject], dict[ObjectKey, str | None]]:
+def _parse(texts: Mapping[str, str]) -> tuple[list[ConfigObject], dict[ObjectKey, str | None]]:
     objects: dict[ObjectKey, ConfigObject] = {}
     expected: dict[ObjectKey, str | None] = {}
     problems: list[Problem] = []
-    for document in _load(text, origin):
-        where = f"{origin}#{document.number}"
+    for where, document in _load(texts):
         try:
             obj = parse_document(document.value, where)
         except DocumentError as error:
             problems.extend(error.problems)
             continue
         if obj.key in objects:
-            problems.append(Problem(where, "metadata.name", f"{obj.key} stands in {objects[obj.key].origin} already"))
+            message = f"{obj.key} stands in {objects[obj.key].origin} already: remove or rename one"
+            problems.append(Problem(where, "metadata.name", message))
         objects[obj.key] = obj
         seen = document.value["metadata"].get("resourceVersion")
         if seen:
@@ -178,14 +178,16 @@ def _parse(text: str, origin: str) -> tuple[list[ConfigObject], dict[ObjectKey, 
     return list(objects.values()), expected
 
 
-def _load(text: str, origin: str) -> list[Document]:
-    try:
-        documents = load_documents(text)
-    except YamlError as error:
-        raise RefusedError((Problem(origin, "", str(error)),)) from error
-    if not documents or len(documents) > MAX_OBJECTS:
-        message = f"has {len(documents)} objects: give 1 to {MAX_OBJECTS}"
-        raise RefusedError((Problem(origin, "", message),))
+def _load(texts: Mapping[str, str]) -> list[tuple[str, Document]]:
+    documents: list[tuple[str, Document]] = []
+    for name, text in texts.items():
+        try:
+            documents.extend((f"{name}#{document.number}", document) for document in load_documents(text))
+        except YamlError as error:
+            raise RefusedError((Problem(name, "", str(error)),)) from error
+    if not 0 < len(documents) <= MAX_OBJECTS:
+        message = f"{len(documents)} objects were given: give 1 to {MAX_OBJECTS}"
+        raise RefusedError((Problem(", ".join(texts) or "request", "", message),))
     return documents
 
 

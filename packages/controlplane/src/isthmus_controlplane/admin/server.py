@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,14 +14,18 @@ from isthmus_controlplane.admin import render
 from isthmus_controlplane.admin.metrics import metrics_text
 from isthmus_controlplane.config import HostPort
 from isthmus_controlplane.configuration import Configuration, NotFoundError, NotReadyError, RefusedError
-from isthmus_controlplane.errors import ConfigError, StoreError
+from isthmus_controlplane.errors import ConfigError, ControlPlaneError, StoreError
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.stores.base import ConflictError, Problem
 from isthmus_controlplane.xds.server import XdsServer
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-YAML_TYPES = ("application/yaml", "application/json")
+YAML_TYPE, JSON_TYPE = "application/yaml", "application/json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BadRequestError(ControlPlaneError):
+    """The request cannot be read."""
 
 
 class AdminServer:
@@ -125,14 +130,7 @@ class AdminServer:
         return web.json_response({"items": items})
 
     async def _apply(self, request: web.Request) -> web.Response:
-        if request.content_type not in YAML_TYPES:
-            return _failure(415, f"the content type {request.content_type!r} is not one of {', '.join(YAML_TYPES)}")
-        try:
-            text = (await request.read()).decode()
-        except UnicodeDecodeError as error:
-            return _failure(400, f"the body is not UTF-8 at byte {error.start}")
-        origin = request.query.get("origin", "request")
-        applied, warnings = await self._configuration.apply(text, origin)
+        applied, warnings = await self._configuration.apply(await _texts(request))
         results = [{**done.key._asdict(), "version": done.version, "result": done.result} for done in applied]
         return web.json_response({"applied": results, "warnings": render.problems(warnings)})
 
@@ -140,6 +138,23 @@ class AdminServer:
         path = request.match_info
         key = await self._configuration.delete(path["kind"], path["namespace"], path["name"])
         return web.json_response({"deleted": key._asdict()})
+
+
+async def _texts(request: web.Request) -> dict[str, str]:
+    """Read the body of an apply: YAML, or JSON that maps file names to YAML under ``files``.
+
+    Browsers send neither content type to another site without asking it first.
+    """
+    body = await request.read()
+    try:
+        if request.content_type == YAML_TYPE:
+            return {"request": body.decode()}
+        if request.content_type == JSON_TYPE:
+            files = json.loads(body)["files"]
+            return {str(name): str(text) for name, text in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadRequestError(f"the body cannot be read: {error}") from error
+    raise BadRequestError(f"the content type {request.content_type!r} is neither {YAML_TYPE} nor {JSON_TYPE}")
 
 
 def _failure(status: int, message: str, problems: tuple[Problem, ...] = ()) -> web.Response:
@@ -153,6 +168,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except RefusedError as error:
         return _failure(422, "refused; nothing was changed", error.problems)
+    except BadRequestError as error:
+        return _failure(400, str(error))
     except ConflictError as error:
         return _failure(409, str(error))
     except (NotFoundError, KeyError) as error:

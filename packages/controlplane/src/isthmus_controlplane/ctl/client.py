@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 from isthmus_controlplane.errors import ControlPlaneError
@@ -48,9 +49,9 @@ class Client:
         """GET a JSON value."""
         return self._call("GET", f"{path}?{urllib.parse.urlencode(query)}" if query else path)
 
-    def apply(self, text: str, origin: str) -> Any:
-        """Apply a YAML text."""
-        return self._call("POST", f"/v1/objects?{urllib.parse.urlencode({'origin': origin})}", text.encode())
+    def apply(self, texts: Mapping[str, str]) -> Any:
+        """Apply YAML texts, by file name; all or none."""
+        return self._call("POST", "/v1/objects", json.dumps({"files": dict(texts)}).encode())
 
     def delete(self, kind: str, namespace: str, name: str) -> Any:
         """Delete one object."""
@@ -60,7 +61,7 @@ class Client:
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            f"{self._server}{path}", data=body, method=method, headers={"content-type": "application/yaml"}
+            f"{self._server}{path}", data=body, method=method, headers={"content-type": "application/json"}
         )
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as response:

@@ -97,7 +97,7 @@ def _envelope_problems(document: object) -> Iterator[FieldProblem]:
     for name in document:
         if name not in _TOP_LEVEL:
             yield FieldProblem(str(name), f"unknown field with value {shown(document[name])}: check the spelling")
-    if document.get("kind") not in KINDS:
+    if document.get("kind") not in list(KINDS):  # a list, for values that cannot be hashed
         yield FieldProblem("kind", f"{shown(document.get('kind'))} is not supported: use one of {', '.join(KINDS)}")
     versions = [f"{API_GROUP}/{version}" for version in API_VERSIONS]
     if document.get("apiVersion") not in versions:

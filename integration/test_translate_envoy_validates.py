@@ -1,0 +1,121 @@
+"""Everything the control plane generates is taken by a real Envoy (``--mode validate``)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from harness.envoy import validate
+from isthmus_controlplane.model.model import MeshSettings
+from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.model.testing import admitted, rule, service, split, virtual_service
+from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.translate import translate
+from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE
+
+HOST = "reviews.shop"
+TO_HOST = [{"destination": {"host": HOST}}]
+CLUSTER_LOCAL = "details.default.svc.cluster.local"
+OBJECTS: list[ConfigObject] = [
+    service(HOST, "v1", "v2", addresses=["240.0.0.1"]),
+    rule(HOST, "v1", "v2", trafficPolicy={"loadBalancer": {"simple": "RANDOM"}}),
+    virtual_service(
+        HOST,
+        {
+            "name": "items",
+            "match": [
+                {"uri": {"exact": "/item"}, "method": {"exact": "GET"}, "headers": {"x-a": {"regex": "a.*"}, "x-b": {}}},
+                {"uri": {"prefix": "/ITEM"}, "ignoreUriCase": True, "withoutHeaders": {"x-c": {"prefix": "d"}}},
+                {"uri": {"regex": "/item/[0-9]+"}, "queryParams": {"q": {"exact": "1"}, "r": {}}},
+                {"authority": {"prefix": "reviews"}, "uri": {"prefix": "/authority"}},
+            ],
+            "route": [
+                {"destination": {"host": HOST, "subset": "v1"}, "weight": 75,
+                 "headers": {"request": {"set": {"x-version": "v1"}}, "response": {"remove": ["server"]}}},
+                {"destination": {"host": HOST, "subset": "v2"}, "weight": 25},
+            ],
+            "timeout": "3s",
+            "retries": {"attempts": 3, "retryOn": "5xx,503,reset", "perTryTimeout": "1s", "backoff": "0.05s"},
+            "rewrite": {"uri": "/", "authority": "reviews.internal"},
+            "headers": {"request": {"add": {"x-from": "%DOWNSTREAM_REMOTE_ADDRESS%", "x-percent": "100%%"}}},
+        },
+        {"match": [{"uri": {"prefix": "/old"}}], "redirect": {"uri": "/new", "redirectCode": 302, "port": 81}},
+        {"match": [{"uri": {"prefix": "/moved"}}],
+         "redirect": {"prefixRewrite": "/m", "authority": "a", "scheme": "https", "derivePort": "FROM_REQUEST_PORT"}},
+        {"match": [{"uri": {"prefix": "/closed"}}], "directResponse": {"status": 503, "body": {"string": "closed"}}},
+        {"match": [{"uri": {"prefix": "/regex"}}], "route": TO_HOST,
+         "rewrite": {"uriRegexRewrite": {"match": "^/regex/(.*)$", "rewrite": r"/\1"}}},
+        {"route": TO_HOST, "retries": {"attempts": 0}},
+    ),
+    service("ratings.shop", "v1", port=9090, protocol="GRPC"),
+    service(CLUSTER_LOCAL, "v1"),
+    split(CLUSTER_LOCAL, {"v9": 1}),
+    service("external.example", port=80, resolution="DNS", endpoints=[]),
+    service("db.shop", "v1", port=3306, protocol="MYSQL", addresses=["240.0.0.9", "2001:db8::9"]),
+    service("queue.shop", "v1", port=5672, protocol="TCP"),
+    service("empty.shop"),
+]  # fmt: skip
+SCOPES = {
+    "redirected": Scope(),
+    "tproxy": Scope(interception="TPROXY"),
+    "explicit proxy": Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001),
+    "bound": Scope(interception="NONE", bind="127.0.0.1"),
+    "other namespace": Scope(namespace="other"),
+}
+ADS = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}
+ADS_CLUSTER = {
+    "name": "ads",
+    "type": "STATIC",
+    "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    },
+}
+
+
+def plain(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def with_routes_inline(listener: dict[str, Any], routes: Mapping[str, Message]) -> dict[str, Any]:
+    """Validation fetches nothing, so route configurations are put where the listener would ask for them."""
+    for chain in listener.get("filter_chains", ()):
+        for each in chain["filters"]:
+            if "rds" in each["typed_config"]:
+                name = each["typed_config"].pop("rds")["route_config_name"]
+                each["typed_config"]["route_config"] = plain(routes[name])
+    return listener
+
+
+def with_endpoints_inline(cluster: dict[str, Any], endpoints: Mapping[str, Message]) -> dict[str, Any]:
+    """Likewise for load assignments."""
+    if cluster.get("type") == "EDS":
+        del cluster["eds_cluster_config"]
+        cluster |= {"type": "STATIC", "load_assignment": plain(endpoints[cluster["name"]])}
+    return cluster
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["over ADS", "inline"])
+@pytest.mark.parametrize("policy", ["REGISTRY_ONLY", "ALLOW_ANY"])
+@pytest.mark.parametrize("scope", list(SCOPES))
+def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool) -> None:
+    admission = admitted(OBJECTS, mesh=MeshSettings(policy))
+    messages = translate(admission.model, SCOPES[scope]).messages
+    clusters = [plain(message) for message in messages[CLUSTER_TYPE].values()]
+    listeners = [plain(message) for message in messages[LISTENER_TYPE].values()]
+    assert len(clusters) > 8
+    assert listeners
+    if inline:
+        clusters = [with_endpoints_inline(cluster, messages[ENDPOINT_TYPE]) for cluster in clusters]
+        listeners = [with_routes_inline(listener, messages[ROUTE_TYPE]) for listener in listeners]
+    bootstrap = {
+        "node": {"id": "sidecar~127.0.0.1~test.default~default.svc.cluster.local", "cluster": "test"},
+        "dynamic_resources": {"ads_config": ADS},
+        "static_resources": {"clusters": [ADS_CLUSTER, *clusters], "listeners": listeners},
+    }
+    taken, said = validate(bootstrap)
+    assert taken, said

@@ -1,0 +1,92 @@
+"""Rules of HTTP routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from isthmus_controlplane.model.document import DocumentError
+from isthmus_controlplane.model.testing import virtual_service
+
+HOST = "reviews.shop"
+ROUTE = [{"destination": {"host": HOST}}]
+
+
+def paths(*http: dict[str, Any]) -> set[str]:
+    try:
+        virtual_service(HOST, *http)
+    except DocumentError as error:
+        return {problem.path.removeprefix("spec.") for problem in error.problems}
+    return set()
+
+
+@pytest.mark.parametrize(
+    "http",
+    [
+        {"route": ROUTE, "timeout": "0s"},
+        {"route": ROUTE, "retries": {"attempts": 0}},
+        {"route": ROUTE, "retries": {"attempts": 3, "retryOn": "5xx,503, gateway-error", "perTryTimeout": "0.5s"}},
+        {"redirect": {"uri": "/new", "authority": "other", "redirectCode": 308, "port": 8080}},
+        {"directResponse": {"status": 503, "body": {"string": "closed"}}},
+        {"route": ROUTE, "rewrite": {"uriRegexRewrite": {"match": "^/a/(.*)$", "rewrite": r"/b/\1"}}},
+        {"route": ROUTE, "headers": {"request": {"set": {"x-a": "%REQ(x-b)%", "x-c": "100%%"}, "remove": ["x-d"]}}},
+        {"match": [{"headers": {"x-user": {}}, "queryParams": {"q": {"exact": "1"}}}], "route": ROUTE},
+        {"match": [{"uri": {"regex": "/item/[0-9]+"}, "method": {"exact": "GET"}}], "route": ROUTE},
+    ],
+)
+def test_good_routes(http: dict[str, Any]) -> None:
+    assert paths(http) == set()
+
+
+@pytest.mark.parametrize(
+    ("http", "path"),
+    [
+        ({}, "http[0]"),
+        ({"route": ROUTE, "redirect": {"uri": "/"}}, "http[0]"),
+        ({"route": [*ROUTE, *ROUTE]}, "http[0].route"),
+        ({"redirect": {"uri": "/"}, "timeout": "1s"}, "http[0].timeout"),
+        ({"redirect": {"redirectCode": 200}}, "http[0].redirect.redirectCode"),
+        ({"redirect": {"uri": "/a", "prefixRewrite": "/b"}}, "http[0].redirect.prefixRewrite"),
+        ({"redirect": {"scheme": "gopher"}}, "http[0].redirect.scheme"),
+        ({"redirect": {"uri": "/a\r\nb"}}, "http[0].redirect.uri"),
+        ({"directResponse": {"status": 99}}, "http[0].directResponse.status"),
+        ({"directResponse": {"status": 200, "body": {"string": "x" * 4097}}}, "http[0].directResponse.body"),
+        ({"route": ROUTE, "retries": {"attempts": -1}}, "http[0].retries.attempts"),
+        ({"route": ROUTE, "retries": {"attempts": 1, "retryOn": "sometimes"}}, "http[0].retries.retryOn"),
+        ({"route": ROUTE, "retries": {"attempts": 1, "backoff": "0s"}}, "http[0].retries.backoff"),
+        ({"route": ROUTE, "retries": {"attempts": 1, "retryRemoteLocalities": True}}, "http[0].retries.retryRemoteLocalities"),
+        ({"route": ROUTE, "rewrite": {"uri": "/a", "uriRegexRewrite": {"match": "a", "rewrite": "b"}}}, "http[0].rewrite.uriRegexRewrite"),
+        ({"route": ROUTE, "rewrite": {"uriRegexRewrite": {"match": "a", "rewrite": r"\1"}}}, "http[0].rewrite.uriRegexRewrite.rewrite"),
+        ({"route": ROUTE, "rewrite": {"uriRegexRewrite": {"match": "(", "rewrite": ""}}}, "http[0].rewrite.uriRegexRewrite.match"),
+        ({"route": ROUTE, "headers": {"request": {"set": {"host": "a"}}}}, "http[0].headers.request.set.host"),
+        ({"route": ROUTE, "headers": {"request": {"set": {"a b": "a"}}}}, "http[0].headers.request.set.a b"),
+        ({"route": ROUTE, "headers": {"request": {"set": {":path": "a"}}}}, "http[0].headers.request.set.:path"),
+        ({"route": ROUTE, "headers": {"response": {"add": {"x": "50%"}}}}, "http[0].headers.response.add.x"),
+        ({"route": ROUTE, "headers": {"response": {"add": {"x": "a\nb"}}}}, "http[0].headers.response.add.x"),
+        ({"route": ROUTE, "headers": {"request": {"remove": ["content-length"]}}}, "http[0].headers.request.remove[0]"),
+        ({"match": [{"uri": {}}], "route": ROUTE}, "http[0].match[0].uri"),
+        ({"match": [{"uri": {"regex": "(?=a)"}}], "route": ROUTE}, "http[0].match[0].uri.regex"),
+        ({"match": [{"uri": {"regex": r"(a)\1"}}], "route": ROUTE}, "http[0].match[0].uri.regex"),
+        ({"match": [{"uri": {"regex": "["}}], "route": ROUTE}, "http[0].match[0].uri.regex"),
+        ({"match": [{"uri": {"regex": "a"}, "ignoreUriCase": True}], "route": ROUTE}, "http[0].match[0].ignoreUriCase"),
+        ({"match": [{"headers": {"a b": {"exact": "x"}}}], "route": ROUTE}, "http[0].match[0].headers.a b"),
+        ({"match": [{"sourceLabels": {"a": "b"}}], "route": ROUTE}, "http[0].match[0].sourceLabels"),
+        ({"match": [{"scheme": {"exact": "https"}}], "route": ROUTE}, "http[0].match[0].scheme"),
+        ({"match": [{"port": 70000}], "route": ROUTE}, "http[0].match[0].port"),
+        ({"match": [{"gateways": ["ingress"]}], "route": ROUTE}, "http[0].match[0].gateways[0]"),
+        ({"route": [{"destination": {"host": "*.shop"}}]}, "http[0].route[0].destination.host"),
+    ],
+)  # fmt: skip
+def test_bad_routes(http: dict[str, Any], path: str) -> None:
+    assert path in paths(http)
+
+
+@pytest.mark.parametrize("first", [{}, {"match": [{"uri": {"prefix": "/"}}]}, {"match": [{"name": "all"}]}])
+def test_a_route_after_one_that_takes_everything_is_unreachable(first: dict[str, Any]) -> None:
+    assert paths(first | {"route": ROUTE}, {"route": ROUTE}) == {"http[1]"}
+
+
+@pytest.mark.parametrize("match", [{"method": {"exact": "GET"}}, {"uri": {"prefix": "/a"}}, {"headers": {"a": {}}}])
+def test_a_route_after_one_with_conditions_is_reachable(match: dict[str, Any]) -> None:
+    assert paths({"match": [match], "route": ROUTE}, {"route": ROUTE}) == set()
