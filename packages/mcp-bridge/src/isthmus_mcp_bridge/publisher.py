@@ -17,8 +17,8 @@ from isthmus_mcp_bridge.observe.metrics import Metrics
 
 EVENTS_METRIC = "isthmus_bridge_events_total"
 PUBLISHED_METRIC = "isthmus_bridge_snapshots_total"
-FOLDED_AT_ONCE = 200
-"""Services folded and converted before other tasks get their turn: a few milliseconds."""
+FOLDED_AT_ONCE = 20
+"""Services folded and converted before other tasks get their turn: some milliseconds, at ten instances a service."""
 
 log = logging.getLogger(__name__)
 
