@@ -31,6 +31,7 @@ from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import SocketAddress
 from isthmus_proxy.observe.access_log import AccessLogManager
+from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
 from isthmus_proxy.observe.process_stats import ProcessStats
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.reactor.reactor import Reactor
@@ -66,12 +67,14 @@ class Proxy:
         self.access_logs = AccessLogManager(self.stats)
         self.reactor = Reactor()
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random)
+        self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles()
         surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random())
         self.listeners = ListenerManager(surroundings, self.routes, self.stats, self.access_logs)
         self.freezer = Freezer(trio.current_time)
         self.lifecycle = Lifecycle()
+        self.lifecycle.on_health = self.listeners.close_after_response
         self.dynamic: DynamicConfiguration | None = None
         self.quit = trio.Event()
         self.status = 0

@@ -58,6 +58,7 @@ class ListenerManager:
 
     __slots__ = (
         "_access_logs",
+        "_closing",
         "_connection_ids",
         "_leaving",
         "_listeners",
@@ -86,6 +87,7 @@ class ListenerManager:
         self._listeners: dict[str, ActiveListener] = {}
         self._leaving: list[ActiveListener] = []
         self._connection_ids = count(1)
+        self._closing = False
         self._no_connections: trio.Event | None = None
         self._own_stats = stats.scope("listener_manager")
         for name in ("listener_added", "listener_modified", "listener_removed", "listener_create_failure"):
@@ -169,7 +171,9 @@ class ListenerManager:
             return TcpProxy(chain, self._surroundings, tcp_stats, loggers, limit, closed), tcp_stats.scope
         stats = HttpStats(self._stats.scope(f"http.{chain.stat_prefix}"))
         handle = self._handle(chain)
-        return HttpConnectionManager(chain, self._surroundings, handle, stats, loggers, limit, closed), stats.scope
+        manager = HttpConnectionManager(chain, self._surroundings, handle, stats, loggers, limit, closed)
+        manager.draining = self._closing
+        return manager, stats.scope
 
     def _handle(self, config: HttpConnectionManagerConfig) -> RouteHandle:
         if isinstance(config.route, RdsReference):
@@ -222,6 +226,14 @@ class ListenerManager:
             with trio.move_on_at(deadline):
                 await self._no_connections.wait()
         return not self.connection_count
+
+    def close_after_response(self, closing: bool) -> None:
+        """Go on accepting, but answer with ``connection: close`` (``/healthcheck/fail``), or no longer (``ok``)."""
+        self._closing = closing
+        for listener in self._listeners.values():
+            current = listener.current
+            if current is not None and isinstance(current.network_filter, HttpConnectionManager):
+                current.network_filter.draining = closing
 
     def close(self) -> None:
         """Close every listener and every connection at once."""
