@@ -258,6 +258,8 @@ class DeltaSubscription(_State):
         self._up = True
         self._asked = False
         self._nonce = ""
+        # We do not say that we have what we refused, so the server sends it again if it is still there, and says nothing if not.
+        self.rejected.clear()
         return self._first()
 
     def disconnected(self) -> None:
