@@ -30,7 +30,7 @@ SAMPLE = 1500
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with Shop(tmp_path_factory.mktemp("shop"), with_zookeeper=False, clients=CLIENTS) as shop:
-        shop.split({"v1": 90, "v2": 10})
+        shop.split({"v1": 100, "v2": 0})
         shop.wait_until_served()
         yield shop
 

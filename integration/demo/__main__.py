@@ -39,7 +39,7 @@ def main() -> int:
         status = _run(options, directory, board, console)
     except KeyboardInterrupt:
         status = 0 if not options.once and board.passed else 130
-    except (ProcessError, MissingPeerError, AssertionError) as error:
+    except (ProcessError, MissingPeerError, AssertionError, OSError) as error:
         print(f"\nthe demo failed in act {board.act!r}: {error}", file=sys.stderr)
     finally:
         if status and status != 130:
@@ -72,7 +72,7 @@ def _shop(options: argparse.Namespace, directory: Path, board: Board) -> Iterato
     board.say(f"starting the shop; its services register in {names}")
     with Shop(directory, with_zookeeper=with_zookeeper, sidecars=options.sidecars) as shop:
         board.addresses = shop.addresses()
-        shop.split({"v1": 90, "v2": 10})
+        shop.split({"v1": 100, "v2": 0})
         shop.wait_until_served()
         board.say("every client reaches every service")
         yield shop

@@ -7,6 +7,9 @@ _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_man
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
+# Envoy's own pause is drawn from up to half a minute, which is long to watch.
+_RECONNECT = {"retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}}
+
 ApiType = Literal["GRPC", "DELTA_GRPC"]
 
 
@@ -45,9 +48,17 @@ def service_sidecar(name: str, listen: str, application: str) -> dict[str, Any]:
 
 
 def client_sidecar(
-    name: str, http_proxy_port: int, control_plane: str, api_type: ApiType = "DELTA_GRPC"
+    name: str,
+    http_proxy_port: int,
+    control_plane: str,
+    api_type: ApiType = "DELTA_GRPC",
+    *,
+    reconnect_soon: bool = False,
 ) -> dict[str, Any]:
-    """The sidecar of a client: everything comes from the control plane, its listener on ``http_proxy_port`` too."""
+    """The sidecar of a client: everything comes from the control plane, its listener on ``http_proxy_port`` too.
+
+    ``reconnect_soon`` bounds the pause between attempts to reach the control plane by a field that only Envoy takes.
+    """
     xds = static_cluster("xds", control_plane)
     http2 = {
         "explicit_http_config": {
@@ -61,7 +72,9 @@ def client_sidecar(
         "api_type": api_type,
         "transport_api_version": "V3",
         "set_node_on_first_message_only": True,
-        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+        "grpc_services": [
+            {"envoy_grpc": {"cluster_name": "xds"} | ({"retry_policy": _RECONNECT} if reconnect_soon else {})}
+        ],
     }
     over_ads = {"ads": {}, "resource_api_version": "V3"}
     metadata = {

@@ -184,7 +184,9 @@ class Shop:
 
     def _add_client(self, spec: ClientSpec) -> None:
         port = free_port()
-        bootstrap = bootstraps.client_sidecar(spec.name, port, self.control_plane.grpc_address, spec.api_type)
+        bootstrap = bootstraps.client_sidecar(
+            spec.name, port, self.control_plane.grpc_address, spec.api_type, reconnect_soon=spec.kind == "envoy"
+        )
         self.clients[spec.name] = Client(spec.name, self._sidecar(spec.name, bootstrap, spec.kind), f"127.0.0.1:{port}")
 
     def _sidecar(self, name: str, bootstrap: Mapping[str, object], kind: SidecarKind) -> _Sidecar:

@@ -83,6 +83,10 @@ class Load:
             total.add(tally)
         return total
 
+    def failures(self) -> list[Failure]:
+        """The failures of all phases, of each phase the last thousand."""
+        return [failure for tally in list(self._phases.values()) for failure in list(tally.failures)]
+
     def sample(self, name: str, requests: int, within: float | None = None) -> Tally:
         """A phase of at least that many answered requests."""
         tally = self.phase(name)
