@@ -108,7 +108,7 @@ def _redirect(action: Any, path: str) -> RedirectAction:
         status=_REDIRECT_STATUS[action.response_code],
         host=action.host_redirect.encode() or None,
         port=action.port_redirect or None,
-        scheme=action.scheme_redirect.lower().encode() or None,
+        scheme=action.scheme_redirect.encode() or None,
         https=action.https_redirect,
         path=action.path_redirect.encode() if chosen == "path_redirect" else None,
         prefix_rewrite=action.prefix_rewrite.encode() if chosen == "prefix_rewrite" else None,

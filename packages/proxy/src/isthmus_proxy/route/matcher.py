@@ -10,26 +10,25 @@ from isthmus_proxy.route.regex import compile_pattern
 
 Condition = Callable[[RequestHead], bool]
 StringTest = Callable[[bytes], bool]
-Reader = Callable[[RequestHead], bytes | None]
+Reader = Callable[[RequestHead], tuple[bytes, ...]]
 
 _PSEUDO: dict[bytes, Reader] = {
-    b":method": lambda request: request.method,
-    b":path": lambda request: request.path,
-    b":authority": lambda request: request.authority,
-    b"host": lambda request: request.authority,
-    b":scheme": lambda request: request.scheme,
+    b":method": lambda request: (request.method,),
+    b":path": lambda request: (request.path,),
+    b":authority": lambda request: (request.authority,),
+    b"host": lambda request: (request.authority,),
+    b":scheme": lambda request: (request.scheme,),
 }
 
 
 def reader(name: bytes) -> Reader:
-    """Return a function that reads header ``name``: values of repeated headers joined by commas, None when absent."""
+    """Return a function that reads all values of header ``name``; there are none when it is absent."""
     pseudo = _PSEUDO.get(name)
     if pseudo is not None:
         return pseudo
 
-    def read(request: RequestHead) -> bytes | None:
-        values = [value for key, value in request.headers if key == name]
-        return b",".join(values) if values else None
+    def read(request: RequestHead) -> tuple[bytes, ...]:
+        return tuple([value for key, value in request.headers if key == name])
 
     return read
 
@@ -84,13 +83,14 @@ def _header_condition(header: HeaderMatch) -> Condition:
     read, invert = reader(header.name), header.invert
     if header.match is None and header.range is None:
         wanted = header.present != invert
-        return lambda request: (read(request) is not None) == wanted
+        return lambda request: bool(read(request)) == wanted
     test = _value_test(header)
     missing = test(b"") != invert if header.treat_missing_as_empty else False
 
     def holds(request: RequestHead) -> bool:
-        value = read(request)
-        return missing if value is None else test(value) != invert
+        # One value that fits is enough, and inverting means that none fits: Envoy looks at repeated headers one by one.
+        values = read(request)
+        return any(map(test, values)) != invert if values else missing
 
     return holds
 
@@ -104,8 +104,8 @@ def _value_test(header: HeaderMatch) -> StringTest:
 
 
 def _integer(text: bytes) -> int | None:
-    digits = text[1:] if text[:1] == b"-" else text
-    # int() would also take white space, underscores and a plus sign.
+    digits = text[1:] if text[:1] in (b"-", b"+") else text
+    # int() would also take white space and underscores.
     return int(text) if digits.isdigit() and len(digits) <= 19 else None
 
 

@@ -15,11 +15,12 @@ def apply_request(
     request: RequestHead,
     info: StreamInfo,
     *,
-    show_original_path: bool = True,
+    show_original: bool = True,
 ) -> None:
     """Change ``request`` in place as its route says, after the proxy's own headers were added (Envoy's order).
 
-    A rewritten path is kept in ``info.original_path`` and, with ``show_original_path``, in ``x-envoy-original-path``.
+    A rewritten path is kept in ``info.original_path``. With ``show_original_path`` (no suppress_envoy_headers) what was
+    replaced also goes into ``x-envoy-original-path`` and ``x-envoy-original-host``.
     """
     if target.request_headers or decision.request_edits:
         _apply_levels(decision, decision.request_edits, target.request_headers, request.headers, info)
@@ -27,7 +28,8 @@ def apply_request(
     if not isinstance(action, ForwardAction):
         return
     if action.host_rewrite is not None:
-        set_authority(request, action.host_rewrite, append_forwarded_host=action.append_forwarded_host)
+        append = action.append_forwarded_host
+        set_authority(request, action.host_rewrite, append_forwarded_host=append, show_original=show_original_path)
     if action.prefix_rewrite is not None or action.regex_rewrite is not None:
         path = new_path(decision.route.match.path, action.prefix_rewrite, action.regex_rewrite, request.path)
         info.original_path = request.path
@@ -59,8 +61,15 @@ def _apply_levels(
         header_edits.apply(own, headers, info)
 
 
-def set_authority(request: RequestHead, authority: bytes, *, append_forwarded_host: bool) -> None:
-    """Replace the authority; with ``append_forwarded_host`` the old one is appended to ``x-forwarded-host``."""
+def set_authority(
+    request: RequestHead, authority: bytes, *, append_forwarded_host: bool, show_original: bool = True
+) -> None:
+    """Replace the authority. With ``append_forwarded_host`` the old one is appended to ``x-forwarded-host``.
+
+    With ``show_original`` (no suppress_envoy_headers) it is in ``x-envoy-original-host`` too.
+    """
+    if show_original:
+        _set(request.headers, b"x-envoy-original-host", request.authority)
     if append_forwarded_host and request.authority:
         before = request.get(b"x-forwarded-host")
         value = request.authority if before is None else before + b"," + request.authority
@@ -83,5 +92,11 @@ def new_path(match: StringMatch, prefix: bytes | None, regex: RegexRewrite | Non
 
 
 def _set(headers: Headers, name: bytes, value: bytes) -> None:
-    headers[:] = [header for header in headers if header[0] != name]
-    headers.append((name, value))
+    """Give ``name`` one value, in the place where it is or at the end."""
+    places = [index for index, header in enumerate(headers) if header[0] == name]
+    if not places:
+        headers.append((name, value))
+        return
+    headers[places[0]] = (name, value)
+    for index in reversed(places[1:]):
+        del headers[index]

@@ -79,13 +79,16 @@ class RouteTable:
             end = path.find(b"?")
             if end >= 0:
                 path = path[:end]
-        key: tuple[bytes | None, ...] = (request.authority, path)
+        key: tuple[object, ...] = (request.authority, path)
+        size = len(request.authority) + len(path)
         if self._readers:
-            key += tuple([read(request) for read in self._readers])
+            values = tuple([read(request) for read in self._readers])
+            key += values
+            size += sum([len(value) + 1 for found in values for value in found])
         answer = self.memo.get(key)
         if answer is None:
             answer = self.find(request)
-            if sum([len(part) for part in key if part]) <= KEY_LIMIT:
+            if size <= KEY_LIMIT:
                 self.memo.put(key, answer)
             else:
                 self.unmemoised += 1
