@@ -48,6 +48,7 @@ class DownstreamConnection:
         "_pumping",
         "_requests",
         "_sent_before",
+        "_stall_after",
         "_timer",
         "_tunnel",
         "closing",
@@ -76,6 +77,7 @@ class DownstreamConnection:
         self._pumping = False
         self._requests = 0
         self._sent_before = 0
+        self._stall_after = manager.config.stream_idle_timeout or float("inf")
         self._opened_at = reactor.now
         self.closing = False
         self._timer = reactor.timer(self._timed_out)
@@ -144,9 +146,8 @@ class DownstreamConnection:
                 else:
                     self.request_timer.at = float("inf")
                     self._exchange.request_end()
-        timeout = self._stream_idle_timeout()
-        if timeout and self._exchange is not None:
-            self.stream_timer.set(self._manager.reactor.now + timeout)
+        if self._exchange is not None:
+            self.stream_timer.set(self._manager.reactor.now + self._stall_after)
         if self._parser.unread:
             self._pause(_HOLD_PIPELINE)
 
@@ -168,6 +169,7 @@ class DownstreamConnection:
             self._body_expected(request)
         exchange = self._exchange = manager.exchange(self, request, done=done)
         manager.begin(exchange, self._peer)
+        self._stall_after = self._stream_idle_timeout() or float("inf")
 
     def _body_expected(self, request: ParsedRequest) -> None:
         timeout = self._manager.config.request_timeout
@@ -261,7 +263,7 @@ class DownstreamConnection:
         """Send framed response bytes."""
         self._manager.stats.downstream_cx_tx_bytes_total.value += len(data)
         self._connection.write(data)
-        self.stream_timer.at = self._manager.reactor.now + (self._stream_idle_timeout() or float("inf"))
+        self.stream_timer.at = self._manager.reactor.now + self._stall_after
 
     def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
         """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""
@@ -336,12 +338,16 @@ class DownstreamConnection:
             return
         if not exchange.request_done:
             self.closing = True
-        self._release(_HOLD_BODY)
+        if self._hold & _HOLD_BODY:
+            self._resume(_HOLD_BODY)
         if self.closing:
             self._close_gently()
             return
         self._rest()
-        self._pump()
+        if self._parser.unread:
+            self._pump()
+        else:
+            self._parser.next_request()
 
     def _close_gently(self) -> None:
         """Close once all is sent. A client that is still sending is read out first: a RST could destroy the response."""
@@ -391,10 +397,6 @@ class DownstreamConnection:
         if self._hold & _HOLD_BODY:
             self._manager.stats.downstream_flow_control_resumed_reading_total.value += 1
             self._resume(_HOLD_BODY)
-
-    def _release(self, reason: int) -> None:
-        if self._hold & reason:
-            self._resume(reason)
 
     def _pause(self, reason: int) -> None:
         self._hold |= reason

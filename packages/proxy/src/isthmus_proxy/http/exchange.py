@@ -226,7 +226,7 @@ class Exchange:
         cluster, manager = self._cluster, self._manager
         if cluster is None:
             return
-        endpoint = cluster.choose(self._context())
+        endpoint = cluster.choose(None if self._previous is None else self._context())
         if endpoint is None:
             self._charge(503)
             self.reply(NO_HEALTHY_UPSTREAM)
