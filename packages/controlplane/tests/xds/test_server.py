@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -82,12 +83,20 @@ class Harness:
         await self.server.stop(1.0)
 
 
+@asynccontextmanager
+async def running(settings: ServerSettings | None = None) -> AsyncIterator[Harness]:
+    made = Harness(settings)
+    made.address = await made.server.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
 @pytest_asyncio.fixture
 async def harness() -> AsyncIterator[Harness]:
-    made = Harness()
-    made.address = await made.server.start()
-    yield made
-    await made.close()
+    async with running() as made:
+        yield made
 
 
 async def read(stream: Any) -> Any:
@@ -294,52 +303,45 @@ async def test_per_type_service_refuses_another_type(harness: Harness) -> None:
 @pytest.mark.asyncio
 async def test_client_that_never_reads_is_cut_off_and_disturbs_nobody() -> None:
     """Its flow-control window fills up; nothing is queued behind it, and the write deadline ends it."""
-    settings = ServerSettings(deadlines=Deadlines(write=0.5), limits=Limits(response_bytes=64 * 1024 * 1024))
-    harness = Harness(settings)
-    harness.address = await harness.server.start()
-    big = [cluster(f"cluster-{'x' * 1000}-{i}") for i in range(2000)]
-    harness.publish(*big)
-    deaf = harness.delta()
-    await deaf.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
-    await eventually(lambda: len(harness.server.clients()) == 1)
-    lively = harness.delta()
-    await lively.write(DeltaDiscoveryRequest(node=NODE, type_url=ENDPOINT, resource_names_subscribe=["e"]))
-    for port in range(1, 20):
-        harness.publish(*big, endpoints("e", port))
-        await lively.write(delta_ack(await read(lively)))
-    await eventually(lambda: [c.method for c in harness.server.clients()] == ["DeltaAggregatedResources"])
-    assert harness.server.metrics.total("rejected_streams") == 1
-    assert 'code="DEADLINE_EXCEEDED"' in harness.server.metrics_text()
-    await harness.close()
+    settings = ServerSettings(deadlines=Deadlines(write=3.0), limits=Limits(response_bytes=64 * 1024 * 1024))
+    async with running(settings) as harness:
+        big = [cluster(f"cluster-{'x' * 1000}-{i}") for i in range(2000)]
+        harness.publish(*big)
+        deaf = harness.delta()
+        await deaf.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
+        await eventually(lambda: len(harness.server.clients()) == 1)
+        lively = harness.delta()
+        await lively.write(DeltaDiscoveryRequest(node=NODE, type_url=ENDPOINT, resource_names_subscribe=["e"]))
+        for port in range(1, 20):
+            harness.publish(*big, endpoints("e", port))
+            await lively.write(delta_ack(await read(lively)))
+        await eventually(lambda: [c.method for c in harness.server.clients()] == ["DeltaAggregatedResources"])
+        assert harness.server.metrics.total("rejected_streams") == 1
+        assert 'code="DEADLINE_EXCEEDED"' in harness.server.metrics_text()
 
 
 @pytest.mark.asyncio
 async def test_stream_without_a_request_is_ended() -> None:
-    harness = Harness(ServerSettings(deadlines=Deadlines(first_request=0.1)))
-    harness.address = await harness.server.start()
-    stream = harness.sotw()
-    await stream.wait_for_connection()
-    code, _ = await failure(stream)
-    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-    await harness.close()
+    async with running(ServerSettings(deadlines=Deadlines(first_request=0.1))) as harness:
+        stream = harness.sotw()
+        await stream.wait_for_connection()
+        code, _ = await failure(stream)
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @pytest.mark.asyncio
 async def test_streams_are_bounded() -> None:
-    harness = Harness(ServerSettings(max_streams=1))
-    harness.address = await harness.server.start()
-    first, second = harness.delta(), harness.delta()
-    await first.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
-    await eventually(lambda: len(harness.server.clients()) == 1)
-    await second.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
-    code, _ = await failure(second)
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    first.cancel()
-    await eventually(lambda: not harness.server.clients())
-    third = harness.delta()
-    await third.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
-    await eventually(lambda: len(harness.server.clients()) == 1)
-    await harness.close()
+    async with running(ServerSettings(max_streams=1)) as harness:
+        first = harness.delta()
+        await first.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
+        await eventually(lambda: len(harness.server.clients()) == 1)
+        code, _ = await failure(harness.delta())
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        first.cancel()
+        await eventually(lambda: not harness.server.clients())
+        third = harness.delta()
+        await third.write(DeltaDiscoveryRequest(node=NODE, type_url=CLUSTER))
+        await eventually(lambda: len(harness.server.clients()) == 1)
 
 
 @pytest.mark.asyncio
