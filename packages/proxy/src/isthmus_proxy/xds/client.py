@@ -78,6 +78,7 @@ class XdsClient:
                 try:
                     await self._serve()
                 except GrpcError as error:
+                    self._discovery.disconnected()
                     self._lost(error)
                 await trio.sleep(self._backoff.next_delay())
 
@@ -96,7 +97,6 @@ class XdsClient:
         finally:
             self._stream = None
             self._connected.value = 0
-            self._discovery.disconnected()
             with trio.move_on_after(1, shield=True):
                 await stream.aclose()
 
@@ -182,5 +182,9 @@ class XdsClient:
 
 
 def _why(error: OSError) -> str:
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    return cause.strerror or str(cause)
+    """The system's words: trio reports all attempts as one, with the errors of each below."""
+    cause: BaseException | None = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    found = cause if isinstance(cause, OSError) else error
+    return found.strerror or str(found)
