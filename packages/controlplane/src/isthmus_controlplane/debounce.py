@@ -34,8 +34,10 @@ class Debounce:
         if self._timer is None:
             self._deadline = now + self._most
         else:
-            self._timer.cancel()
             self.merged += 1
+            if self._timer.when() >= self._deadline:  # due anyway: moving it again and again would never end
+                return
+            self._timer.cancel()
         self._timer = loop.call_at(min(now + self._quiet, self._deadline), self.flush)
 
     def flush(self) -> None:

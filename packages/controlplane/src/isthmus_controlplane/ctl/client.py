@@ -39,7 +39,7 @@ class Client:
         Raises:
             UnreachableError: it is no such URL.
         """
-        if urllib.parse.urlsplit(server).scheme not in {"http", "https"}:
+        if not _is_http_url(server):
             raise UnreachableError(f"--server {server}: is not of the form http://HOST:PORT")
         self._server = server.rstrip("/")
         # The control plane is near; a proxy from the environment is for what is far.
@@ -72,6 +72,14 @@ class Client:
             reason = getattr(error, "reason", error)
             text = f"cannot reach the control plane at {self._server}: {reason}; is it running? --server names another"
             raise UnreachableError(text) from error
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _api_error(error: urllib.error.HTTPError) -> ApiError:

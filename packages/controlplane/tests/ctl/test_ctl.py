@@ -1,0 +1,157 @@
+"""isthmusctl against a whole control plane, and its tables alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from isthmus_controlplane.ctl.__main__ import main
+from isthmus_controlplane.ctl.status import is_healthy, status_text
+from isthmus_controlplane.ctl.table import table
+from isthmus_controlplane.model.document import to_document
+from isthmus_controlplane.model.testing import rule, service, split
+from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.testing import eventually_answers, running
+
+HOST = "reviews.shop"
+Ctl = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest_asyncio.fixture
+async def ctl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Ctl]:
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    async with running(f"dir:{conf}", tmp_path) as addresses:
+
+        async def run(*arguments: str) -> tuple[int, str, str]:
+            with pytest.raises(SystemExit) as ended:
+                await asyncio.to_thread(main, ["--server", f"http://{addresses['admin']}", *arguments])
+            out, err = capsys.readouterr()
+            assert isinstance(ended.value.code, int)
+            return ended.value.code, out, err
+
+        yield run
+
+
+def write(path: Path, *objects: ConfigObject) -> str:
+    path.write_text(yaml.safe_dump_all([to_document(obj) for obj in objects]))
+    return str(path)
+
+
+@pytest.mark.asyncio
+async def test_apply_get_change_and_delete(ctl: Ctl, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.yaml", service(HOST, "v1"), rule(HOST, "v1"), split(HOST, {"v1": 1}))
+    code, out, err = await ctl("apply", "-f", good)
+    assert (code, err) == (0, "")
+    assert "VirtualService default/reviews-shop created (" in out
+    code, out, _ = await ctl("get", "virtualservice", "reviews-shop", "-o", "yaml")
+    changed = yaml.safe_load(out)
+    changed["spec"]["http"][0]["timeout"] = "3s"
+    edited = tmp_path / "edited.yaml"
+    edited.write_text(yaml.safe_dump(changed))
+    assert "configured" in (await ctl("apply", "-f", str(edited)))[1]
+    code, _, err = await ctl("apply", "-f", str(edited))
+    assert code == 1
+    assert "read it again and repeat the change" in err
+    code, out, _ = await ctl("get", "-o", "json")
+    assert len(json.loads(out)) == 3
+    code, out, _ = await ctl("delete", "VirtualService", "reviews-shop")
+    assert (code, out) == (0, "VirtualService default/reviews-shop deleted\n")
+    code, _, err = await ctl("get", "VirtualService", "reviews-shop")
+    assert (code, err) == (1, "isthmusctl: there is no VirtualService reviews-shop\n")
+
+
+@pytest.mark.asyncio
+async def test_a_directory_is_applied_as_one_and_problems_name_the_file(ctl: Ctl, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    write(more / "a.yaml", split(HOST, {"v1": 1}))
+    write(more / "b.yaml", service(HOST, "v1"))
+    code, _, err = await ctl("apply", "-f", str(more))
+    assert code == 1
+    assert f"{more}/a.yaml#1 (VirtualService default/reviews-shop): spec.http[0].route[0].destination.subset" in err
+    write(more / "c.yaml", rule(HOST, "v1"))
+    assert (await ctl("apply", "-f", str(more)))[0] == 0
+
+
+@pytest.mark.asyncio
+async def test_warnings_go_to_standard_error(ctl: Ctl, tmp_path: Path) -> None:
+    await ctl("apply", "-f", write(tmp_path / "a.yaml", service(HOST, "v1"), rule(HOST, "v1"), split(HOST, {"v1": 1})))
+    code, out, _ = await ctl("status", "-o", "json")
+    assert (code, json.loads(out)["ready"]) == (0, True)
+    code, out, _ = await ctl("status")
+    assert "No client is connected." in out
+
+
+@pytest.mark.asyncio
+async def test_a_bad_file_in_the_store_is_in_the_status(ctl: Ctl, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "broken.yaml").write_text("kind: Gateway\n")
+
+    async def unhealthy() -> bool:
+        return (await ctl("status", "--check"))[0] == 1
+
+    await eventually_answers(unhealthy)
+    _, out, _ = await ctl("status")
+    assert "broken.yaml#1: kind: 'Gateway' is not supported" in out
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("apply", "-f", "/nonexistent.yaml"), "cannot be read"),
+        (("apply", "-f", "EMPTY"), "there is no YAML file in this directory"),
+    ],
+)
+async def test_bad_files(ctl: Ctl, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = await ctl(*(each.replace("EMPTY", str(tmp_path / "empty")) for each in arguments))
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("server", ["http://127.0.0.1:1", "127.0.0.1:15014", "http://[bad"])
+def test_an_unreachable_control_plane(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--server", server, "status"])
+    assert ended.value.code == 3
+    assert server in capsys.readouterr().err
+
+
+def test_table() -> None:
+    assert table(("A", "LONG"), [("wide cell", "x"), ("y", "")]) == "A          LONG\nwide cell  x\ny\n"
+
+
+def kind(state: str, **more: Any) -> dict[str, Any]:
+    base = {"type": "RDS", "version_sent": "aa", "version_acked": "bb", "state": state, "resources": 3, "nack": None}
+    return base | more
+
+
+def test_status_shows_every_client_and_why_it_rejected() -> None:
+    nack = {"version": "aa", "message": "bad domain", "resources": ["80"], "objects": ["VirtualService default/x"]}
+    clients = [
+        {"node_id": "sidecar~web", "peer": "p", "types": [kind("NACK", nack=nack), kind("STALE", type="EDS")]},
+        {"node_id": "", "peer": "ipv4:127.0.0.1:1", "types": []},
+    ]
+    problems = [{"origin": "a.yaml#1", "path": "spec.hosts", "message": "is empty"}]
+    stores = [{"source": "xds://h:1", "synced": False, "objects": 0, "problems": 1}]
+    status = {"version": "1", "ready": True, "stores": stores, "clients": clients, "problems": problems}
+    assert status_text(status) == (
+        "isthmus-controlplane 1, ready\n\n"
+        "STORE      STATE    OBJECTS  PROBLEMS\nxds://h:1  WAITING  0        1\n\n"
+        "CLIENT            TYPE  SENT  ACKNOWLEDGED  STATE      RESOURCES\n"
+        "sidecar~web       RDS   aa    bb            NACK       3\n"
+        "sidecar~web       EDS   aa    bb            STALE      3\n"
+        "ipv4:127.0.0.1:1  -     -     -             CONNECTED  0\n\n"
+        "Rejected by clients:\n  sidecar~web RDS aa: bad domain\n    made from VirtualService default/x\n\n"
+        "Problems:\n  a.yaml#1: spec.hosts: is empty\n"
+    )
+    assert not is_healthy(status)
+    assert is_healthy(status | {"clients": [], "problems": []})

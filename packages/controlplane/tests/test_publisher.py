@@ -1,0 +1,134 @@
+"""The publisher against a server that only remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from isthmus_controlplane import publisher as publisher_module
+from isthmus_controlplane.model.model import MeshSettings
+from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.model.testing import rule, service, split
+from isthmus_controlplane.model.world import World
+from isthmus_controlplane.publisher import Publisher
+from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, ROUTE
+from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, StoreState, keep_identity
+from isthmus_controlplane.xds.testing import eventually
+
+pytestmark = pytest.mark.asyncio
+
+SOURCE = "memory:"
+HOST = "reviews.shop"
+CLUSTER_NAME = f"outbound|8080||{HOST}"
+
+
+class RememberingServer:
+    """Keeps what is published for the scopes in use."""
+
+    def __init__(self) -> None:
+        self.used: set[Scope] = {Scope()}
+        self.snapshots: dict[Scope, Snapshot] = {}
+        self.causes: list[str] = []
+
+    def publish_all(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+        old = {scope: each.version for scope, each in self.snapshots.items()}
+        new = {scope: each for scope, each in snapshots.items() if old.get(scope) != each.version}
+        self.snapshots.update(new)
+        if not new:
+            return None
+        self.causes.append(cause)
+        return len(self.causes)
+
+    def scopes_in_use(self) -> frozenset[Scope]:
+        return frozenset(self.used)
+
+    def snapshot(self, scope: Scope) -> Snapshot | None:
+        return self.snapshots.get(scope)
+
+
+class Bench:
+    """A publisher, its server, and one store."""
+
+    def __init__(self) -> None:
+        self.publisher = Publisher(World([SOURCE], MeshSettings()))
+        self.server = RememberingServer()
+        self.publisher.attach(self.server)
+        self._last: Mapping[ObjectKey, ConfigObject] = {}
+
+    def give(self, objects: Iterable[ConfigObject]) -> None:
+        self._last = keep_identity(self._last, {obj.key: obj for obj in objects})
+        self.publisher.take(StoreState(SOURCE, synced=True, objects=self._last))
+
+    def names(self, type_url: str, scope: Scope | None = None) -> list[str]:
+        return list(self.server.snapshots[scope or Scope()].collection(type_url).resources)
+
+
+async def test_nothing_is_published_before_the_start() -> None:
+    bench = Bench()
+    bench.give([service(HOST, "v1")])
+    bench.publisher.scope_needed(Scope())
+    assert bench.server.snapshots == {}
+    bench.publisher.start()
+    assert CLUSTER_NAME in bench.names(CLUSTER)
+    assert bench.server.causes == ["ServiceEntry default/reviews-shop"]
+
+
+async def test_instances_are_published_at_once_and_the_rest_after_the_burst() -> None:
+    bench = Bench()
+    bench.give([service(HOST, "v1")])
+    bench.publisher.start()
+    first = bench.server.snapshots[Scope()]
+    bench.give([service(HOST, "v1", "v2")])
+    second = bench.server.snapshots[Scope()]
+    assert second.collection(CLUSTER) is first.collection(CLUSTER)
+    assert second.collection(ENDPOINT).changed == {CLUSTER_NAME}
+    bench.give([service(HOST, "v1", "v2"), rule(HOST, "v1")])
+    bench.give([service(HOST, "v1", "v2"), rule(HOST, "v1"), split(HOST, {"v1": 1})])
+    assert bench.server.snapshots[Scope()] is second
+    await eventually(lambda: len(bench.server.causes) == 3)
+    assert bench.server.causes[2] == "DestinationRule default/reviews-shop; VirtualService default/reviews-shop"
+
+
+async def test_what_did_not_change_is_not_published_again() -> None:
+    bench = Bench()
+    bench.give([service(HOST, "v1")])
+    bench.publisher.start()
+    bench.publisher.publish()
+    assert len(bench.server.causes) == 1
+
+
+async def test_a_new_kind_of_client_is_served_from_what_is_in_use() -> None:
+    bench = Bench()
+    bench.give([service(HOST, "v1")])
+    bench.publisher.start()
+    explicit = Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001)
+    bench.server.used.add(explicit)
+    bench.publisher.scope_needed(explicit)
+    assert bench.names(ROUTE, explicit) == ["http_proxy"]
+
+
+async def test_the_number_of_kinds_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_module, "MAX_SCOPES", 3)
+    bench = Bench()
+    bench.publisher.start()
+    scopes = [Scope(namespace=f"n{number}") for number in range(3)]
+    for scope in scopes:
+        bench.server.used.add(scope)
+        bench.publisher.scope_needed(scope)
+    assert scopes[2] not in bench.server.snapshots
+    assert bench.publisher.counters.refused_scopes == 1
+    bench.server.used -= {scopes[0]}
+    bench.publisher.scope_needed(scopes[2])
+    assert scopes[2] in bench.server.snapshots
+
+
+async def test_resources_lead_back_to_objects() -> None:
+    bench = Bench()
+    entry = service(HOST, "v1")
+    bench.give([entry])
+    bench.publisher.start()
+    assert bench.publisher.origins(Scope(), CLUSTER, (CLUSTER_NAME, "unknown")) == (entry.key,)
+    assert bench.publisher.origins(Scope(namespace="x"), CLUSTER, (CLUSTER_NAME,)) == ()
+    assert bench.publisher.origins(None, CLUSTER, (CLUSTER_NAME,)) == ()
