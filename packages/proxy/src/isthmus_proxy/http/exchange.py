@@ -292,7 +292,8 @@ class Exchange:
         endpoint = self._endpoint
         if target.action.auto_host_rewrite and endpoint is not None and endpoint.config.hostname:
             hostname = endpoint.config.hostname.encode()
-            set_authority(head, hostname, append_forwarded_host=target.action.append_forwarded_host)
+            append = target.action.append_forwarded_host
+            set_authority(head, hostname, append_forwarded_host=append, show_original=not target.suppress_envoy_headers)
         return target.encode(head)
 
     def _give_up(self) -> None:

@@ -69,7 +69,6 @@ class Target:
 
     __slots__ = (
         "_plan_head",
-        "_suppress",
         "action",
         "after",
         "before",
@@ -82,6 +81,7 @@ class Target:
         "request",
         "static",
         "style",
+        "suppress_envoy_headers",
         "upgrade",
         "weight",
     )  # fmt: skip
@@ -100,7 +100,7 @@ class Target:
             map(depends_on_exchange, (weight.request_headers, *decision.request_edits))
         )
         self.style: Style = styles.of(decision, weight)
-        self._suppress = styles.suppress_envoy_headers
+        self.suppress_envoy_headers = styles.suppress_envoy_headers
         self._plan_head = plan.head
         scratch = StreamInfo(0.0, 0.0)
         self.head = self.finish(scratch, ID_MARKER, 1, action.timeout)
@@ -114,12 +114,14 @@ class Target:
         headers = [(name, identifier if value is ID_MARKER else value) for name, value in planned.headers]
         head = RequestHead(planned.method, planned.path, planned.authority, headers, planned.version)
         head.scheme = planned.scheme
-        if timeout and not self._suppress:
+        if timeout and not self.suppress_envoy_headers:
             headers.append((TIMEOUT_HEADER, b"%d" % round(timeout * 1000)))
         if self.decision.virtual_host.include_request_attempt_count:
             headers.append((ATTEMPT_HEADER, b"%d" % attempt))
         info.request = head
-        rewrite.apply_request(self.decision, self.weight, head, info, show_original_path=not self._suppress)
+        rewrite.apply_request(
+            self.decision, self.weight, head, info, show_original_path=not self.suppress_envoy_headers
+        )
         head.headers = frame_request(self.request, head.headers, upgrade=self.upgrade)
         return head
 
