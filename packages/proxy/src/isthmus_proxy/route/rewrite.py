@@ -15,7 +15,7 @@ def apply_request(
     request: RequestHead,
     info: StreamInfo,
     *,
-    show_original: bool = True,
+    show_original_path: bool = True,
 ) -> None:
     """Change ``request`` in place as its route says, after the proxy's own headers were added (Envoy's order).
 
