@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -197,4 +197,7 @@ class DeltaClient(Client):
 
 TestSotwClient = SotwClient.TestCase
 TestDeltaClient = DeltaClient.TestCase
-TestSotwClient.settings = TestDeltaClient.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+SETTINGS = settings(
+    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestSotwClient.settings = TestDeltaClient.settings = SETTINGS

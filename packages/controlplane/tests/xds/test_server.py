@@ -65,7 +65,9 @@ class Harness:
         return self.server.publish_all(dict.fromkeys(self.server.scopes_in_use(), self.current), cause)
 
     def open(self, method: str, request: Any, response: Any) -> Any:
-        channel: Any = grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        # Without probing, the flow-control window stays small, and one that does not read is soon noticed.
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+        channel: Any = grpc.aio.insecure_channel(self.address, options=options)
         self.channels.append(channel)
         return channel.stream_stream(
             method, request_serializer=request.SerializeToString, response_deserializer=response.FromString
