@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 from collections.abc import Callable
 from typing import Any
@@ -59,10 +60,6 @@ class Client(RuleBasedStateMachine):
         self.publications += 1
         self.take(self.talk.publish(*(MAKE[url](name, revision) for (url, name), revision in world.items())))
 
-    @rule(type_url=st.sampled_from(TYPES), names=SUBSET, wildcard=st.booleans())
-    def subscribe(self, type_url: str, names: list[str], wildcard: bool) -> None:
-        raise NotImplementedError
-
     @precondition(lambda self: self.inbox)
     @rule(accept=st.booleans())
     def answer(self, accept: bool) -> None:
@@ -81,11 +78,13 @@ class Client(RuleBasedStateMachine):
         self.apply(response)
         self.take(self.talk.ack(response, names))
 
+    @abc.abstractmethod
     def touched(self, response: Any) -> set[str]:
-        raise NotImplementedError
+        """Name the resources that a response is about."""
 
+    @abc.abstractmethod
     def apply(self, response: Any) -> None:
-        raise NotImplementedError
+        """Take a response into the view."""
 
     def wire_names(self, type_url: str) -> list[str]:
         return [*sorted(self.names[type_url]), *(["*"] if self.wildcard[type_url] else [])]
