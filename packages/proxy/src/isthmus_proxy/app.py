@@ -28,6 +28,7 @@ from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
 from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.lean_imports import release_free_memory
 from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import SocketAddress
 from isthmus_proxy.observe.access_log import AccessLogManager
@@ -164,6 +165,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
             nursery.start_soon(proxy.dynamic.run)
         proxy.lifecycle.started = True
         proxy.freezer.start()
+        release_free_memory()
         _log.info("serving %d listeners of %s", len(proxy.listeners.active()), bootstrap.origin)
         await proxy.quit.wait()
         proxy.listeners.close()

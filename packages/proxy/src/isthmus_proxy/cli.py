@@ -91,7 +91,10 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import trio  # noqa: PLC0415 - so that --help is quick
+    from isthmus_proxy import lean_imports  # noqa: PLC0415 - so that --help is quick
+
+    lean_imports.prepare()
+    import trio  # noqa: PLC0415 - as above, and after the preparation
 
     from isthmus_proxy import app, logs  # noqa: PLC0415 - as above
     from isthmus_proxy.config.bootstrap import load  # noqa: PLC0415 - as above

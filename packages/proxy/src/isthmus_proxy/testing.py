@@ -49,7 +49,7 @@ PATIENCE = 20.0
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until ``condition`` holds; fails after ``PATIENCE``."""
     with trio.fail_after(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for may be in another process or thread
             await trio.sleep(0.002)
 
 

@@ -1,0 +1,48 @@
+"""Keeps out of memory what trio imports and an idle proxy never uses: 5 MB of OpenSSL.
+
+trio imports ``ssl`` for its TLS streams and ``hashlib`` for DTLS. ``ssl`` is put in as a stand-in that becomes the real
+module when somebody first uses it; ``hashlib`` is imported with the interpreter's built-in hash functions instead of
+OpenSSL's. Nothing else changes: code that needs TLS imports ``ssl`` as ever and gets it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+
+def prepare() -> None:
+    """To be called before trio is imported; does nothing for what is imported already."""
+    if "hashlib" not in sys.modules and "_hashlib" not in sys.modules:
+        # None makes ``import _hashlib`` fail, for which hashlib and hmac have fallbacks of their own.
+        sys.modules["_hashlib"] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("hashlib")
+            importlib.import_module("hmac")
+        finally:
+            del sys.modules["_hashlib"]
+    if "ssl" not in sys.modules:
+        sys.modules["ssl"] = _Later("ssl")
+
+
+def release_free_memory() -> None:
+    """Give pages that start-up used and freed back to the system, where the C library can (glibc: malloc_trim)."""
+    import ctypes  # noqa: PLC0415 - loaded by trio anyway
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class _Later(ModuleType):
+    """Stands for a module until one of its names is asked for. (importlib's LazyLoader loads at ``import`` in 3.11.)"""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        real = importlib.import_module(self.__name__)
+        self.__dict__.update(real.__dict__)
+        return getattr(real, name)
