@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import os
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +22,7 @@ from bench.procstat import machine
 from bench.report import print_report
 from bench.result import Result, Sample, write_json
 
-SUITES = ("http1", "latency", "memory")
+SUITES = ("http1", "latency", "memory", "ab", "push")
 
 
 class Suite(Protocol):
@@ -29,6 +32,7 @@ class Suite(Protocol):
 
     def cases(self) -> tuple[str, ...]: ...
     def subjects(self) -> tuple[str, ...]: ...
+    def gap(self, subject: str, case: str) -> str: ...
     def measure(
         self, subject: str, wanted: tuple[str, ...], seconds: float, folder: Path
     ) -> Iterator[tuple[str, Sample]]: ...
@@ -64,27 +68,51 @@ def chosen(wanted: str, known: tuple[str, ...], kind: str) -> tuple[str, ...]:
     return names or known
 
 
-def run_suite(suite: Suite, options: argparse.Namespace, console: Console) -> list[Result]:
-    """Interleave the subjects over the rounds, so that a drift of the machine meets all of them."""
+@dataclass(slots=True)
+class Outcome:
+    """What a run of a suite gave: results, and the reason for every subject or case without any."""
+
+    results: list[Result] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    gaps: dict[str, str] = field(default_factory=dict)
+
+
+def run_suite(suite: Suite, options: argparse.Namespace, console: Console) -> Outcome:
+    """Interleave the subjects over the rounds, so that a drift of the machine meets all of them.
+
+    A subject that fails is out of the later rounds, and an error of the whole run.
+    """
     subjects = chosen(options.subjects, suite.subjects(), "subjects")
     cases = chosen(options.cases, suite.cases(), "cases")
+    outcome = Outcome()
+    plan = {subject: tuple(case for case in cases if not suite.gap(subject, case)) for subject in subjects}
+    outcome.gaps = {f"{s} {c}": suite.gap(s, c) for s in subjects for c in cases if c not in plan[s]}
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(suite.NAME, total=options.rounds * len(subjects) * len(cases))
-        for number in range(options.rounds):
-            for subject in subjects:
-                progress.update(task, description=f"{suite.NAME} round {number + 1} {subject}")
-                with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
-                    for case, sample in suite.measure(subject, cases, options.seconds, Path(folder)):
-                        samples[case, subject].append(sample)
-                        progress.advance(task)
-    return [
+        task = progress.add_task(suite.NAME, total=options.rounds * sum(map(len, plan.values())))
+        for number, subject in itertools.product(range(options.rounds), subjects):
+            if subject in outcome.failed:
+                continue
+            progress.update(task, description=f"{suite.NAME} round {number + 1} {subject}")
+            try:
+                for case, sample in _round(suite, subject, plan[subject], options.seconds):
+                    samples[case, subject].append(sample)
+                    progress.advance(task)
+            except (RuntimeError, AssertionError, OSError, subprocess.SubprocessError) as error:
+                outcome.failed[subject] = f"{type(error).__name__}: {error}"
+    outcome.results = [
         Result(suite.NAME, case, subject, tuple(samples[case, subject]))
-        for case in cases
-        for subject in subjects
+        for case, subject in itertools.product(cases, subjects)
         if samples[case, subject]
     ]
+    return outcome
+
+
+def _round(suite: Suite, subject: str, cases: tuple[str, ...], seconds: float) -> Iterator[tuple[str, Sample]]:
+    if cases:
+        with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
+            yield from suite.measure(subject, cases, seconds, Path(folder))
 
 
 def main(argv: list[str]) -> int:
@@ -93,7 +121,8 @@ def main(argv: list[str]) -> int:
     options = arguments(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
     before = machine()
-    results = run_suite(load_suite(options.suite), options, console)
+    outcome = run_suite(load_suite(options.suite), options, console)
+    results = outcome.results
     seen = before | {"load_after": machine()["load"]}
     print_report(console, results, seen)
     if options.json is not None:
@@ -103,7 +132,11 @@ def main(argv: list[str]) -> int:
 
         for path in write_charts(options.plot, results, seen):
             console.print(f"wrote {path}")
-    return 0
+    for name, reason in outcome.gaps.items():
+        console.print(f"{name}: {reason}", style="dim")
+    for name, reason in outcome.failed.items():
+        console.print(f"{name} failed, so its figures are not complete: {reason}", style="red", markup=False)
+    return 1 if outcome.failed else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from bench.result import METRICS, Result, cases_of
 
+WIDEST = 8  # figures that fit beside each other
+
 
 def print_report(console: Console, results: Sequence[Result], machine: dict[str, object]) -> None:
     """Print the tables, and the machine on which the figures were measured."""
@@ -18,15 +20,32 @@ def print_report(console: Console, results: Sequence[Result], machine: dict[str,
 
 
 def _table(case: str, rows: Sequence[Result]) -> Table:
-    table = Table(title=f"{rows[0].suite} {case}", title_justify="left")
-    table.add_column("subject")
-    extras = sorted({name for row in rows for name in row.extras})
-    names = [name for name in [*METRICS, *extras] if any(row.median(name) is not None for row in rows)]
-    for name in names:
+    names = [*METRICS, *sorted({name for row in rows for name in row.extras})]
+    names = [name for name in names if any(row.median(name) is not None for row in rows)]
+    if len(names) > WIDEST:
+        return _tall(case, rows, names)
+    table = _titled(case, rows, "subject")
+    for name in [*names, "errors"]:
         table.add_column(name, justify="right")
-    table.add_column("errors", justify="right")
     for row in rows:
         table.add_row(row.subject, *(_cell(row, name) for name in names), str(row.errors))
+    return table
+
+
+def _tall(case: str, rows: Sequence[Result], names: Sequence[str]) -> Table:
+    """The table with a line a figure, where a column a figure would not fit on a screen."""
+    table = _titled(case, rows, "figure")
+    for row in rows:
+        table.add_column(row.subject, justify="right")
+    for name in names:
+        table.add_row(name, *(_cell(row, name).replace("\n", " ") for row in rows))
+    table.add_row("errors", *(str(row.errors) for row in rows))
+    return table
+
+
+def _titled(case: str, rows: Sequence[Result], first: str) -> Table:
+    table = Table(title=f"{rows[0].suite} {case}", title_justify="left")
+    table.add_column(first)
     return table
 
 

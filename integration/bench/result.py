@@ -79,6 +79,11 @@ class Result:
         return body
 
 
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value that a share of an ordered sequence does not exceed; 0 when it is empty."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
