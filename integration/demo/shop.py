@@ -80,6 +80,7 @@ class Shop:
         self.instances: dict[str, Instance] = {}
         self.clients: dict[str, Client] = {}
         self.rules_directory = directory / "rules"
+        self.weights: dict[str, int] = {}
         self._sidecars = sidecars
         self._cleanup = contextlib.ExitStack()
         try:
@@ -153,6 +154,7 @@ class Shop:
 
     def split(self, weights: Mapping[str, int], *, retries: int = 0) -> None:
         """Give each version of reviews its share."""
+        self.weights = dict(weights)
         self.apply(
             "reviews", rules.dump(rules.subsets(REVIEWS, ["v1", "v2"]), rules.split(REVIEWS, weights, retries=retries))
         )
