@@ -49,7 +49,9 @@ def distribute(priorities: Sequence[Census], overprovisioning: int, panic_thresh
     panic = tuple(total != 100 and _in_panic(census, panic_threshold) for census in priorities)
     if total == 0 and panic_threshold == 0:
         return Loads(_all_to_first(priorities), (0,) * len(priorities), (False,) * len(priorities))
-    if all(panic):
+    if all(panic) or total == 0:
+        # Nothing counts as available (or so little that it rounds to nothing): every endpoint is worth a try.
+        panic = (True,) * len(priorities)
         return Loads(_by_size(priorities), (0,) * len(priorities), panic)
     return Loads(*_spread(healthy, degraded, total), panic)
 
