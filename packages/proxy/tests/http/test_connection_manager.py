@@ -626,6 +626,19 @@ def buffered(proxy: Proxy) -> int:
     return sum(connection._connection.buffered for connection in manager.connections)
 
 
+async def test_pipelining_without_reading_piles_up_no_answers(proxy: Proxy) -> None:
+    body, count = b"x" * 100_000, 500
+    proxy.route(Route(RouteMatch(StringMatch("prefix", b"/")), DirectResponseAction(200, body)))
+    proxy.http()
+    peer = await proxy.client()
+    await peer.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * count)
+    await eventually(lambda: buffered(proxy) > 1_000_000)
+    assert buffered(proxy) < 1_300_000
+    for _ in range(count):
+        assert len((await peer.message())[1]) == len(body)
+    assert buffered(proxy) == 0
+
+
 async def test_a_slow_origin_slows_the_client(proxy: Proxy) -> None:
     go_on = trio.Event()
     size = 50_000_000  # far more than the kernel's buffers hold
