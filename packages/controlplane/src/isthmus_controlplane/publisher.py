@@ -14,7 +14,7 @@ from isthmus_controlplane.model.world import World
 from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
-from isthmus_controlplane.translate import Translation, translate
+from isthmus_controlplane.translate import Memo, Translation, translate
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Publisher:
         self.debounce = Debounce(self.publish)
         self._server: SnapshotServer | None = None
         self._pool = ResourcePool()
+        self.memo = Memo()
         self._translations: dict[Scope, Translation] = {}
         self._causes: list[str] = []
 
@@ -98,6 +99,7 @@ class Publisher:
         cause, self._causes = "; ".join(self._causes) or "start", []
         scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
         self._translations = {}
+        self.memo.forget(admission.model.services, scopes)
         snapshots = {scope: self._snapshot(scope) for scope in scopes}
         if self._server.publish_all(snapshots, cause) is not None:
             self.counters.pushes += 1
@@ -123,7 +125,7 @@ class Publisher:
     def _snapshot(self, scope: Scope) -> Snapshot:
         assert self._server is not None
         started = time.perf_counter()
-        translation = translate(self.world.admission.model, scope)
+        translation = translate(self.world.admission.model, scope, self.memo)
         self.counters.translations += 1
         self._translations[scope] = translation
         snapshot = build(translation.messages, self._server.snapshot(scope), self._pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -14,7 +15,7 @@ from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import admitted, rule, service, split, virtual_service
 from isthmus_controlplane.snapshot.snapshot import build
 from isthmus_controlplane.stores.base import ConfigObject
-from isthmus_controlplane.translate import Translation, translate
+from isthmus_controlplane.translate import Memo, Translation, translate
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE
 
 EXPLICIT = Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001)
@@ -157,6 +158,38 @@ def test_the_order_of_inputs_does_not_change_a_byte(objects: list[ConfigObject],
     shuffled = random.Random(seed).sample(objects, len(objects))
     one, two = (build(translate(admitted(each).model, scope).messages) for each in (objects, shuffled))
     assert one.version == two.version
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(worlds(), min_size=2, max_size=4), st.lists(st.sampled_from(SCOPES), min_size=1, max_size=3))
+def test_a_memo_changes_speed_and_nothing_else(steps: list[list[ConfigObject]], scopes: list[Scope]) -> None:
+    memo, state = Memo(), admitted([])
+    for objects in steps:
+        state = admitted(objects, state)
+        fresh = dataclasses.replace(state, built={})
+        again = admitted(objects, fresh)
+        memo.forget(state.model.services, scopes)
+        for scope in scopes:
+            assert translate(state.model, scope, memo) == translate(again.model, scope)
+
+
+def test_what_did_not_change_is_the_same_message() -> None:
+    memo, scope = Memo(), Scope()
+    first = admitted([WEB, service("other.shop", "v1")])
+    second = admitted([WEB, service("other.shop", "v1", "v2")], first)
+    one, two = translate(first.model, scope, memo), translate(second.model, scope, memo)
+    name = "outbound|8080||web.shop"
+    assert one.messages[CLUSTER_TYPE][name] is two.messages[CLUSTER_TYPE][name]
+    assert one.messages[ROUTE_TYPE]["8080"] is two.messages[ROUTE_TYPE]["8080"]
+
+
+def test_a_memo_forgets_what_is_gone() -> None:
+    memo, model = Memo(), admitted([WEB]).model
+    translate(model, Scope(), memo)
+    memo.forget([], [])
+    hits = memo.hits
+    translate(model, Scope(), memo)
+    assert memo.hits == hits
 
 
 @settings(max_examples=60, deadline=None)

@@ -31,6 +31,8 @@ def _lines(publisher: Publisher) -> Iterator[str]:
     yield from _metric("translations_total", "counter", "Translations of one scope.", {"": counters.translations})
     seconds = {"": round(counters.translation_seconds, 6)}
     yield from _metric("translation_seconds_total", "counter", "Time spent translating and serialising.", seconds)
+    memo = {'result="hit"': publisher.memo.hits, 'result="miss"': publisher.memo.misses}
+    yield from _metric("translation_memo_total", "counter", "Results that were, or were not, built before.", memo)
     refused = {"": counters.refused_scopes}
     yield from _metric(
         "scopes_refused_total", "counter", "Kinds of nodes not served, since there were too many.", refused

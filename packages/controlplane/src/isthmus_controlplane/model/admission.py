@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from isthmus_controlplane.model.claims import by_host, claim_services
+from isthmus_controlplane.model.claims import Built, by_host, claim_services
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, subsets_of
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of
 from isthmus_controlplane.model.service import Service
@@ -34,6 +34,7 @@ class Admission:
         held: objects whose submitted form (or removal) is not, or not wholly, in use.
         problems: why, sorted; also lesser ones that hold nothing back.
         ranks: order of first arrival.
+        built: services by ServiceEntry, so that those of unchanged entries need not be built again.
     """
 
     model: Model
@@ -41,6 +42,7 @@ class Admission:
     held: frozenset[ObjectKey]
     problems: tuple[Problem, ...]
     ranks: Mapping[ObjectKey, int]
+    built: Built = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 NOTHING_ADMITTED = Admission(EMPTY_MODEL, {}, frozenset(), (), {})
@@ -51,7 +53,7 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     ranks = _ranks(objects, previous.ranks)
     ordered = sorted(objects.values(), key=lambda obj: ranks[obj.key])
     kinds = {kind: [obj for obj in ordered if obj.key.kind == kind] for kind in {obj.key.kind for obj in ordered}}
-    claimed = claim_services(kinds.get("ServiceEntry", ()), kinds.get("WorkloadEntry", ()))
+    claimed = claim_services(kinds.get("ServiceEntry", ()), kinds.get("WorkloadEntry", ()), previous.built)
     rules = kinds.get("DestinationRule", [])
     routes = _Routes(claimed.services, previous)
     routes.admit(kinds.get("VirtualService", ()), by_host(rules, claimed.services, "host")[0])
@@ -67,6 +69,7 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
         held=claimed.losers | routes.held | kept.held,
         problems=tuple(sorted(problems)),
         ranks=ranks,
+        built=claimed.built,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from isthmus_controlplane.model.host import candidates
@@ -14,6 +14,10 @@ from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 HTTP_OWNER = "HTTP"
 
 
+# By ServiceEntry: the entry, the WorkloadEntries of its namespace, and the services made from them.
+Built = Mapping[ObjectKey, tuple[ConfigObject, Sequence[ConfigObject], tuple[Service, ...]]]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claimed:
     """The services that could be built, and what each loser lost."""
@@ -21,10 +25,20 @@ class Claimed:
     services: Mapping[str, Service]
     problems: tuple[Problem, ...]
     losers: frozenset[ObjectKey]
+    built: Built
 
 
-def claim_services(entries: Iterable[ConfigObject], workloads: Iterable[ConfigObject]) -> Claimed:
-    """Build services from ServiceEntries, which come in the order of precedence."""
+def claim_services(
+    entries: Iterable[ConfigObject], workloads: Iterable[ConfigObject], before: Built | None = None
+) -> Claimed:
+    """Build services.
+
+    Args:
+        entries: ServiceEntries in the order of precedence.
+        workloads: all WorkloadEntries.
+        before: what was built last; services of unchanged entries are taken from there.
+    """
+    built: dict[ObjectKey, tuple[ConfigObject, Sequence[ConfigObject], tuple[Service, ...]]] = {}
     by_namespace: dict[str, list[ConfigObject]] = {}
     for workload in workloads:
         by_namespace.setdefault(workload.key.namespace, []).append(workload)
@@ -33,12 +47,16 @@ def claim_services(entries: Iterable[ConfigObject], workloads: Iterable[ConfigOb
     problems: list[Problem] = []
     losers: set[ObjectKey] = set()
     for entry in entries:
-        for service in services_of(entry, by_namespace.get(entry.key.namespace, ())):
+        inputs = by_namespace.get(entry.key.namespace, [])
+        known = (before or {}).get(entry.key)
+        same = known is not None and known[0] is entry and known[1] == inputs
+        built[entry.key] = known if known is not None and same else (entry, inputs, services_of(entry, inputs))
+        for service in built[entry.key][2]:
             lost = _claim(service, services, listeners)
             if lost:
                 losers.add(entry.key)
                 problems.extend(Problem(_origin(entry), path, message) for path, message in lost)
-    return Claimed(dict(sorted(services.items())), tuple(problems), frozenset(losers))
+    return Claimed(dict(sorted(services.items())), tuple(problems), frozenset(losers), built)
 
 
 def _claim(
@@ -64,7 +82,7 @@ def _claim(
             + ("" if port.is_http else " or give the service an address of its own")
         )
         lost.append(("spec.ports", message))
-    services[service.host] = dataclasses.replace(service, ports=tuple(kept))
+    services[service.host] = dataclasses.replace(service, ports=tuple(kept)) if lost else service
     return lost
 
 

@@ -12,10 +12,11 @@ from isthmus_controlplane.model.claims import listener_addresses
 from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
 from isthmus_controlplane.model.service import Port, Service, visible
-from isthmus_controlplane.stores.base import ObjectKey, Problem
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
 from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
+from isthmus_controlplane.translate.memo import Clusters, Memo
 from isthmus_controlplane.translate.names import (
     BLACK_HOLE_CLUSTER,
     HTTP_PROXY,
@@ -43,16 +44,23 @@ from isthmus_controlplane.translate.virtual_hosts import (
 Domains = Callable[[Service, Port, str], list[str]]
 
 
-def translate(model: Model, scope: Scope) -> Translation:
-    """Translate everything that ``scope`` may see. Pure: equal models give equal bytes."""
-    return _Translator(model, scope).run()
+def translate(model: Model, scope: Scope, memo: Memo | None = None) -> Translation:
+    """Translate everything that ``scope`` may see. Pure: equal models give equal bytes, with or without a memo.
+
+    Args:
+        model: the configuration.
+        scope: for whom.
+        memo: results of earlier translations; messages made from equal inputs are the same objects.
+    """
+    return _Translator(model, scope, memo if memo is not None else Memo()).run()
 
 
 class _Translator:
     """One translation."""
 
-    def __init__(self, model: Model, scope: Scope) -> None:
+    def __init__(self, model: Model, scope: Scope, memo: Memo) -> None:
         self.model = model
+        self.memo = memo
         self.scope = scope
         self.out = Collector()
         self.services = [
@@ -86,10 +94,14 @@ class _Translator:
         for service in self.services:
             rule = self.model.rule(service.host, self.scope.namespace)
             keys = (*service.origins, rule.key) if rule is not None else service.origins
-            for cluster, assignment in service_clusters(service, rule, self.scope.kind):
+            for cluster, assignment in self._service_clusters(service, rule):
                 self.out.add(CLUSTER_TYPE, cluster.name, cluster, keys)
                 if assignment is not None:
                     self.out.add(ENDPOINT_TYPE, cluster.name, assignment, keys)
+
+    def _service_clusters(self, service: Service, rule: ConfigObject | None) -> Clusters:
+        kind = self.scope.kind
+        return self.memo.clusters(kind, service, rule, lambda: tuple(service_clusters(service, rule, kind)))
 
     def _http_ports(self) -> list[tuple[Service, Port]]:
         return [(service, port) for service in self.services for port in service.http_ports]
@@ -138,19 +150,38 @@ class _Translator:
         self._route_configuration(HTTP_PROXY, self._http_ports(), proxy_domains)
 
     def _route_configuration(self, name: str, members: Iterable[tuple[Service, Port]], domains: Domains) -> None:
+        claimed = self._claim_domains(members, domains)
+        routes = [self.model.route(service.host, self.scope.namespace) for service, _, _ in claimed]
+        inputs = (
+            [(service.host, port, free) for service, port, free in claimed],
+            routes,
+            # Destinations may be any service, so their ports and the names of all clusters count too.
+            [(service.host, service.ports) for service in self.services],
+            self.context.clusters,
+            self.pass_through,
+        )
+
+        def make() -> Any:
+            hosts = [virtual_host(service, port, free, self.context) for service, port, free in claimed]
+            hosts.append(catch_all(pass_through=self.pass_through))
+            return RouteConfiguration(name=name, virtual_hosts=hosts, validate_clusters=BoolValue(value=False))
+
+        configuration = self.memo.route_configuration((self.scope, name), inputs, make)
+        keys = {key for service, _, _ in claimed for key in self._route_origins(service)}
+        self.out.add(ROUTE_TYPE, name, configuration, keys)
+
+    def _claim_domains(
+        self, members: Iterable[tuple[Service, Port]], domains: Domains
+    ) -> list[tuple[Service, Port, list[str]]]:
+        """Give each domain to the first that has it: clients refuse a domain that stands there twice."""
         taken: set[str] = set()
-        hosts: list[Any] = []
-        keys: list[ObjectKey] = []
+        claimed: list[tuple[Service, Port, list[str]]] = []
         for service, port in members:
             free = [domain for domain in domains(service, port, self.scope.namespace) if domain not in taken]
-            if not free:
-                continue
-            taken.update(free)
-            hosts.append(virtual_host(service, port, free, self.context))
-            keys.extend(self._route_origins(service))
-        hosts.append(catch_all(pass_through=self.pass_through))
-        configuration = RouteConfiguration(name=name, virtual_hosts=hosts, validate_clusters=BoolValue(value=False))
-        self.out.add(ROUTE_TYPE, name, configuration, keys)
+            if free:
+                taken.update(free)
+                claimed.append((service, port, free))
+        return claimed
 
     def _route_origins(self, service: Service) -> tuple[ObjectKey, ...]:
         governing = self.model.route(service.host, self.scope.namespace)
