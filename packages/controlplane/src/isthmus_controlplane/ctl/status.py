@@ -46,7 +46,7 @@ _NOTHING_YET = {"type": "-", "version_sent": "", "version_acked": "", "state": "
 
 def _rejections(status: Any) -> Iterator[str]:
     lines = [
-        f"  {client['node_id'] or client['peer']} {kind['type']} {kind['nack']['version']}: {kind['nack']['message']}"
+        f"  {client['node_id'] or client['peer']} {kind['type']} {kind['nack']['version']}: {_indented(kind['nack']['message'])}"
         + (f"\n    made from {', '.join(kind['nack']['objects'])}" if kind["nack"]["objects"] else "")
         for client in status["clients"]
         for kind in client["types"]
@@ -54,6 +54,10 @@ def _rejections(status: Any) -> Iterator[str]:
     ]
     if lines:
         yield "Rejected by clients:\n" + "\n".join(lines) + "\n"
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
 
 
 def _problems(status: Any) -> Iterator[str]:
