@@ -213,7 +213,7 @@ class DownstreamConnection:
     def _reject(self, reply: LocalReply) -> None:
         """Answer what is not (or no longer) a request with ``reply`` and close."""
         if self._exchange is not None:
-            self._exchange.broken_request(reply)
+            self._exchange.stalled(reply, "DPE")
             return
         now = self._manager.reactor.now
         info = StreamInfo(now, self._manager.clock.at(now))
@@ -481,7 +481,7 @@ class DownstreamConnection:
             self._tunnel = None
             exchange.info.bytes_received += received
             exchange.info.bytes_sent += sent
-            exchange.tunnel_closed()
+            exchange.finish()
             self._gone()
 
         self._tunnel = Relay(

@@ -1,9 +1,11 @@
 """One request and its response: routed, sent upstream (again where a retry policy says so), relayed, and accounted for.
 
-Theory of operation. An exchange begins with a parsed head and ends exactly once, in ``_finish``: when the response has been
+Theory of operation. An exchange begins with a parsed head and ends exactly once, in ``finish``: when the response has been
 written, after a local reply, or when the client is gone. Between the two it is bound to at most one upstream request at a
 time; one it has given up it never hears of again, because giving up detaches it there. Bodies pass through in both
 directions as they come. The request's body is also kept as long as a new attempt may need it, up to the buffer limit.
+
+The file is longer than others because this state has one owner: every way in which an exchange can go on or end is here.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isthmus_proxy.cluster.cluster import Cluster, LoadBalancerContext
+from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
-from isthmus_proxy.cluster.stats import ClusterStats
 from isthmus_proxy.codec.http1.events import Event
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk
+from isthmus_proxy.http.charge import charge
+from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
     NO_HEALTHY_UPSTREAM,
     PER_TRY_TIMEOUT,
@@ -29,14 +32,12 @@ from isthmus_proxy.http.local_reply import (
     upstream_reset,
 )
 from isthmus_proxy.http.plan import Plan, Target
+from isthmus_proxy.http.replay import ReplayBody
 from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
-from isthmus_proxy.http.retry import RetryState
+from isthmus_proxy.http.retry import RetryState, admit, avoiding
 from isthmus_proxy.http.stream_info import StreamInfo
-from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.reactor.reactor import Timer
-from isthmus_proxy.route.model import DirectResponseAction, RedirectAction
-from isthmus_proxy.route.redirect import location
-from isthmus_proxy.route.rewrite import apply_response, set_authority
+from isthmus_proxy.route.rewrite import apply_response
 from isthmus_proxy.route.table import pick
 from isthmus_proxy.upstream.http1_connection import Http1Connection
 from isthmus_proxy.upstream.pool import ConnectionPool
@@ -49,29 +50,17 @@ _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 """Methods that a proxy may repeat on its own when a kept-alive connection turns out dead (RFC 9110, 9.2.2)."""
 
 
-_CLASSES = (
-    "upstream_rq_5xx",
-    "upstream_rq_1xx",
-    "upstream_rq_2xx",
-    "upstream_rq_3xx",
-    "upstream_rq_4xx",
-    "upstream_rq_5xx",
-)
-
-
-def class_of(stats: ClusterStats, status: int) -> Counter:
-    """The counter of ``status``'s class; what is beyond 599 counts as a server error."""
-    counter: Counter = getattr(stats, _CLASSES[status // 100 if status < 600 else 0])
-    return counter
-
-
 class Exchange:
-    """See the module. ``request_done``: the whole request is here. ``response_started``: its head has been written."""
+    """See the module. ``request_done``: the whole request is here. ``response_started``: its head has been written.
+
+    ``identifier`` is the one given to the request, or its own; ``target`` is where it goes, None if nowhere; ``response``
+    is how the response head was made, None for local replies.
+    """
 
     __slots__ = (
-        "_body", "_body_bytes", "_cluster", "_connection", "_endpoint", "_identifier", "_manager", "_per_try", "_pool",
-        "_previous", "_replayable", "_response", "_retry", "_retry_timer", "_retrying", "_revived", "_target", "_upstream",
-        "_waiting", "ended", "info", "request", "request_done", "response_started",
+        "_body", "_cluster", "_connection", "_endpoint", "_manager", "_per_try", "_pool", "_previous", "_retry",
+        "_retry_timer", "_retrying", "_revived", "_upstream", "_waiting", "ended", "identifier", "info", "request",
+        "request_done", "response", "response_started", "target",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +74,7 @@ class Exchange:
         self.ended = False
         now = manager.reactor.now
         self.info = StreamInfo(now, manager.clock.at(now))
-        self._target: Target | None = None
+        self.target: Target | None = None
         self._cluster: Cluster | None = None
         self._endpoint: Endpoint | None = None
         self._pool: ConnectionPool | None = None
@@ -97,11 +86,9 @@ class Exchange:
         self._retrying = False
         self._previous: list[Endpoint] | None = None
         self._revived = False
-        self._replayable = True
-        self._body: list[bytes] | None = None
-        self._body_bytes = 0
-        self._identifier = b""
-        self._response: ResponsePlan | None = None
+        self._body = ReplayBody()
+        self.identifier = b""
+        self.response: ResponsePlan | None = None
 
     # ---- the request's way in ----
 
@@ -109,42 +96,26 @@ class Exchange:
         """Act on ``plan``; ``identifier`` is the request's own if its head lacks one."""
         info = self.info
         info.request = plan.head
-        self._identifier = identifier
+        self.identifier = identifier
         if self.request_done:
             info.request_end_at = info.started_at
         if plan.reply is not None:
-            self._refuse(plan.reply)
+            count_refusal(plan.reply, self._manager.stats)
+            self.reply(plan.reply)
         elif plan.action is None:
             self._answer(plan)
         else:
             self._forward(plan)
 
-    def _refuse(self, reply: LocalReply) -> None:
-        if reply.flags == ("NR",):
-            self._manager.stats.no_route.value += 1
-        elif reply.status == 403:
-            self._manager.stats.downstream_rq_ws_on_non_ws_route.value += 1
-        self.reply(reply)
-
     def _answer(self, plan: Plan) -> None:
         """A redirect or a direct response."""
         decision = plan.decision
-        if decision is None:
+        reply = local_answer(decision, plan.head, self._manager.stats) if decision is not None else None
+        if decision is None or reply is None:
             return
         self.info.route_name = decision.route.name
         self.info.virtual_host = decision.virtual_host.name
-        action = decision.route.action
-        if isinstance(action, RedirectAction):
-            self._manager.stats.rq_redirect.value += 1
-            target = location(decision.route.match.path, action, plan.head)
-            headers = [(b"location", target)]
-            reply = LocalReply(action.status, "direct_response", headers=tuple(headers))
-        elif isinstance(action, DirectResponseAction):
-            self._manager.stats.rq_direct_response.value += 1
-            reply = LocalReply(action.status, "direct_response", action.body)
-        else:
-            return
-        self._connection.local_reply(self, reply, lambda h: apply_response(decision, None, h, self.info))
+        self._connection.local_reply(self, reply, lambda headers: apply_response(decision, None, headers, self.info))
 
     def _forward(self, plan: Plan) -> None:
         action = plan.action
@@ -152,7 +123,7 @@ class Exchange:
         if action is None or plan.decision is None:
             return
         weight = action.clusters[0] if len(action.clusters) == 1 else pick(action, manager.random())
-        target = self._target = plan.target(weight, self.request, manager.styles)
+        target = self.target = plan.target(weight, self.request, manager.styles)
         info = self.info
         info.route_name = plan.decision.route.name
         info.virtual_host = plan.decision.virtual_host.name
@@ -170,14 +141,14 @@ class Exchange:
         self._attempt()
 
     def _start_route_timeout(self) -> None:
-        timeout = self._target.action.timeout if self._target is not None else 0.0
+        timeout = self.target.action.timeout if self.target is not None else 0.0
         if timeout:
             self._connection.route_timer.set(self._manager.reactor.now + timeout)
 
     def request_data(self, data: bytes) -> None:
         """More of the request's body."""
         self.info.bytes_received += len(data)
-        target = self._target
+        target = self.target
         if self.ended or target is None:
             return
         self._pass_body(chunk(data) if target.chunked else data)
@@ -186,7 +157,7 @@ class Exchange:
         """The request is complete; its trailers are dropped, as Envoy drops them by default."""
         self.request_done = True
         self.info.request_end_at = self._manager.reactor.now
-        target = self._target
+        target = self.target
         if self.ended or target is None:
             return
         if self._upstream is not None:
@@ -200,13 +171,7 @@ class Exchange:
         upstream = self._upstream
         if upstream is not None:
             upstream.send_body(framed)
-        if not self._replayable:
-            return
-        if self._body is None:
-            self._body = []
-        self._body.append(framed)
-        self._body_bytes += len(framed)
-        if self._body_bytes > self._connection.buffer_limit:
+        if self._body.possible and self._body.keep(framed) > self._connection.buffer_limit:
             if upstream is None:
                 self._connection.hold_request()
             else:
@@ -214,8 +179,7 @@ class Exchange:
 
     def _forget_body(self) -> None:
         """Keep the body no longer: from now on the request cannot be sent again."""
-        self._replayable = False
-        self._body = None
+        self._body.forget()
         if self._retry is not None and self._cluster is not None:
             self._retry = None
             self._cluster.stats.retry_or_shadow_abandoned.value += 1
@@ -226,7 +190,10 @@ class Exchange:
         cluster, manager = self._cluster, self._manager
         if cluster is None:
             return
-        endpoint = cluster.choose(None if self._previous is None else self._context())
+        context = None
+        if self._previous is not None and self.target is not None:
+            context = avoiding(self.target.action.retry_policy, self._previous)
+        endpoint = cluster.choose(context)
         if endpoint is None:
             self._charge(503)
             self.reply(NO_HEALTHY_UPSTREAM)
@@ -244,40 +211,31 @@ class Exchange:
             self.info.upstream_host = endpoint.name
             self._send(connection)
 
-    def _context(self) -> LoadBalancerContext | None:
-        target = self._target
-        if self._previous is None or target is None or target.action.retry_policy is None:
-            return None
-        policy = target.action.retry_policy
-        if not policy.avoid_previous_hosts:
-            return None
-        return LoadBalancerContext(self._previous, policy.host_selection_attempts)
-
     def pool_ready(self, connection: Http1Connection) -> None:
         """The connection waited for is there."""
         self._waiting = False
         self._send(connection)
 
     def _send(self, connection: Http1Connection) -> None:
-        target = self._target
+        target = self.target
         if target is None:
             return
         self._upstream = connection
         if target.static and self.info.attempts == 1:
             self.info.request = target.head
             self.info.original_path = target.original_path
-            head = target.before + self._identifier + target.after if target.id_index >= 0 else target.before
+            head = target.before + self.identifier + target.after if target.id_index >= 0 else target.before
         else:
             head = self._finished_head(target)
         connection.send_head(self, self.request.method, head, done=self.request_done)
-        if self._body is not None:
-            for framed in self._body:
+        body = self._body
+        if body.parts is not None:
+            for framed in body.parts:
                 connection.send_body(framed)
             self._connection.release_request()
         if self._retry is None:
-            if not self.request_done or (self._body is not None and connection.requests <= 1):
-                self._replayable = False
-                self._body = None
+            if not self.request_done or (body.parts is not None and connection.requests <= 1):
+                body.forget()
         elif target.action.retry_policy is not None and target.action.retry_policy.per_try_timeout:
             timeout = target.action.retry_policy.per_try_timeout
             self._per_try = self._manager.reactor.call_later(timeout, self._per_try_timed_out)
@@ -288,13 +246,8 @@ class Exchange:
         due = self._connection.route_timer.at
         if timeout and self.info.attempts > 1 and due != float("inf"):
             timeout = max(due - self._manager.reactor.now, 0.001)
-        head = target.finish(self.info, self._identifier, self.info.attempts, timeout)
-        endpoint = self._endpoint
-        if target.action.auto_host_rewrite and endpoint is not None and endpoint.config.hostname:
-            hostname = endpoint.config.hostname.encode()
-            append = target.action.append_forwarded_host
-            set_authority(head, hostname, append_forwarded_host=append, show_original=not target.suppress_envoy_headers)
-        return target.encode(head)
+        hostname = self._endpoint.config.hostname if self._endpoint is not None else ""
+        return target.encode(target.finish(self.info, self.identifier, self.info.attempts, timeout, hostname))
 
     def _give_up(self) -> None:
         """Detach from the upstream request, whatever its state, and stop the timers of the attempt."""
@@ -351,7 +304,7 @@ class Exchange:
         return True
 
     def _response_head(self, response: ParsedResponse) -> None:
-        manager, info, target = self._manager, self.info, self._target
+        manager, info, target = self._manager, self.info, self.target
         if target is None:
             return
         now = manager.reactor.now
@@ -366,7 +319,7 @@ class Exchange:
         ):
             plan = self._plan_response(response, target)
         info.response = plan.head
-        self._response = plan
+        self.response = plan
         self.response_started = True
         took = now - (info.request_end_at or now)
         self._connection.write_head(plan.encode(int(took * 1000.0), manager.clock.date(now)))
@@ -391,27 +344,16 @@ class Exchange:
         return plan
 
     def _charge(self, status: int) -> None:
-        """Count a response, or the failure that stands for one, for cluster and endpoint."""
-        cluster, endpoint = self._cluster, self._endpoint
-        if cluster is None:
-            return
-        stats = cluster.stats
-        stats.upstream_rq_completed.value += 1
-        class_of(stats, status).value += 1
-        stats.code(status).value += 1
-        if endpoint is not None:
-            if status >= 500:
-                endpoint.rq_error += 1
-            else:
-                endpoint.rq_success += 1
+        if self._cluster is not None:
+            charge(self._cluster, self._endpoint, status)
 
     def _response_data(self, data: bytes) -> None:
         self.info.bytes_sent += len(data)
-        plan = self._response
+        plan = self.response
         self._connection.write(chunk(data) if plan is not None and plan.chunked else data)
 
     def _response_done(self) -> None:
-        plan = self._response
+        plan = self.response
         self._upstream = None
         self._attempt_over()
         if plan is not None and plan.chunked:
@@ -423,7 +365,7 @@ class Exchange:
         info.response_code_details = "via_upstream"
         if not self.request_done:
             self._manager.stats.downstream_rq_response_before_rq_complete.value += 1
-        self._finish()
+        self.finish()
 
     def _switch(self, events: Sequence[Event]) -> None:
         """The upstream switched protocols: from here on bytes go both ways as they are."""
@@ -449,7 +391,7 @@ class Exchange:
         if self.response_started:
             details = f"upstream_reset_after_response_started{{{reset_details(reason, transport)}}}"
             self._cut_off(RESET_FLAGS[reason], details)
-        elif reused and not self._revived and self._replayable and (not sent or self.request.method in _IDEMPOTENT):
+        elif reused and not self._revived and self._body.possible and (not sent or self.request.method in _IDEMPOTENT):
             # The endpoint closed a kept-alive connection just as it was used: not a failure of this request.
             self._revived = True
             self.info.attempts -= 1
@@ -469,23 +411,9 @@ class Exchange:
 
     def _may_retry(self, retry: RetryState) -> bool:
         """Take one retry if policy, body and circuit breaker allow it, else say why not."""
-        cluster = self._cluster
         self._end_retry()
-        if cluster is None or not self._replayable:
-            return False
-        if retry.remaining <= 0:
-            self.info.flag("URX")
-            cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
-            return False
-        if cluster.active_retries >= cluster.config.thresholds.max_retries:
-            self.info.flag("UO")
-            cluster.stats.upstream_rq_retry_overflow.value += 1
-            return False
-        retry.take()
-        self._retrying = True
-        cluster.active_retries += 1
-        cluster.stats.upstream_rq_retry.value += 1
-        return True
+        self._retrying = self._cluster is not None and self._body.possible and admit(retry, self._cluster, self.info)
+        return self._retrying
 
     def _end_retry(self) -> None:
         if self._retrying and self._cluster is not None:
@@ -528,19 +456,11 @@ class Exchange:
             self._charge(504)
             self.reply(ROUTE_TIMEOUT)
 
-    def stalled(self, reply: LocalReply) -> None:
-        """Nothing moved for too long, or the request took too long to come in: ``reply`` unless a response has begun."""
+    def stalled(self, reply: LocalReply, flag: str = "SI") -> None:
+        """Nothing moved for too long, or the request's body is malformed: ``reply`` unless a response has begun."""
         self._give_up()
         if self.response_started:
-            self._cut_off("SI", reply.details)
-        else:
-            self.reply(reply)
-
-    def broken_request(self, reply: LocalReply) -> None:
-        """The body of the request is malformed."""
-        self._give_up()
-        if self.response_started:
-            self._cut_off("DPE", reply.details)
+            self._cut_off(flag, reply.details)
         else:
             self.reply(reply)
 
@@ -551,7 +471,7 @@ class Exchange:
         self._manager.stats.rq_reset_after_downstream_response_started.value += 1
         self._manager.stats.downstream_rq_tx_reset.value += 1
         self._connection.closing = True
-        self._finish()
+        self.finish()
         self._connection.cut()
 
     def cancel(self) -> None:
@@ -560,7 +480,7 @@ class Exchange:
         self.info.flag("DC")
         self.info.response_code_details = "downstream_remote_disconnect"
         self._manager.stats.downstream_rq_rx_reset.value += 1
-        self._finish()
+        self.finish()
 
     def reply(self, reply: LocalReply) -> None:
         """Answer in place of an upstream."""
@@ -573,7 +493,7 @@ class Exchange:
             self.info.flag(flag)
         self.info.response_code_details = details
         self.response_started = True
-        self._finish()
+        self.finish()
 
     # ---- back-pressure ----
 
@@ -597,29 +517,11 @@ class Exchange:
 
     # ---- the end ----
 
-    def tunnel_closed(self) -> None:
-        """The tunnel that the exchange became is over."""
-        self._finish()
-
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End the exchange: once, whatever ended it."""
         if self.ended:
             return
         self.ended = True
         self._end_retry()
         self._manager.record(self)
         self._connection.exchange_finished(self)
-
-    @property
-    def response(self) -> ResponsePlan | None:
-        """How the response head was made; None for local replies."""
-        return self._response
-
-    @property
-    def identifier(self) -> bytes:
-        """The identifier given to the request; empty if it brought its own."""
-        return self._identifier
-
-    @property
-    def target(self) -> Target | None:
-        """Where the request goes; None if nowhere."""
-        return self._target

@@ -108,8 +108,13 @@ class Target:
         self.chunked = any(name == b"transfer-encoding" for name, _ in self.head.headers)
         self.id_index, self.before, self.after = _cut(self.head)
 
-    def finish(self, info: StreamInfo, identifier: bytes, attempt: int, timeout: float) -> RequestHead:
-        """The head of attempt ``attempt`` of one exchange, for which ``timeout`` seconds are left (0 = no timeout)."""
+    def finish(
+        self, info: StreamInfo, identifier: bytes, attempt: int, timeout: float, hostname: str = ""
+    ) -> RequestHead:
+        """The head of attempt ``attempt`` of one exchange, for which ``timeout`` seconds are left (0 = no timeout).
+
+        ``hostname`` is the endpoint's, for auto_host_rewrite.
+        """
         planned = self._plan_head
         headers = [(name, identifier if value is ID_MARKER else value) for name, value in planned.headers]
         head = RequestHead(planned.method, planned.path, planned.authority, headers, planned.version)
@@ -122,6 +127,9 @@ class Target:
         rewrite.apply_request(
             self.decision, self.weight, head, info, show_original_path=not self.suppress_envoy_headers
         )
+        if self.action.auto_host_rewrite and hostname:
+            append, show = self.action.append_forwarded_host, not self.suppress_envoy_headers
+            rewrite.set_authority(head, hostname.encode(), append_forwarded_host=append, show_original=show)
         head.headers = frame_request(self.request, head.headers, upgrade=self.upgrade)
         return head
 

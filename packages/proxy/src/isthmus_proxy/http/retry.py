@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from isthmus_proxy.cluster.cluster import Cluster, LoadBalancerContext
+from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.http.local_reply import CONNECT_FAILURES, OVERFLOW
 from isthmus_proxy.http.message import Headers
+from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import RetryPolicy
 
 _ANY_RESET = frozenset({"5xx", "gateway-error", "reset"})
@@ -67,3 +70,26 @@ class RetryState:
         """Seconds to wait before the retry just taken: uniform below base * 2^(n-1), at most the maximum; ``random`` in [0, 1)."""
         policy = self._policy
         return random * min(policy.base_interval * (1 << (self.tried - 1)), policy.max_interval)
+
+
+def admit(retry: RetryState, cluster: Cluster, info: StreamInfo) -> bool:
+    """Take one retry if some are left and the cluster's circuit breaker allows it; else note why not (URX before UO)."""
+    if retry.remaining <= 0:
+        info.flag("URX")
+        cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
+        return False
+    if cluster.active_retries >= cluster.config.thresholds.max_retries:
+        info.flag("UO")
+        cluster.stats.upstream_rq_retry_overflow.value += 1
+        return False
+    retry.take()
+    cluster.active_retries += 1
+    cluster.stats.upstream_rq_retry.value += 1
+    return True
+
+
+def avoiding(policy: RetryPolicy | None, previous: list[Endpoint]) -> LoadBalancerContext | None:
+    """How the load balancer should regard the endpoints tried before (the previous_hosts predicate)."""
+    if policy is None or not policy.avoid_previous_hosts:
+        return None
+    return LoadBalancerContext(previous, policy.host_selection_attempts)
