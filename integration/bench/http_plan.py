@@ -15,6 +15,8 @@ class HttpPlan:
     """Proxy HTTP/1.1 from ``port`` to an origin on loopback.
 
     ``observed`` switches an access log in ``folder`` and stats on. ``clusters`` adds that many clusters without traffic.
+    ``rules`` puts that many routes with header conditions, none of which the load meets, before the one that serves
+    (Envoy's language only).
     """
 
     port: int
@@ -23,6 +25,7 @@ class HttpPlan:
     folder: Path
     observed: bool = False
     clusters: int = 0
+    rules: int = 0
 
     @property
     def access_log(self) -> Path:
@@ -49,16 +52,24 @@ def _cluster(name: str, port: int) -> dict[str, object]:
 
 def _http_connection_manager(plan: HttpPlan) -> dict[str, object]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": "origin", "timeout": "15s"}}
+    routes = [*(_rule(number) for number in range(plan.rules)), route]
     manager: dict[str, object] = {
         "@type": HCM,
         "stat_prefix": "bench",
-        "route_config": {"name": "bench", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {"name": "bench", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}],
     }
     if plan.observed:
         log = {"name": "file", "typed_config": {"@type": FILE_LOG, "path": str(plan.access_log)}}
         manager["access_log"] = [log]
     return manager
+
+
+def _rule(number: int) -> dict[str, object]:
+    """One of many grey-release rules: a zone, and a key of the request."""
+    zone = {"name": "x-zone", "string_match": {"exact": f"zone-{number % 8}"}}
+    key = {"name": "x-request-key", "string_match": {"exact": f"rule-{number}"}}
+    return {"match": {"prefix": "/", "headers": [zone, key]}, "route": {"cluster": "origin", "timeout": "15s"}}
 
 
 def envoy_bootstrap(plan: HttpPlan) -> dict[str, object]:

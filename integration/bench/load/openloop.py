@@ -21,8 +21,20 @@ class OpenLoopReport:
     first_error: str
 
 
-def openloop(url: str, connections: int, rate: float, seconds: float, *, cpus: str = "") -> OpenLoopReport:
-    """Send ``rate`` requests a second for ``seconds``, after a warm-up of one second."""
+def openloop(
+    url: str,
+    connections: int,
+    rate: float,
+    seconds: float,
+    *,
+    cpus: str = "",
+    header: str = "",
+    unique_header: str = "",
+) -> OpenLoopReport:
+    """Send ``rate`` requests a second for ``seconds``, after a warm-up of one second.
+
+    ``header`` (``Name: value``) is added to all of them; the header named ``unique_header`` has another value in each.
+    """
     pin = ["taskset", "-c", cpus] if cpus else []
     flags = [
         "-url",
@@ -35,6 +47,10 @@ def openloop(url: str, connections: int, rate: float, seconds: float, *, cpus: s
         f"{seconds}s",
         "-warmup",
         "1s",
+        "-header",
+        header,
+        "-unique-header",
+        unique_header,
     ]
     done = subprocess.run(
         [*pin, str(go_program("openloop")), *flags], capture_output=True, text=True, timeout=seconds + 30, check=False

@@ -36,6 +36,8 @@ func (o *outcome) fail(err error) {
 type connection struct {
 	address string
 	request []byte
+	unique  string // name of a header whose value differs in every request; empty for none
+	number  int
 	socket  net.Conn
 	reader  *bufio.Reader
 }
@@ -49,7 +51,12 @@ func (c *connection) exchange() error {
 		c.socket, c.reader = socket, bufio.NewReaderSize(socket, 65536)
 	}
 	_ = c.socket.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := c.socket.Write(c.request); err != nil {
+	request := c.request
+	if c.unique != "" {
+		c.number++
+		request = fmt.Appendf(nil, "%s%s: %p-%d\r\n\r\n", c.request[:len(c.request)-2], c.unique, c, c.number)
+	}
+	if _, err := c.socket.Write(request); err != nil {
 		return err
 	}
 	response, err := http.ReadResponse(c.reader, nil)
@@ -108,13 +115,19 @@ func main() {
 	rate := flag.Float64("rate", 200, "requests per second, over all connections")
 	duration := flag.Duration("duration", 5*time.Second, "time that is recorded")
 	warmup := flag.Duration("warmup", time.Second, "time before it that is not")
+	header := flag.String("header", "", "one more request header, as \"Name: value\"")
+	unique := flag.String("unique-header", "", "name of a header that gets another value in every request")
 	flag.Parse()
 	parsed, err := url.Parse(*target)
 	if err != nil || parsed.Host == "" {
 		fmt.Fprintln(os.Stderr, "openloop: -url needs http://host:port/path")
 		os.Exit(2)
 	}
-	request := []byte(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: openloop\r\nAccept: */*\r\n\r\n", parsed.RequestURI(), parsed.Host))
+	more := ""
+	if *header != "" {
+		more = *header + "\r\n"
+	}
+	request := []byte(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: openloop\r\nAccept: */*\r\n%s\r\n", parsed.RequestURI(), parsed.Host, more))
 	interval := time.Duration(float64(time.Second) * float64(*connections) / *rate)
 	results := make([]outcome, *connections)
 	start := time.Now().Add(50 * time.Millisecond)
@@ -123,7 +136,7 @@ func main() {
 		group.Add(1)
 		go func(i int) {
 			defer group.Done()
-			c := &connection{address: parsed.Host, request: request}
+			c := &connection{address: parsed.Host, request: request, unique: *unique}
 			defer c.reset()
 			offset := interval * time.Duration(i) / time.Duration(*connections)
 			c.run(start.Add(offset), interval, *warmup, *duration, &results[i])

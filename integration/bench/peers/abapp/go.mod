@@ -1,0 +1,3 @@
+module isthmus.invalid/bench/abapp
+
+go 1.22
