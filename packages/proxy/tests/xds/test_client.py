@@ -1,0 +1,208 @@
+"""The client against a real HTTP/2 server on a socket: it comes back, keeps what it has, and says so once."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+import trio
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+
+from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.config.cluster import compile_cluster
+from isthmus_proxy.config.endpoint import compile_assignment
+from isthmus_proxy.config.listener import compile_listener
+from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.listener.model import ListenerConfig
+from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.route.table import RouteHandles
+from isthmus_proxy.testing import eventually
+from isthmus_proxy.xds import cluster_discovery, listener_discovery
+from isthmus_proxy.xds.apply import Discovery, Sources
+from isthmus_proxy.xds.backoff import Backoff
+from isthmus_proxy.xds.client import Server, XdsClient
+from isthmus_proxy.xds.grpc_framing import MessageReader, frame
+from isthmus_proxy.xds.resources import CLUSTER
+from isthmus_proxy.xds.session import Session
+
+
+class ControlPlane:
+    """Answers every first request for clusters with ``answer``; ``drop`` ends the current connection."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.requests: list[DiscoveryRequest] = []
+        self.connections = 0
+        self.scope = trio.CancelScope()
+
+    def drop(self) -> None:
+        self.scope.cancel()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        reader = MessageReader(1 << 20)
+        with trio.CancelScope() as self.scope:
+            while True:
+                await stream.send_all(connection.data_to_send() or b"")
+                data = await stream.receive_some(65536)
+                if not data:
+                    return
+                for event in connection.receive_data(bytes(data)):
+                    if isinstance(event, h2.events.RequestReceived):
+                        connection.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+                    elif isinstance(event, h2.events.DataReceived):
+                        connection.acknowledge_received_data(event.flow_controlled_length, 1)
+                        for message in reader.feed(event.data):
+                            self.take(connection, DiscoveryRequest.FromString(message))
+        await stream.aclose()
+
+    def take(self, connection: h2.connection.H2Connection, request: DiscoveryRequest) -> None:
+        self.requests.append(request)
+        if request.type_url == CLUSTER and not request.response_nonce:
+            connection.send_data(1, frame(self.answer))
+
+
+class NoListeners:
+    def add_or_update(self, config: ListenerConfig) -> object:
+        raise AssertionError(config)
+
+    def remove(self, name: str) -> object:
+        raise AssertionError(name)
+
+
+class Proxy:
+    def __init__(self, port: int, *, random_number: float = 0.0) -> None:
+        self.stats = StatsStore()
+        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random)
+        self.updates = 0
+        self.discovery = Discovery(
+            Session(Node(id="me"), "sotw"),
+            Sources(clusters=True, listeners=False),
+            self.stats,
+            trio.current_time,
+            lambda: 1.0,
+        )
+        compilers = cluster_discovery.Compilers(compile_cluster, compile_assignment)
+        clusters = cluster_discovery.ClusterDiscovery(
+            self.clusters, compilers, self.discovery.subscribe_endpoints, trio.current_time
+        )
+        listeners = listener_discovery.ListenerDiscovery(
+            NoListeners(),
+            RouteHandles(),
+            listener_discovery.Compilers(compile_listener, compile_route_configuration),
+            self.discovery.subscribe_routes,
+            trio.current_time,
+        )
+        self.discovery.start(clusters, listeners, (), ())
+        server = Server("xds", [("127.0.0.1", port)])
+        self.client = XdsClient(self.discovery, server, Backoff(lambda: random_number), self.stats, self.updated)
+
+    def updated(self) -> None:
+        self.updates += 1
+
+
+def clusters(version: str, *names: str) -> bytes:
+    response = DiscoveryResponse(type_url=CLUSTER, version_info=version, nonce=version)
+    response.control_plane.identifier = "test"
+    for name in names:
+        response.resources.add().Pack(Cluster(name=name, type=Cluster.STATIC))
+    message: bytes = response.SerializeToString()
+    return message
+
+
+@asynccontextmanager
+async def running(answer: bytes) -> AsyncIterator[tuple[Proxy, ControlPlane]]:
+    plane = ControlPlane(answer)
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, plane.serve, [listener])
+        proxy = Proxy(listener.socket.getsockname()[1])
+        nursery.start_soon(proxy.client.run)
+        yield proxy, plane
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_updates_arrive_and_are_acknowledged() -> None:
+    async with running(clusters("1", "a", "b")) as (proxy, plane):
+        await eventually(lambda: len(plane.requests) == 2)
+        assert plane.requests[0].node.id == "me"
+        assert (plane.requests[1].version_info, plane.requests[1].response_nonce) == ("1", "1")
+        assert proxy.clusters.names() == ["a", "b"]
+        assert proxy.stats.value("control_plane.connected_state") == 1
+        assert proxy.stats.scope("control_plane").text("identifier").value == "test"
+        assert proxy.updates == 1
+
+
+@pytest.mark.trio
+async def test_after_a_loss_it_comes_back_with_what_it_has(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "isthmus_proxy.xds.client")
+    async with running(clusters("1", "a")) as (proxy, plane):
+        await eventually(lambda: len(plane.requests) == 2)
+        plane.answer = clusters("2", "a", "c")
+        plane.drop()
+        await eventually(lambda: len(plane.requests) == 4)
+        assert plane.connections == 2
+        assert (plane.requests[2].version_info, plane.requests[2].response_nonce) == ("1", "")
+        assert proxy.clusters.names() == ["a", "c"]
+        levels = [record.levelname for record in caplog.records]
+        assert levels == ["WARNING", "INFO"]
+        assert "connected to the control plane again" in caplog.text
+
+
+@pytest.mark.trio
+async def test_an_unreadable_response_ends_the_stream_and_nothing_else() -> None:
+    async with running(b"\xff\xff\xff") as (proxy, plane):
+        await eventually(lambda: plane.connections == 2)
+        plane.answer = clusters("1", "a")
+        await eventually(lambda: proxy.clusters.names() == ["a"])
+
+
+@pytest.mark.trio
+async def test_a_fault_in_applying_an_update_does_not_end_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(clusters("1", "a")) as (proxy, plane):
+        await eventually(lambda: len(plane.requests) == 2)
+        broken = True
+        update = proxy.clusters.add_or_update
+
+        def add_or_update(config: object) -> bool:
+            if broken:
+                raise RuntimeError("a fault of ours")
+            return update(config)  # type: ignore[arg-type]
+
+        manager = proxy.discovery.clusters._clusters
+        proxy.discovery.clusters._clusters = type(  # a cluster manager whose additions fail for a while
+            "Faulty", (), {"add_or_update": staticmethod(add_or_update), "remove": manager.remove}
+        )()
+        plane.answer = clusters("2", "b")
+        plane.drop()
+        await eventually(lambda: "an update could not be applied" in caplog.text)
+        assert proxy.clusters.names() == ["a"]
+        broken = False
+        await eventually(lambda: proxy.clusters.names() == ["b"])
+
+
+@pytest.mark.trio
+async def test_waits_end_without_any_connection(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        proxy = Proxy(1)
+        nursery.start_soon(proxy.client.run)
+        await trio.sleep(14.5)
+        states = [proxy.discovery.initialized]
+        await trio.sleep(1)
+        states.append(proxy.discovery.initialized)
+        assert states == [False, True]
+        assert proxy.stats.value("cluster_manager.cds.init_fetch_timeout") == 1
+        nursery.cancel_scope.cancel()
