@@ -8,26 +8,36 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("svg")
+mpl.rcParams["svg.hashsalt"] = "isthmus"  # equal figures give equal files
 from matplotlib import pyplot as plt
 
-from bench.result import METRICS, Result, cases_of
+from bench.result import Result, cases_of
 
 COLOURS = {"isthmus": "#1f6feb"}
-OTHERS = ("#8b949e", "#bbbfc4", "#6e7781", "#d0d7de", "#57606a", "#afb8c1")
+OTHERS = ("#57606a", "#8c959f", "#afb8c1", "#d0d7de", "#424a53", "#6e7781")
 LABELS = {
     "rps": "requests per second",
-    "cpu_us_per_request": "CPU per request (µs)",
+    "cpu_us_per_request": "CPU per request, or per pushed response (µs)",
     "p50_us": "median latency (µs)",
     "p99_us": "99th percentile latency (µs)",
     "rss_mb": "resident memory (MiB)",
+    "private_mb": "private memory (MiB)",
+    "added_p50_us": "median latency added to direct (µs)",
+    "first_config_s": "all clients configured after (s)",
+    "kb_per_client": "memory per client (KiB)",
+    "cpu_ms_per_change": "CPU per change (ms)",
+    "cpu_mean_vs_direct_pct": "CPU of the node against no sidecars (%)",
+    "rt_p50_vs_direct_pct": "median response time against no sidecars (%)",
 }
+# Figures that span orders of magnitude between subjects.
+LOGARITHMIC = {"push": {"cpu_us_per_request", "p50_us", "p99_us", "cpu_ms_per_change", "first_config_s"}}
 
 
 def write_charts(folder: Path, results: Sequence[Result], machine: dict[str, object]) -> list[Path]:
     """Write one chart for each figure that the results have; give the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for metric in METRICS:
+    for metric in LABELS:
         rows = [result for result in results if result.median(metric) is not None]
         if rows:
             path = folder / f"{rows[0].suite}-{metric.replace('_', '-')}.svg"
@@ -52,8 +62,10 @@ def _chart(path: Path, metric: str, rows: Sequence[Result], machine: dict[str, o
         )
     axes.set_yticks([number * (len(subjects) + 1) + (len(subjects) - 1) / 2 for number in range(len(cases))], cases)
     axes.invert_yaxis()
-    axes.set_xlabel(LABELS.get(metric, metric))
+    if metric in LOGARITHMIC.get(rows[0].suite, set()):
+        axes.set_xscale("log")
+    axes.set_xlabel(LABELS[metric])
     axes.set_title(f"{rows[0].suite}: {machine['cpu']}, {machine['cores']} cores", fontsize=9, loc="left")
     axes.legend(fontsize=8)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -2,9 +2,10 @@
 
 Load, caller, [sidecar, sidecar,] callee, at a fixed open-loop rate. Caller, callee and sidecars share one core, which stands for
 the node; the load has the other. ``business-*`` burn that much processor time per request in the caller. ``sdk-100-10-1*`` is the
-model business : SDK : call = 100 : 10 : 1 with 0.2 ms, about what a plain call costs here, as the unit: 20 ms of business and, without
-sidecars, 2 ms of SDK work; with sidecars that work is the route table of the caller's sidecar (1,000 rules with header conditions). In ``sdk-100-10-1-uncached`` a header that the rules read differs in every request, so that no
-remembered decision fits: the routing cache of a proxy that has one is as good as off.
+model business : SDK : call = 100 : 10 : 1 with 0.2 ms, about what a plain call costs here, as the unit: 20 ms of business and,
+without sidecars, 2 ms of SDK work; with sidecars that work is the route table of the caller's sidecar (1,000 rules with header
+conditions). In ``sdk-100-10-1-uncached`` a header that the rules read differs in every request, so that no remembered decision
+fits: the routing cache of a proxy that has one is as good as off.
 
 ``cpu_us_per_request``, ``rss_mb`` and the ``cpu_*`` figures are those of the whole node. ``*_vs_direct_pct`` compare with the same
 node without sidecars, measured before and after in the same round.
