@@ -30,7 +30,8 @@ def compile_cluster(proto: Any, path: str = "", *, allow_http2: bool = False) ->
     check(proto, path)
     http = compile_upstream_http(proto, path)
     if http.http2 and not allow_http2:
-        raise ConfigError(path, shown(proto.name), "HTTP/2 upstream is supported only for the cluster of ads_config")
+        place = join(path, "typed_extension_protocol_options")
+        raise ConfigError(place, "http2_protocol_options", "HTTP/2 is supported only for the cluster of ads_config")
     if proto.HasField("cluster_type"):
         raise ConfigError(join(path, "cluster_type"), shown(proto.cluster_type.name), "is not supported; use type")
     return _build(proto, path, http)
