@@ -1,12 +1,14 @@
 """The two legacy registries of the shop, written the way services write them: a file of YAML, and Dubbo nodes in ZooKeeper."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import yaml
-from kazoo.client import KazooClient
+from kazoo.client import KazooClient, KazooState
+from kazoo.exceptions import NodeExistsError, NoNodeError
 
 from harness.isthmus import write_atomically
 
@@ -73,21 +75,43 @@ class FileRegistry:
 
 
 class ZooKeeperRegistry:
-    """Dubbo's layout: an ephemeral node per instance whose name is its URL."""
+    """Dubbo's layout: an ephemeral node per instance whose name is its URL; written again after the loss of the session."""
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._client = KazooClient(hosts=address)
-        self._client.start(timeout=20)
+        self._entries: set[Registration] = set()
+        self._lost = False
+        # A steady pace: providers should be back soon after their registry is.
+        self.client = KazooClient(hosts=address, connection_retry={"max_tries": -1, "delay": 0.2, "backoff": 1})
+        self.client.add_listener(self._state_changed)
+        self.client.start(timeout=20)
 
     def register(self, registration: Registration) -> None:
         """Create the provider's node."""
-        self._client.create(_node(registration), ephemeral=True, makepath=True)
+        self._entries.add(registration)
+        self.client.retry(self._create, registration)
 
     def deregister(self, registration: Registration) -> None:
         """Delete the provider's node."""
-        if self._client.exists(_node(registration)):
-            self._client.delete(_node(registration))
+        self._entries.discard(registration)
+        self.client.retry(self._delete, registration)
+
+    def _create(self, registration: Registration) -> None:
+        with contextlib.suppress(NodeExistsError):
+            self.client.create(_node(registration), ephemeral=True, makepath=True)
+
+    def _delete(self, registration: Registration) -> None:
+        with contextlib.suppress(NoNodeError):
+            self.client.delete(_node(registration))
+
+    def _state_changed(self, state: str) -> None:
+        """Kazoo calls this from its own thread, in which no request may be made."""
+        if state == KazooState.LOST:
+            self._lost = True
+        elif state == KazooState.CONNECTED and self._lost:
+            self._lost = False
+            for registration in list(self._entries):
+                self.client.handler.spawn(self.client.retry, self._create, registration)
 
     def configuration(self) -> dict[str, Any]:
         """This registry in the bridge's configuration."""
@@ -95,8 +119,8 @@ class ZooKeeperRegistry:
 
     def close(self) -> None:
         """End the session; ZooKeeper then removes the nodes."""
-        self._client.stop()
-        self._client.close()
+        self.client.stop()
+        self.client.close()
 
 
 def _node(registration: Registration) -> str:
