@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.procstat import machine
-from bench.report import print_report
+from bench.report import DOCS, print_report
 from bench.result import Result, Sample, write_json
 
 SUITES = ("http1", "latency", "memory", "ab", "push")
@@ -54,7 +54,11 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="comma-separated; default all")
     parser.add_argument("--json", type=Path, help="write one JSON object a subject and case to this file")
     parser.add_argument(
-        "--plot", type=Path, nargs="?", const=Path("docs/benchmarks"), help="write SVG charts to this folder"
+        "--plot",
+        type=Path,
+        nargs="?",
+        const=DOCS,
+        help="write SVG charts and a page of tables to this folder (default docs/benchmarks)",
     )
     return parser.parse_args(argv)
 
@@ -128,9 +132,9 @@ def main(argv: list[str]) -> int:
     if options.json is not None:
         write_json(options.json, results, seen)
     if options.plot is not None:
-        from bench.plot import write_charts
+        from bench.publish import write_report
 
-        for path in write_charts(options.plot, results, seen):
+        for path in write_report(options.plot, results, seen):
             console.print(f"wrote {path}")
     for name, reason in outcome.gaps.items():
         console.print(f"{name}: {reason}", style="dim")

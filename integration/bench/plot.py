@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "isthmus"  # equal figures give equal files
 from matplotlib import pyplot as plt
 
 from bench.result import Result, cases_of
@@ -67,5 +66,6 @@ def _chart(path: Path, metric: str, rows: Sequence[Result], machine: dict[str, o
     axes.set_xlabel(LABELS[metric])
     axes.set_title(f"{rows[0].suite}: {machine['cpu']}, {machine['cores']} cores", fontsize=9, loc="left")
     axes.legend(fontsize=8)
-    figure.savefig(path, metadata={"Date": None})
+    with mpl.rc_context({"svg.hashsalt": "isthmus"}):  # with the date left out, equal figures give equal files
+        figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.result import METRICS, Result, cases_of
 
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
 WIDEST = 8  # figures that fit beside each other
 
 
@@ -54,11 +56,12 @@ def _cell(row: Result, name: str) -> str:
     if median is None or spread is None:
         return "-"
     if len(row.samples) == 1:
-        return _figure(median)
-    return f"{_figure(median)}\n[dim]{_figure(spread[0])}-{_figure(spread[1])}[/dim]"
+        return figure(median)
+    return f"{figure(median)}\n[dim]{figure(spread[0])}-{figure(spread[1])}[/dim]"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """A number with three digits that count."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

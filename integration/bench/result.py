@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,22 @@ def write_json(path: Path, results: Iterable[Result], machine: dict[str, object]
     """Write one JSON object a line, each with the machine on which it was measured."""
     lines = [json.dumps(result.as_json() | {"machine": machine}) for result in results]
     path.write_text("\n".join(lines) + "\n")
+
+
+def read_json(path: Path) -> tuple[list[Result], dict[str, object]]:
+    """Results of an earlier run and its machine. Their samples are its lowest, median and highest figures, not its rounds."""
+    bodies = [json.loads(line) for line in path.read_text().splitlines()]
+    return [_from_json(body) for body in bodies], bodies[0]["machine"] if bodies else {}
+
+
+def _from_json(body: dict[str, Any]) -> Result:
+    samples = []
+    for place in (0, None, 1):
+        figures = {name: body[name] if place is None else span[place] for name, span in body["spread"].items()}
+        known = {name: value for name, value in figures.items() if name in METRICS}
+        extra = {name: value for name, value in figures.items() if name not in METRICS}
+        samples.append(Sample(**known, errors=body["errors"] if place is None else 0, extra=extra))
+    return Result(body["suite"], body["case"], body["subject"], tuple(samples))
 
 
 def cases_of(results: Sequence[Result]) -> list[str]:

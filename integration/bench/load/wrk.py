@@ -60,10 +60,16 @@ def wrk(
             url,
         ]
         run = subprocess.run(command, capture_output=True, text=True, timeout=whole + 30, check=False)
-    for line in run.stdout.splitlines():
-        if line.startswith("@"):
-            return _report(json.loads(line[1:]))
-    raise RuntimeError(f"wrk printed no report: {run.stdout}{run.stderr}")
+    report = parse_report(run.stdout)
+    if report is None:
+        raise RuntimeError(f"wrk printed no report: {run.stdout}{run.stderr}")
+    return report
+
+
+def parse_report(text: str) -> WrkReport | None:
+    """The report in what wrk printed; None when there is none."""
+    lines = [line[1:] for line in text.splitlines() if line.startswith("@")]
+    return _report(json.loads(lines[-1])) if lines else None
 
 
 def _report(raw: dict[str, int]) -> WrkReport:
