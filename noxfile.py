@@ -21,6 +21,7 @@ PACKAGES = {
     "mcp-bridge": [API, "packages/mcp-bridge"],
 }
 EVERYTHING = [API, "packages/proxy", "packages/controlplane", "packages/mcp-bridge"]
+INTEGRATION = ["-r", "integration/requirements.txt", "-r", "integration/bench/requirements.txt"]
 RUFF = "ruff>=0.17,<0.18"
 MYPY = ["mypy>=2.4,<2.5", "types-protobuf", "types-PyYAML", "grpc-stubs"]
 # Generated code runs with protobuf from the minor release of its generator up to the next major one, so this pin sets the
@@ -44,7 +45,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Type-check sources and tests, strictly."""
-    session.install(*_editable(EVERYTHING, "[test]"), *MYPY, "-r", "integration/requirements.txt")
+    session.install(*_editable(EVERYTHING, "[test]"), *MYPY, *INTEGRATION)
     for package in PACKAGES:
         session.run("mypy", f"packages/{package}/src", f"packages/{package}/tests")
     session.run("mypy", "integration")
@@ -61,7 +62,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the parts together, and against real peers."""
-    session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
+    session.install(*_editable(EVERYTHING), *INTEGRATION)
     session.run("pytest", "-c", "pyproject.toml", "integration", *session.posargs)
 
 
@@ -75,9 +76,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure Isthmus and its peers side by side: ``-- SUITE [--seconds N] [--subjects a,b] [--json FILE] [--plot]``."""
-    session.install(
-        *_editable(EVERYTHING), "-r", "integration/requirements.txt", "-r", "integration/bench/requirements.txt"
-    )
+    session.install(*_editable(EVERYTHING), *INTEGRATION)
     session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
 
 
