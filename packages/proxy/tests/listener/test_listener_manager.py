@@ -11,7 +11,13 @@ import trio
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.acceptor import Acceptor
-from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReference
+from isthmus_proxy.listener.model import (
+    FilterChain,
+    HttpConnectionManagerConfig,
+    ListenerConfig,
+    RdsReference,
+    SocketAddress,
+)
 from isthmus_proxy.route.model import DirectResponseAction, Route, RouteMatch, StringMatch
 from isthmus_proxy.testing import Peer, Proxy, eventually, forward, running_proxy
 
@@ -121,6 +127,56 @@ async def test_two_listeners_on_one_address_are_refused(proxy: Proxy) -> None:
     proxy.http(port=port)
     with pytest.raises(ConfigError, match="listener l has this address"):
         proxy.http("other", port=port)
+
+
+def warming(port: int, name: str = "l") -> ListenerConfig:
+    """A listener that waits for its routes."""
+    chain = FilterChain("", HttpConnectionManagerConfig("test", RdsReference("r")))
+    return ListenerConfig(name, SocketAddress("127.0.0.1", port), (chain,), name)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+async def test_a_reserved_address_is_taken_but_not_served_until_the_listener_opens(proxy: Proxy) -> None:
+    proxy.route(Route(RouteMatch(StringMatch("prefix", b"/")), DirectResponseAction(200, b"hi")))
+    config = warming(free_port())
+    proxy.listeners.reserve(config)
+    proxy.listeners.reserve(config)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", config.address.port)).close()
+    with pytest.raises(ConfigError, match="listener l has this address"):
+        proxy.listeners.reserve(warming(config.address.port, "other"))
+    assert proxy.listeners.add_or_update(config) == config.address
+    proxy.port = config.address.port
+    assert (await proxy.get())[0] == 200
+
+
+async def test_reserving_a_taken_address_names_it_and_changes_nothing(proxy: Proxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"address.socket_address = 127.0.0.1:{number}: cannot listen here"):
+            proxy.listeners.reserve(warming(number))
+    assert proxy.stat("listener_manager.listener_create_failure") == 1
+    assert not proxy.listeners.active()
+
+
+async def test_a_reservation_is_given_up_with_its_listener_or_for_another_address(proxy: Proxy) -> None:
+    first, second, third = warming(free_port()), warming(free_port()), warming(free_port(), "other")
+    proxy.listeners.reserve(first)
+    proxy.listeners.reserve(second)
+    with socket.create_server(("127.0.0.1", first.address.port)):
+        pass
+    proxy.listeners.reserve(third)
+    proxy.listeners.remove("l")
+    proxy.listeners.close()
+    for config in (second, third):
+        with socket.create_server(("127.0.0.1", config.address.port), reuse_port=False):
+            pass
 
 
 async def test_a_removed_listener_lets_its_requests_finish(proxy: Proxy) -> None:

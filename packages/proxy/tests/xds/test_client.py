@@ -73,6 +73,9 @@ class ControlPlane:
 
 
 class NoListeners:
+    def reserve(self, config: ListenerConfig) -> object:
+        raise AssertionError(config)
+
     def add_or_update(self, config: ListenerConfig) -> object:
         raise AssertionError(config)
 

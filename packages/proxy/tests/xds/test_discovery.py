@@ -65,6 +65,11 @@ class FakeListeners:
         self.open: dict[str, ListenerConfig] = {}
         self.taken: set[str] = set()
 
+    def reserve(self, config: ListenerConfig) -> object:
+        if config.name in self.taken:
+            raise ConfigError("address", "127.0.0.1:1", "cannot listen here: Address already in use")
+        return None
+
     def add_or_update(self, config: ListenerConfig) -> object:
         if config.name in self.taken:
             raise ConfigError("address", "127.0.0.1:1", "cannot listen here: Address already in use")
@@ -332,6 +337,14 @@ def test_a_taken_address_is_a_nack() -> None:
     proxy.send(LISTENER, "2", listener("L", "R"), listener("M", "R"))
     assert proxy.session.rejected(LISTENER)["M"].reason.endswith("Address already in use")
     assert list(proxy.listeners.open) == ["L"]
+
+
+def test_a_taken_address_is_a_nack_before_the_listener_warms() -> None:
+    proxy = live()
+    proxy.listeners.taken.add("M")
+    said = proxy.send(LISTENER, "2", listener("L", "R"), listener("M", "S"))
+    assert proxy.session.rejected(LISTENER)["M"].reason.endswith("Address already in use")
+    assert not any("rds" in request for request in said)
 
 
 @pytest.mark.parametrize("variant", ["sotw", "delta"])

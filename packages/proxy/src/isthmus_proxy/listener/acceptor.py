@@ -25,7 +25,7 @@ Accepted = Callable[[socket.socket, tuple[str, int]], None]
 
 
 def bind(config: ListenerConfig, *, share_port: bool) -> socket.socket:
-    """Open the socket of a listener. Raises ConfigError that names the address if it cannot be had."""
+    """Take the address of a listener, without accepting yet. Raises ConfigError that names it if it cannot be had."""
     address = config.address
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -34,11 +34,23 @@ def bind(config: ListenerConfig, *, share_port: bool) -> socket.socket:
         if share_port and config.reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        raise _refusal(config, error) from error
+    return sock
+
+
+def listen(sock: socket.socket, config: ListenerConfig) -> None:
+    """Let connections queue on a bound socket. Raises ConfigError, and closes it, if somebody else was faster."""
+    try:
         sock.listen(config.tcp_backlog_size)
     except OSError as error:
         sock.close()
-        raise ConfigError("address.socket_address", str(address), _advice(error), f"listener {config.name}") from error
-    return sock
+        raise _refusal(config, error) from error
+
+
+def _refusal(config: ListenerConfig, error: OSError) -> ConfigError:
+    return ConfigError("address.socket_address", str(config.address), _advice(error), f"listener {config.name}")
 
 
 def _advice(error: OSError) -> str:

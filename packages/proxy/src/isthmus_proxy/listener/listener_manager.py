@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -12,7 +13,7 @@ import trio
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
 from isthmus_proxy.http.stats import HttpStats, StatsScope
-from isthmus_proxy.listener.acceptor import Acceptor, bind
+from isthmus_proxy.listener.acceptor import Acceptor, bind, listen
 from isthmus_proxy.listener.active_listener import ActiveListener, Generation, ListenerStats, NetworkFilter
 from isthmus_proxy.listener.model import (
     AccessLogConfig,
@@ -53,6 +54,14 @@ class ListenerRow:
     connections: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    """A bound socket on which nothing is accepted yet."""
+
+    address: SocketAddress
+    sock: socket.socket
+
+
 class ListenerManager:
     """See the module. ``share_ports`` lets other worker processes listen on the same ports (SO_REUSEPORT)."""
 
@@ -64,6 +73,7 @@ class ListenerManager:
         "_listeners",
         "_no_connections",
         "_own_stats",
+        "_reserved",
         "_routes",
         "_share_ports",
         "_stats",
@@ -86,6 +96,7 @@ class ListenerManager:
         self._share_ports = share_ports
         self._listeners: dict[str, ActiveListener] = {}
         self._leaving: list[ActiveListener] = []
+        self._reserved: dict[str, _Reservation] = {}
         self._connection_ids = count(1)
         self._closing = False
         self._no_connections: trio.Event | None = None
@@ -93,6 +104,37 @@ class ListenerManager:
         for name in ("listener_added", "listener_modified", "listener_removed", "listener_create_failure"):
             self._own_stats.counter(name)
         self._count_listeners()
+
+    def reserve(self, config: ListenerConfig) -> None:
+        """Take the address of a listener that is to open later. Raises ConfigError (and changes nothing) if it cannot be had.
+
+        Envoy, too, binds before a listener warms: so the control plane hears of a conflict in the answer to its update.
+        """
+        listener, reserved = self._listeners.get(config.name), self._reserved.get(config.name)
+        if config.address in (listener and listener.config.address, reserved and reserved.address):
+            return
+        try:
+            self._check_address(config)
+            sock = bind(config, share_port=self._share_ports)
+        except ConfigError:
+            self._own_stats.counter("listener_create_failure").value += 1
+            raise
+        self._release(config.name)
+        self._reserved[config.name] = _Reservation(config.address, sock)
+
+    def _release(self, name: str) -> None:
+        reserved = self._reserved.pop(name, None)
+        if reserved is not None:
+            reserved.sock.close()
+
+    def _bound(self, config: ListenerConfig) -> socket.socket:
+        """The socket of a listener that opens now: the reserved one if its address did not change meanwhile."""
+        reserved = self._reserved.get(config.name)
+        if reserved is not None and reserved.address == config.address:
+            return self._reserved.pop(config.name).sock
+        sock = bind(config, share_port=self._share_ports)
+        self._release(config.name)
+        return sock
 
     def add_or_update(self, config: ListenerConfig) -> SocketAddress:
         """Make ``config`` serve; answer the address it is bound to. An unchanged one is left alone.
@@ -106,6 +148,7 @@ class ListenerManager:
         try:
             if listener is not None and listener.config.address == config.address:
                 listener.swap(config, self._generation(config, listener))
+                self._release(config.name)
             else:
                 listener = self._open(config)
         except ConfigError:
@@ -116,7 +159,8 @@ class ListenerManager:
 
     def _open(self, config: ListenerConfig) -> ActiveListener:
         self._check_address(config)
-        sock = bind(config, share_port=self._share_ports)
+        sock = self._bound(config)
+        listen(sock, config)
         host, port = sock.getsockname()[:2]
         stats = ListenerStats(self._stats.scope(f"listener.{SocketAddress(host, port)}".replace(":", "_")))
         listener = ActiveListener(config, stats, self._connection_ids.__next__)
@@ -138,10 +182,11 @@ class ListenerManager:
         return listener
 
     def _check_address(self, config: ListenerConfig) -> None:
-        for other in self._listeners.values():
-            if config.address.port and other.address == config.address and other.config.name != config.name:
-                reason = f"listener {other.config.name} has this address; give each listener its own"
-                raise ConfigError("address.socket_address", str(config.address), reason, f"listener {config.name}")
+        taken = {listener.address: name for name, listener in self._listeners.items() if name != config.name}
+        taken |= {reserved.address: name for name, reserved in self._reserved.items() if name != config.name}
+        if config.address.port and config.address in taken:
+            reason = f"listener {taken[config.address]} has this address; give each listener its own"
+            raise ConfigError("address.socket_address", str(config.address), reason, f"listener {config.name}")
 
     def _generation(self, config: ListenerConfig, listener: ActiveListener) -> Generation:
         chain = config.filter_chains[0].network_filter
@@ -182,6 +227,7 @@ class ListenerManager:
 
     def remove(self, name: str) -> bool:
         """Take no more connections for ``name``; those there are end by themselves. Answer whether it was there."""
+        self._release(name)
         listener = self._listeners.pop(name, None)
         if listener is None:
             return False
@@ -237,6 +283,8 @@ class ListenerManager:
 
     def close(self) -> None:
         """Close every listener and every connection at once."""
+        for name in list(self._reserved):
+            self._release(name)
         for listener in [*self._listeners.values(), *self._leaving]:
             listener.close()
         self._listeners.clear()

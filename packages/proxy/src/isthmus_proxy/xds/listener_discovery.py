@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 class Listeners(Protocol):
     """What is needed of the listener manager."""
 
+    def reserve(self, config: ListenerConfig) -> object:
+        """Take the address of a listener that warms. Raises ConfigError if it cannot be had."""
+        ...
+
     def add_or_update(self, config: ListenerConfig) -> object:
         """Open a listener or replace it. Raises ConfigError if its address cannot be had."""
         ...
@@ -154,6 +158,7 @@ class ListenerDiscovery:
             if self._routes.get_or_create(name).table is None
         }
         if missing:
+            self._listeners.reserve(config)
             self._warming[config.name] = Warming(config, missing)
         else:
             self._listeners.add_or_update(config)
