@@ -68,6 +68,7 @@ class Bench:
 async def test_nothing_is_published_before_the_start() -> None:
     bench = Bench()
     bench.give([service(HOST, "v1")])
+    bench.give([service(HOST, "v1", "v2")])
     bench.publisher.scope_needed(Scope())
     assert bench.server.snapshots == {}
     bench.publisher.start()

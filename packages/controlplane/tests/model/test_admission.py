@@ -90,6 +90,17 @@ def test_a_deleted_rule_stays_as_far_as_a_route_uses_it() -> None:
     assert subsets(admitted([SERVICE], after)) == []
 
 
+def test_a_rule_that_turns_to_another_host_leaves_its_used_subsets_behind() -> None:
+    other = service("other.shop", "v1")
+    moved = rule("other.shop", "v1", "v2", name=RULE_KEY.name)
+    after = admitted([SERVICE, other, moved, ROUTE], admitted([SERVICE, other, RULE, ROUTE]))
+    assert subsets(after) == ["v1", "v2"]
+    assert after.in_use[RULE_KEY] is moved
+    again = admitted([SERVICE, other, moved, ROUTE], after)
+    assert (again.model, again.problems) == (after.model, after.problems)
+    assert admitted([SERVICE, other, moved], again).in_use.keys() == {SERVICE.key, other.key, RULE_KEY}
+
+
 def test_a_route_whose_destination_disappears_stays_and_is_reported() -> None:
     route = virtual_service(HOST, {"route": [{"destination": {"host": "other.shop"}}]})
     before = admitted([SERVICE, service("other.shop", "v1"), route])

@@ -105,3 +105,9 @@ def test_preview_changes_nothing_and_old_faults_do_not_block() -> None:
     problems = one.problems()
     assert one.preview([service("other.shop", "v1")]) == ()
     assert one.problems() == problems
+
+
+def test_preview_tells_when_a_rule_turns_away_from_a_host_that_needs_it() -> None:
+    one = world(service(HOST, "v1"), service("other.shop", "v1"), rule(HOST, "v1", name="r"), split(HOST, {"v1": 1}))
+    (problem,) = one.preview([rule("other.shop", "v1", name="r")])
+    assert "VirtualService default/reviews-shop routes to it" in problem.message

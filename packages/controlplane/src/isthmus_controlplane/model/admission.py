@@ -16,12 +16,13 @@ from types import MappingProxyType
 from typing import Any
 
 from isthmus_controlplane.model.claims import Built, by_host, claim_services
-from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, subsets_of
+from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of
 from isthmus_controlplane.model.service import Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 
 Objects = Mapping[ObjectKey, ConfigObject]
+KEPT_SUFFIX = "#kept"  # no name of a user has it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,13 +163,27 @@ def _keep_used_subsets(rules: list[ConfigObject], routes: _Routes, previous: Adm
         user = users.pop((host, name), None)
         if user is None:
             continue
-        held.add(rule.key)
-        current[rule.key] = _with_subset(current.get(rule.key), rule, name)
+        key = _key_for(rule, current.get(rule.key), routes.services)
+        named = rule.key._replace(name=rule.key.name.removesuffix(KEPT_SUFFIX))
+        held.add(named)
+        current[key] = _with_subset(current.get(key), dataclasses.replace(rule, key=key), name)
         message = (
             f"the subset {name!r} was removed, but {user} routes to it: it stays in use until that route is changed"
         )
-        problems.append(Problem(f"{rule.origin} ({rule.key})", "spec.subsets", message))
+        problems.append(Problem(f"{rule.origin} ({named})", "spec.subsets", message))
     return _KeptRules(tuple(current.values()), tuple(problems), frozenset(held))
+
+
+def _key_for(old: ConfigObject, now: ConfigObject | None, services: Mapping[str, Service]) -> ObjectKey:
+    """Where to keep subsets of ``old``: in the rule of that name, or beside it when that is for another host now."""
+    if now is None or _host(old, services) == _host(now, services):
+        return old.key
+    return old.key._replace(name=f"{old.key.name}{KEPT_SUFFIX}")
+
+
+def _host(rule: ConfigObject, services: Mapping[str, Service]) -> str:
+    spec: Any = rule.spec
+    return full_host(services, spec.host, rule.key.namespace)
 
 
 def _subsets(rules: Iterable[ConfigObject], services: Mapping[str, Service]) -> list[tuple[str, str, ConfigObject]]:
