@@ -1,6 +1,7 @@
 """The pure parts of the benchmarks: summing up, reading what load generators print, and plans that the peers accept."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bench.load.wrk import parse_report
 from bench.mosn_plan import mosn_config
 from bench.nodecpu import share
 from bench.peers import SOURCES, source_digest
+from bench.procstat import Reading, others_share, reading
 from bench.publish import write_report
 from bench.push_plan import PushPlan, marker_of, service_entry, services_json
 from bench.result import Result, Sample, percentile, read_json, write_json
@@ -83,6 +85,12 @@ def test_wrk_without_a_report_is_none() -> None:
 def test_processor_share_between_two_readings() -> None:
     assert share((10.0, 1.0), (12.0, 2.0)) == 0.5
     assert share((10.0, 1.0), (10.0, 1.0)) == 0.0
+
+
+def test_what_other_programs_took_is_all_but_ours() -> None:
+    cores = os.cpu_count() or 1
+    assert others_share(Reading(0, 10, 5), Reading(10, 10 + 6 * cores, 5 + 4 * cores)) == pytest.approx(0.2)
+    assert others_share(reading(), reading()) >= 0
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

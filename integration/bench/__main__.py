@@ -18,10 +18,11 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.procstat import machine
+from bench.procstat import machine, others_share, reading
 from bench.report import DOCS, print_report
 from bench.result import Result, Sample, write_json
 
+QUIET_PCT = 5.0  # of the machine for programs that are no part of the benchmark; above, figures are not to be trusted
 SUITES = ("http1", "latency", "memory", "ab", "push")
 
 
@@ -124,10 +125,13 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("ISTHMUS_REQUIRE_PEERS", "1")
     options = arguments(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
-    before = machine()
+    before, start = machine(), reading()
     outcome = run_suite(load_suite(options.suite), options, console)
     results = outcome.results
-    seen = before | {"load_after": machine()["load"]}
+    others = round(others_share(start, reading()) * 100, 1)
+    seen = before | {"load_after": machine()["load"], "others_cpu_pct": others}
+    if others > QUIET_PCT:
+        console.print(f"other programs took {others}% of the machine: repeat this on a quiet one", style="yellow")
     print_report(console, results, seen)
     if options.json is not None:
         write_json(options.json, results, seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,30 @@ def memory(pids: list[int]) -> Memory:
             elif line.startswith("RssAnon:"):
                 anonymous += int(line.split()[1])
     return Memory(rss / 1024, anonymous / 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Processor time since the start, seconds: of everything on the machine, and of this process and its ended children."""
+
+    at: float
+    everybody: float
+    ours: float
+
+
+def reading() -> Reading:
+    """Read both now. Children that still run are in ``everybody`` alone, so read when there are none."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _, _, irq, softirq, *_ = (int(field) / _TICK for field in fields)
+    ours = sum(os.times()[:4])
+    return Reading(time.monotonic(), user + nice + system + irq + softirq, ours)
+
+
+def others_share(before: Reading, after: Reading) -> float:
+    """What programs that are not part of the benchmark took between two readings, as a share of all cores."""
+    elapsed = (after.at - before.at) * (os.cpu_count() or 1)
+    others = (after.everybody - before.everybody) - (after.ours - before.ours)
+    return max(0.0, others / elapsed) if elapsed > 0 else 0.0
 
 
 def machine() -> dict[str, object]:

@@ -18,7 +18,7 @@ from bench.subjects.http import SUBJECTS
 from harness.ports import free_port
 
 NAME = "latency"
-RATES = {"c1-low": 200.0, "c1-medium": 1500.0}  # requests per second; the medium rate is below what any subject can do
+RATES = {"c1-low": 200.0, "c1-medium": 1000.0}  # requests per second; the medium rate is below what any subject can do
 PROXY_CPU, LOAD_CPU = "0", "1"
 
 
