@@ -48,6 +48,8 @@ BAD = [
     (b"GET / HTTP/1.1\r\n" + H + H + b"\r\n", 400, "http1.codec_error"),
     (b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400, "http.invalid_authority"),
     (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "http.invalid_authority"),
+    (b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400, "http.invalid_authority"),
+    (b"GET http://a@b/ HTTP/1.1\r\n" + H + b"\r\n", 400, "http.invalid_authority"),
     (b"GET / HTTP/1.1\r\n" + H + b"A : b\r\n\r\n", 400, "http1.codec_error"),
     (b"GET / HTTP/1.1\r\n" + H + b"novalue\r\n\r\n", 400, "http1.codec_error"),
     (b"GET / HTTP/1.1\r\n" + H + b": v\r\n\r\n", 400, "http1.codec_error"),

@@ -120,10 +120,18 @@ def test_a_body_until_the_end_of_the_connection() -> None:
 
 def test_switching_protocols_gives_the_first_bytes() -> None:
     parser = ResponseParser()
-    parser.expect(b"GET")
+    parser.expect(b"GET", upgrade=True)
     events = list(parser.receive(b"HTTP/1.1 101 X\r\nUpgrade: a\r\n\r\nearly"))
     assert parser.switching
     assert body_of(events) == b"early"
+
+
+def test_switching_protocols_unasked_is_an_error() -> None:
+    parser = ResponseParser()
+    parser.expect(b"GET", upgrade=True)
+    parser.expect(b"GET")
+    with pytest.raises(ProtocolError, match="unasked"):
+        parser.receive(b"HTTP/1.1 101 X\r\nUpgrade: a\r\n\r\nearly")
 
 
 def test_unsolicited_bytes_are_an_error() -> None:

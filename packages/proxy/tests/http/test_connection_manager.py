@@ -362,6 +362,35 @@ async def test_a_post_on_a_dead_kept_connection_is_not_repeated(proxy: Proxy) ->
     assert posts == 1
 
 
+async def test_nonsense_on_a_kept_connection_is_an_answer_and_no_reason_to_ask_again(proxy: Proxy) -> None:
+    requests = 0
+
+    async def once(peer: Peer, _number: int) -> None:
+        nonlocal requests
+        for answer in (OK, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"):
+            await peer.message()
+            requests += 1
+            await peer.send(answer)
+
+    await simple(proxy, once)
+    assert (await proxy.get())[0] == 200
+    assert (await proxy.get())[0] == 502
+    assert requests == 2
+
+
+async def test_protocols_switched_unasked_are_an_error_of_the_origin(proxy: Proxy) -> None:
+    await simple(proxy, Recorder(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"))
+    assert (await proxy.get())[0] == 502
+    assert proxy.logs.lines[0].flags == "UPE"
+
+
+async def test_a_204_goes_on_without_a_length(proxy: Proxy) -> None:
+    await simple(proxy, Recorder(b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"))
+    peer = await proxy.client()
+    await peer.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert b"content-length" not in (await peer.read_until(b"\r\n\r\n"))
+
+
 @pytest.mark.parametrize(
     ("raw", "status", "details"),
     [

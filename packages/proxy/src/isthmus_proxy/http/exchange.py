@@ -227,7 +227,7 @@ class Exchange:
             head = target.before + self.identifier + target.after if target.id_index >= 0 else target.before
         else:
             head = self._finished_head(target)
-        connection.send_head(self, self.request.method, head, done=self.request_done)
+        connection.send_head(self, self.request.method, head, done=self.request_done, upgrade=target.upgrade)
         body = self._body
         if body.parts is not None:
             for framed in body.parts:

@@ -149,7 +149,9 @@ def frame_response(response: ParsedResponse, headers: Headers, method: bytes) ->
     has_body = method != b"HEAD" and response.framing != NO_BODY
     if response.framing == LENGTH and lengths == [b"%d" % response.length]:
         return headers, False
-    if response.framing == NO_BODY and response.status in (101, 204, 304):
+    if response.status in (101, 204):
+        return [field for field in headers if field[0] != b"content-length"], False
+    if response.framing == NO_BODY and response.status == 304:
         return headers, False
     if response.framing == NO_BODY and lengths == [b"0"]:
         return headers, False

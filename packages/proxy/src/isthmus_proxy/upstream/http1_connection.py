@@ -111,8 +111,8 @@ class Http1Connection:
             return ""
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def send_head(self, sink: ResponseSink, method: bytes, head: bytes, *, done: bool) -> None:
-        """Begin a request; with ``done`` the head is all of it."""
+    def send_head(self, sink: ResponseSink, method: bytes, head: bytes, *, done: bool, upgrade: bool = False) -> None:
+        """Begin a request; with ``done`` the head is all of it, with ``upgrade`` it asks to switch protocols."""
         connection = self._connection
         if connection is None:
             return
@@ -120,7 +120,7 @@ class Http1Connection:
         self.requests += 1
         self.request_done = done
         self._timer.at = float("inf")
-        self._parser.expect(method)
+        self._parser.expect(method, upgrade=upgrade)
         self._unsent_at = connection.bytes_out
         self._stats.upstream_cx_tx_bytes_total.value += len(head)
         connection.write(head)
@@ -222,7 +222,8 @@ class Http1Connection:
     def _broken(self, reason: str) -> None:
         sink, self.sink = self.sink, None
         sent = self._connection is None or self._connection.bytes_out > self._unsent_at
-        untouched = not self._parser.started
+        # What answered with nonsense is not a connection that was closed while nobody used it.
+        untouched = not self._parser.started and reason != PROTOCOL_ERROR
         if sink is not None:
             self._stats.upstream_cx_destroy_with_active_rq.value += 1
             self._stats.upstream_cx_destroy_remote_with_active_rq.value += 1

@@ -17,7 +17,7 @@ METHODS = frozenset(
 """What Envoy takes without allow_custom_methods."""
 
 _TARGET_BYTES = bytes(range(0x21, 0x7F))
-_AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:@\[\]]*")
+_AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
 _VERSION = re.compile(rb"HTTP/(\d)\.(\d)")
 
 

@@ -33,6 +33,7 @@ class ResponseParser:
         "_memo",
         "_method",
         "_state",
+        "_upgrade",
         "bodyless",
         "keep_alive",
         "switching",
@@ -45,6 +46,7 @@ class ResponseParser:
         self._decoder: BodyDecoder | None = None
         self._method = b""
         self._interim = False
+        self._upgrade = False
         self._state = _IDLE
         self.bodyless = False
         self.keep_alive = False
@@ -65,9 +67,10 @@ class ResponseParser:
         """Whether the response is complete."""
         return self._state == _DONE
 
-    def expect(self, method: bytes) -> None:
-        """A request of ``method`` was sent; its response is the next message."""
+    def expect(self, method: bytes, *, upgrade: bool = False) -> None:
+        """A request of ``method`` was sent; its response is the next message. ``upgrade``: it asked to switch protocols."""
         self._method = method
+        self._upgrade = upgrade
         self._state = _HEAD
         self._interim = False
         self.bodyless = False
@@ -109,6 +112,8 @@ class ResponseParser:
         if status < 200 and status != 101:
             self._interim = True
             return [response, *(self.receive(data[start:]) if start < len(data) else ())]
+        if status == 101 and not self._upgrade:
+            raise bad_request("protocols switched unasked")
         self.keep_alive = response.keep_alive and framing != UNTIL_CLOSE
         if framing == LENGTH and self._method != b"HEAD" and len(data) - start == response.length:
             self._state = _DONE
