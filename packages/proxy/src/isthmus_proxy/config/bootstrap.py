@@ -57,6 +57,9 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     _check_runtime(proto.layered_runtime)
     dynamic = compile_dynamic_resources(proto)
     ads = dynamic.cluster_name if dynamic else None
+    if ads is not None and ads not in {item.name for item in proto.static_resources.clusters}:
+        path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
+        raise ConfigError(path, shown(ads), "is not among static_resources.clusters")
     clusters = tuple(
         compile_cluster(item, f"static_resources.clusters[{i}]", allow_http2=item.name == ads)
         for i, item in enumerate(proto.static_resources.clusters)
@@ -67,7 +70,7 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     )
     _refuse_duplicates("clusters", [cluster.name for cluster in clusters])
     _refuse_duplicates("listeners", [listener.name for listener in listeners])
-    _check_references(proto, listeners, clusters, dynamic)
+    _check_references(listeners, clusters, dynamic)
     admin = None
     if proto.HasField("admin"):
         admin = SocketAddress(*socket_address(proto.admin.address, "admin.address"))
@@ -91,15 +94,11 @@ def _refuse_duplicates(field: str, names: list[str]) -> None:
 
 
 def _check_references(
-    proto: Any,
     listeners: tuple[ListenerConfig, ...],
     clusters: tuple[ClusterConfig, ...],
     dynamic: DynamicResources | None,
 ) -> None:
     known = {cluster.name for cluster in clusters}
-    if dynamic is not None and dynamic.cluster_name not in known:
-        path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
-        raise ConfigError(path, shown(dynamic.cluster_name), "is not among static_resources.clusters")
     for index, listener in enumerate(listeners):
         path = f"static_resources.listeners[{index}]"
         manager = listener.filter_chains[0].network_filter

@@ -9,6 +9,7 @@ from isthmus_proxy.config.check import check
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
 from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
 from isthmus_proxy.config.upstream_http import UpstreamHttp, compile_upstream_http
 from isthmus_proxy.config.values import (
     content_hash,
@@ -28,6 +29,7 @@ _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 def compile_cluster(proto: Any, path: str = "", *, allow_http2: bool = False) -> ClusterConfig:
     """Check and compile a cluster. HTTP/2 is for the control plane's own cluster. Raises ConfigError below ``path``."""
     check(proto, path)
+    refuse_other_than_raw_buffer(proto, path)
     http = compile_upstream_http(proto, path)
     if http.http2 and not allow_http2:
         place = join(path, "typed_extension_protocol_options")

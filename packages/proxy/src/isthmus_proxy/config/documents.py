@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from isthmus_proxy.config.yaml_bounds import check_bounds
 from isthmus_proxy.errors import ConfigError
 
 MAX_BYTES = 64 * 1024 * 1024  # beyond any real bootstrap file; keeps a wrong path (a log, a device) from filling memory
@@ -75,6 +76,7 @@ def parse(text: str, *, is_json: bool) -> dict[str, Any]:
 
 def _parse_yaml(text: str) -> Any:
     try:
+        check_bounds(text)
         return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - derived from the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

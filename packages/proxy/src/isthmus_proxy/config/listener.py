@@ -9,6 +9,7 @@ from isthmus_proxy.config.check import check
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.http_connection_manager import compile_http_connection_manager
 from isthmus_proxy.config.parse import join
+from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
 from isthmus_proxy.config.values import content_hash, flag, number, required, seconds, socket_address
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
@@ -47,6 +48,7 @@ def _filter_chain(proto: Any, path: str) -> FilterChain:
     if len(chains) != 1:
         raise ConfigError(join(path, "filter_chains"), f"{len(chains)} chains", "exactly one filter chain is supported")
     chain, place = chains[0]
+    refuse_other_than_raw_buffer(chain, place)
     if len(chain.filters) != 1:
         reason = "exactly one network filter, http_connection_manager or tcp_proxy, is supported"
         raise ConfigError(join(place, "filters"), f"{len(chain.filters)} filters", reason)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus_proxy.config.bootstrap import load
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig, SocketAddress, TcpProxyConfig
+from isthmus_proxy.route.model import DirectResponseAction, ForwardAction, RedirectAction
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def example(name: str) -> Any:
+    return yaml.safe_load((EXAMPLES / name).read_text())
+
+
+def loaded(tmp_path: Path, document: Any) -> Any:
+    path = tmp_path / "envoy.json"
+    path.write_text(json.dumps(document))
+    return load(path)
+
+
+def refused(tmp_path: Path, document: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, document)
+    assert str(caught.value).startswith(f"{tmp_path}/envoy.json: ")
+    return str(caught.value).removeprefix(f"{tmp_path}/envoy.json: ")
+
+
+def test_the_static_example() -> None:
+    bootstrap = load(EXAMPLES / "static.yaml")
+    assert bootstrap.admin == SocketAddress("127.0.0.1", 9901)
+    assert bootstrap.dynamic_resources is None
+    assert [(cluster.name, cluster.discovery) for cluster in bootstrap.clusters] == [
+        ("first", "STATIC"),
+        ("second", "STRICT_DNS"),
+    ]
+    (listener,) = bootstrap.listeners
+    manager = listener.filter_chains[0].network_filter
+    assert isinstance(manager, HttpConnectionManagerConfig)
+    assert str(listener.address) == "127.0.0.1:10000"
+    assert manager.access_logs[0].path == "/dev/stdout"
+    moved, web = manager.route.virtual_hosts  # type: ignore[union-attr]
+    assert isinstance(moved.routes[0].action, RedirectAction)
+    health, _, split, api, _ = web.routes
+    assert health.action == DirectResponseAction(200, b"ok\n")
+    assert isinstance(split.action, ForwardAction)
+    assert [(each.cluster, each.weight) for each in split.action.clusters] == [("first", 90), ("second", 10)]
+    assert isinstance(api.action, ForwardAction)
+    assert api.action.retry_policy is not None
+    assert (api.action.timeout, api.action.prefix_rewrite, api.action.retry_policy.num_retries) == (5.0, b"/", 2)
+
+
+@pytest.mark.parametrize(("name", "delta"), [("ads.yaml", True), ("ads-sotw.yaml", False)])
+def test_the_dynamic_examples(name: str, delta: bool) -> None:
+    bootstrap = load(EXAMPLES / name)
+    dynamic = bootstrap.dynamic_resources
+    assert dynamic is not None
+    assert (dynamic.cluster_name, dynamic.delta, dynamic.cds, dynamic.lds) == ("xds", delta, True, True)
+    assert bootstrap.clusters[0].http2
+    assert bootstrap.node.id.startswith("sidecar~")
+
+
+def test_the_tcp_example() -> None:
+    (listener,) = load(EXAMPLES / "tcp.yaml").listeners
+    proxy = listener.filter_chains[0].network_filter
+    assert isinstance(proxy, TcpProxyConfig)
+    assert (proxy.clusters[0].cluster, proxy.idle_timeout) == ("databases", 600.0)
+    assert proxy.access_logs[0].json_format is not None
+
+
+def test_yaml_and_json_compile_alike(tmp_path: Path) -> None:
+    from_yaml, from_json = load(EXAMPLES / "static.yaml"), loaded(tmp_path, example("static.yaml"))
+    assert from_json.proto == from_yaml.proto
+    assert from_json.listeners[0].content == from_yaml.listeners[0].content
+
+
+def test_an_empty_bootstrap_is_one(tmp_path: Path) -> None:
+    bootstrap = loaded(tmp_path, {})
+    assert (bootstrap.listeners, bootstrap.clusters, bootstrap.admin) == ((), (), None)
+
+
+def edited(name: str, *steps: object, to: object) -> Any:
+    """The example with the field at ``steps`` set to ``to``."""
+    document = example(name)
+    place = document
+    for step in steps[:-1]:
+        place = place[step]
+    place[steps[-1]] = to
+    return document
+
+
+LISTENER = ("static_resources", "listeners", 0)
+MANAGER = (*LISTENER, "filter_chains", 0, "filters", 0, "typed_config")
+ROUTE = (*MANAGER, "route_config", "virtual_hosts", 1, "routes", 4)
+CLUSTER = ("static_resources", "clusters", 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "value", "path", "reason"),
+    [
+        (("hds_config",), {}, "hds_config", "is not supported"),
+        (("stats_sinks",), [{"name": "x"}], "stats_sinks", "is not supported"),
+        ((*LISTENER, "transparent"), True, "listeners[0].transparent", "ignoring it would change behaviour"),
+        ((*LISTENER, "bind_to_port"), False, "listeners[0].bind_to_port = False", "only true is"),
+        ((*LISTENER, "address"), {"pipe": {"path": "/x"}}, "listeners[0].address.pipe", "is not supported"),
+        ((*LISTENER, "filter_chains"), [], "listeners[0].filter_chains = 0 chains", "exactly one"),
+        ((*MANAGER, "normalize_path"), True, "typed_config.normalize_path = True", "only false is"),
+        ((*MANAGER, "tracing"), {}, "typed_config.tracing", "is not supported"),
+        ((*MANAGER, "codec_type"), "HTTP2", 'typed_config.codec_type = "HTTP2"', "only AUTO or HTTP1 is"),
+        ((*MANAGER, "stat_prefix"), "", "typed_config.stat_prefix", "required"),
+        ((*MANAGER, "max_request_headers_kb"), 9000, "max_request_headers_kb = 9000", "at most 8192"),
+        ((*MANAGER, "http_filters"), [], "http_filters = 0 filters", "exactly one"),
+        ((*ROUTE, "route", "cluster"), "typo", '.routes[4].route = "typo"', "validate_clusters"),
+        ((*ROUTE, "route", "hedge_policy"), {}, "routes[4].route.hedge_policy", "is not supported"),
+        ((*ROUTE, "route", "priority"), "HIGH", 'route.priority = "HIGH"', "only DEFAULT is"),
+        ((*ROUTE, "typed_per_filter_config"), {}, None, ""),
+        ((*ROUTE, "match"), {"connect_matcher": {}}, "match.connect_matcher", "is not supported"),
+        ((*CLUSTER, "lb_policy"), "MAGLEV", 'clusters[0].lb_policy = "MAGLEV"', "only ROUND_ROBIN or LEAST_REQUEST"),
+        ((*CLUSTER, "health_checks"), [{}], "clusters[0].health_checks", "is not supported"),
+        ((*CLUSTER, "outlier_detection"), {}, "clusters[0].outlier_detection", "is not supported"),
+        ((*CLUSTER, "name"), "", "clusters[0].name", "required"),
+        ((*CLUSTER, "name"), "second", 'clusters[1].name = "second"', "used twice"),
+        ((*CLUSTER, "connect_timeout"), "0s", "clusters[0].connect_timeout", "more than zero"),
+        ((*CLUSTER, "http2_protocol_options"), {}, "clusters[0].typed_extension_protocol_options", "HTTP/2"),
+        (
+            ("layered_runtime",),
+            {"layers": [{"name": "s", "static_layer": {"overload.x": 1}}]},
+            "layered_runtime.layers[0].static_layer.overload.x",
+            "run-time keys",
+        ),
+        (("dynamic_resources",), {"cds_config": {"ads": {}}}, "dynamic_resources.ads_config", "required"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_path(
+    tmp_path: Path, steps: tuple[object, ...], value: object, path: str | None, reason: str
+) -> None:
+    document = edited("static.yaml", *steps, to=value)
+    if path is None:
+        loaded(tmp_path, document)
+        return
+    message = refused(tmp_path, document)
+    assert path in message
+    assert reason in message
+
+
+def test_a_nameless_endpoint_address_is_refused(tmp_path: Path) -> None:
+    document = example("static.yaml")
+    endpoint = document["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]
+    endpoint["endpoint"]["address"]["socket_address"]["address"] = "localhost"
+    message = refused(tmp_path, document)
+    assert 'lb_endpoints[0].endpoint.address.socket_address.address = "localhost"' in message
+    assert "STRICT_DNS" in message
+
+
+def test_settings_without_effect_are_accepted(tmp_path: Path) -> None:
+    document = example("static.yaml")
+    document |= {
+        "stats_flush_interval": "60s",
+        "layered_runtime": {"layers": [{"name": "a", "admin_layer": {}}, {"name": "s", "static_layer": {"re2.x": 1}}]},
+    }
+    document["static_resources"]["clusters"][1] |= {"dns_jitter": "1s", "respect_dns_ttl": True}
+    document["static_resources"]["clusters"][1]["typed_dns_resolver_config"] = {
+        "name": "envoy.network.dns_resolver.getaddrinfo",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
+        },
+    }
+    loaded(tmp_path, document)
+
+
+@pytest.mark.parametrize(
+    ("steps", "value", "path"),
+    [
+        (("node",), {"id": "x"}, "node.cluster"),
+        (("dynamic_resources", "ads_config", "api_type"), "REST", "dynamic_resources.ads_config.api_type"),
+        (("dynamic_resources", "ads_config", "grpc_services"), [], "grpc_services = 0 services"),
+        (
+            ("dynamic_resources", "ads_config", "grpc_services"),
+            [{"envoy_grpc": {"cluster_name": "gone"}}],
+            'envoy_grpc.cluster_name = "gone"',
+        ),
+        (
+            ("dynamic_resources", "ads_config", "grpc_services"),
+            [{"google_grpc": {"target_uri": "x"}}],
+            "grpc_services[0].google_grpc",
+        ),
+        (("dynamic_resources", "cds_config"), {"path": "/x"}, "dynamic_resources.cds_config.path"),
+    ],
+)
+def test_dynamic_resources_are_checked(tmp_path: Path, steps: tuple[object, ...], value: object, path: str) -> None:
+    assert path in refused(tmp_path, edited("ads.yaml", *steps, to=value))
+
+
+def test_an_extension_type_inside_a_filter_is_named(tmp_path: Path) -> None:
+    lua = {"name": "lua", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"}}
+    message = refused(tmp_path, edited("static.yaml", *MANAGER, "http_filters", to=[lua]))
+    assert "typed_config.http_filters[0].typed_config.@type = type.googleapis.com/envoy.extensions" in message
+    assert "not supported" in message
+
+
+def test_an_extension_in_the_wrong_place_is_named(tmp_path: Path) -> None:
+    wrong = {"name": "hcm", "typed_config": {"@type": _HCM, "stat_prefix": "x"}}
+    message = refused(tmp_path, edited("static.yaml", *MANAGER, "http_filters", to=[wrong]))
+    assert "http_filters[0].typed_config" in message
+    assert "only envoy.extensions.filters.http.router.v3.Router" in message
