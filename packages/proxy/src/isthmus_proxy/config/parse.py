@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -220,6 +219,8 @@ def _fill_any(message: Any, value: object, path: str, depth: int) -> None:
 
 
 def _fill_by_runtime(message: Message, value: Any, path: str, _depth: int) -> None:
+    from google.protobuf import json_format  # noqa: PLC0415 - few files have such a field
+
     try:
         json_format.ParseDict(value, message)
     except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
