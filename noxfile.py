@@ -70,7 +70,10 @@ def integration(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Run a small shop through the whole mesh; ``-- --once`` plays it through, checks it and exits."""
     session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
-    session.run("python", "-m", "demo", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+    environment = {"PYTHONPATH": str(ROOT / "integration")}
+    # After Ctrl-C it stops a dozen programs in order and shows its summary.
+    patience = {"interrupt_timeout": 30.0, "terminate_timeout": 10.0}
+    session.run("python", "-m", "demo", *session.posargs, env=environment, **patience)
 
 
 @nox.session
@@ -78,6 +81,13 @@ def bench(session: nox.Session) -> None:
     """Measure Isthmus and its peers side by side: ``-- SUITE [--seconds N] [--subjects a,b] [--json FILE] [--plot]``."""
     session.install(*_editable(EVERYTHING), *INTEGRATION)
     session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Ask what the protocols demand: ``-- [--only SUITE] [--json FILE] [--all] [--peer envoy|haproxy|nginx]``."""
+    session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
+    session.run("python", "-m", "conformance", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
 
 
 @nox.session

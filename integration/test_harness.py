@@ -100,6 +100,17 @@ def test_a_load_counts_requests_under_the_phase_in_which_they_were_sent(tmp_path
     assert total.requests == load.tally("start").requests + first.requests + second.requests
 
 
+def test_a_load_forgets_no_request_of_a_phase_long_ago(tmp_path: Path) -> None:
+    with Origin("reviews", "v1", tmp_path) as origin, Load(Target(origin.address, connections=2)) as load:
+        for number in range(70):
+            load.sample(f"phase {number}", 2)
+        total = load.stop()
+    assert total.requests >= 140
+    assert total.versions["v1"] == total.latencies.count == total.requests
+    with pytest.raises(KeyError):
+        load.tally("phase 1")
+
+
 def test_a_load_counts_failures_with_their_reason(tmp_path: Path) -> None:
     with Origin("reviews", "v1", tmp_path) as origin, Load(Target(origin.address, connections=2, rate=400)) as load:
         load.sample("up", 20)

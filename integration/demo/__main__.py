@@ -38,7 +38,7 @@ def main() -> int:
     try:
         status = _run(options, directory, board, console)
     except KeyboardInterrupt:
-        status = 0 if not options.once and board.passed else 130
+        status = 130
     except (ProcessError, MissingPeerError, AssertionError, OSError) as error:
         print(f"\nthe demo failed in act {board.act!r}: {error}", file=sys.stderr)
     finally:
@@ -56,13 +56,19 @@ def _run(options: argparse.Namespace, directory: Path, board: Board, console: Co
             console.print(addresses(board))
         with _loads(options, shop, board):
             script = Script(shop, board, ONCE if options.once else FOREVER)
-            while True:
+            if options.once:
                 script.play()
-                if options.once:
-                    break
+            else:
+                _play_until_interrupted(script)
         script.judge()
     console.print(summary(board, board.elapsed()))
     return 0 if board.passed else 1
+
+
+def _play_until_interrupted(script: Script) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            script.play()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from harness.tally import Latencies, Tally
 
 EVENTS_KEPT = 200
 PUSHES_KEPT = 50
+CHECKS_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ class Board:
     act: str = "starting"
     events: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     pushes: deque[tuple[str, Push]] = field(default_factory=lambda: deque(maxlen=PUSHES_KEPT))
-    checks: list[Check] = field(default_factory=list)
+    checks: deque[Check] = field(default_factory=lambda: deque(maxlen=CHECKS_KEPT))
+    failed_checks: int = 0
     listener: Callable[[str], None] = print
     started: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -100,9 +102,10 @@ class Board:
         """Something had to hold, and did or did not."""
         with self.lock:
             self.checks.append(Check(name, passed, detail))
+            self.failed_checks += not passed
         self.say(f"{'ok' if passed else 'FAILED'}: {name}: {detail}")
 
     @property
     def passed(self) -> bool:
         """Whether everything held that had to."""
-        return all(check.passed for check in self.checks)
+        return not self.failed_checks

@@ -154,14 +154,8 @@ def summary(board: Board, seconds: float) -> RenderableType:
         total = load.total()
         low, high = (f"{1000 * total.latencies.quantile(q):.1f}" for q in (0.5, 0.99))
         loads.add_row(name, str(load.target.connections), str(total.requests), str(total.failed), low, high)
-    times = sorted(push.converged_after or 0 for _, push in board.pushes)
-    pushed = (
-        f"{len(times)} pushes; slowest acknowledged by every client after {1000 * times[-1]:.0f} ms"
-        if times
-        else "no pushes"
-    )
     verdict = "[bold green]PASSED[/]" if board.passed else "[bold red]FAILED[/]"
-    return Group(checks, loads, f"{pushed}. {verdict} in {seconds:.0f} s")
+    return Group(checks, loads, f"{verdict} in {seconds:.0f} s")
 
 
 def _bars(rates: Rates) -> str:

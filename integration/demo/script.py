@@ -1,5 +1,6 @@
 """The play: changes under load, each followed by the check that it did what it should and harmed nobody."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,7 +55,13 @@ class Script:
             time.sleep(self._pace.rest_s)
 
     def judge(self) -> None:
-        """Check that no request failed but those to the killed instance before its removal."""
+        """Check that every push converged, and no request failed but those to the killed instance before its removal."""
+        times = sorted(push.converged_after or 0 for _, push in self._board.pushes)
+        if times:
+            detail = (
+                f"{len(times)} pushes, median {1000 * times[len(times) // 2]:.0f} ms, slowest {1000 * times[-1]:.0f} ms"
+            )
+            self._board.check("every client acknowledged every push", True, detail)
         for name, load in self._board.loads.items():
             failures = load.failures()
             wrong = [failure for failure in failures if not self._in_outage(failure.at)]
@@ -96,11 +103,12 @@ class Script:
         name = self._new_instance()
         self._phase(f"{name} dead but registered")
         killed = time.time()
+        self._outages.append((killed, math.inf))
         self._shop.instances[name].kill()
         self._board.say(f"killed {name} and its sidecar")
         time.sleep(OUTAGE_S)
         self._remove(name)
-        self._outages.append((killed, time.time()))
+        self._outages[-1] = (killed, time.time())
         self._sample(f"after the removal of {name}")
         self._no_failures("after the removal")
 

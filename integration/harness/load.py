@@ -17,6 +17,7 @@ from harness.tally import Failure, Tally
 
 RECONNECT_S = 0.02
 SWEEP_S = 0.25
+PHASES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Load:
         self.name = name or target.address
         self.phase_name = "start"
         self._phases: dict[str, Tally] = {"start": Tally()}
+        self._earlier = Tally()
         self._current = self._phases["start"]
         self._connections: list[_Connection] = []
         self._stopping = threading.Event()
@@ -70,6 +72,9 @@ class Load:
         """Requests sent from now on are counted under ``name``."""
         tally = self._phases.setdefault(name, Tally())
         self.phase_name, self._current = name, tally
+        if len(self._phases) > PHASES_KEPT:
+            # So long ago that none of its requests is in flight any more.
+            self._earlier.add(self._phases.pop(next(iter(self._phases))))
         return tally
 
     def tally(self, phase: str) -> Tally:
@@ -79,13 +84,14 @@ class Load:
     def total(self) -> Tally:
         """The counts of all phases together."""
         total = Tally()
+        total.add(self._earlier)
         for tally in list(self._phases.values()):
             total.add(tally)
         return total
 
     def failures(self) -> list[Failure]:
         """The failures of all phases, of each phase the last thousand."""
-        return [failure for tally in list(self._phases.values()) for failure in list(tally.failures)]
+        return [failure for tally in [self._earlier, *self._phases.values()] for failure in list(tally.failures)]
 
     def sample(self, name: str, requests: int, within: float | None = None) -> Tally:
         """A phase of at least that many answered requests."""
