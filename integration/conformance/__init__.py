@@ -1,0 +1,1 @@
+"""Conformance suites: what the protocols demand, asked of the running programs; see ``docs/conformance.md``."""

@@ -1,0 +1,1 @@
+"""The xDS protocol, vector by vector, over real gRPC connections."""
