@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.acceptor import Acceptor
@@ -218,6 +219,30 @@ async def test_drain_ends_idle_connections_waits_for_busy_ones_and_takes_no_new(
         assert b"connection: close\r\n" in head
         assert body == b"ok"
         await busy.close()
+    assert drained == [True]
+
+
+async def test_a_request_sent_as_a_drain_begins_is_still_answered(proxy: Proxy) -> None:
+    """Closing an idle connection at once would lose what its client is sending at that moment."""
+    gate = await gated(proxy)
+    gate.release.set()
+    proxy.http()
+    client = await proxy.client()
+    await client.send(REQUEST)
+    await client.message()
+    drained: list[bool] = []
+
+    async def drain() -> None:
+        drained.append(await proxy.listeners.drain())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(REQUEST)
+        head, body = await client.message()
+        assert body == b"ok"
+        assert b"connection: close\r\n" in head
+        assert await client.read_all() == b""
     assert drained == [True]
 
 

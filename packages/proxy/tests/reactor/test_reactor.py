@@ -168,6 +168,27 @@ async def test_a_fault_in_one_handler_does_not_stop_the_others(
     await eventually(lambda: ran == [1])
 
 
+async def test_a_connection_whose_receiver_raised_is_lost_to_its_owner(
+    reactor: Reactor, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its owner must account for it like for any other end: a drain would wait for it for ever."""
+
+    class Faulty(Collector):
+        def data_received(self, data: bytes) -> None:
+            raise RuntimeError("broken")
+
+    caplog.set_level(logging.CRITICAL)
+    receiver = Faulty()
+    connection = Connection(reactor, pair[0], receiver, 1000)
+    connection.start()
+    pair[1].send(b"x")
+    await eventually(lambda: receiver.told == ["lost"])
+    assert connection.closed
+    assert reactor.statistics().handler_errors == 1
+    await trio.lowlevel.wait_readable(pair[1])
+    assert pair[1].recv(1) == b""
+
+
 async def test_an_idle_reactor_is_not_woken(reactor: Reactor) -> None:
     reactor.call_later(3600, lambda: None)
     await trio.testing.wait_all_tasks_blocked()

@@ -24,6 +24,9 @@ from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.table import RouteHandle, RouteTable
 from isthmus_proxy.upstream.pool import Pools
 
+IDLE_GRACE_S = 1.0
+"""How long a draining manager waits for one more request on an idle connection, in seconds."""
+
 
 class AccessLog(Protocol):
     """Where finished exchanges are told (``observe.access_log.AccessLogger``)."""
@@ -174,8 +177,16 @@ class HttpConnectionManager:
             logger.log(info)
 
     def drain(self) -> None:
-        """Close idle connections; the others answer with ``connection: close`` and end after their request."""
+        """End every connection after its next response, which says ``connection: close``; idle ones after a grace.
+
+        A client may send a request at the very moment at which its idle connection is closed, and such a request is lost. Within
+        the grace, clients that use their connections learn of the end from a response instead.
+        """
         self.draining = True
+        if self.connections:
+            self.reactor.call_later(IDLE_GRACE_S, self._close_idle)
+
+    def _close_idle(self) -> None:
         for connection in list(self.connections):
             connection.drain()
 

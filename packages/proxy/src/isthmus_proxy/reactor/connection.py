@@ -162,6 +162,12 @@ class Connection:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.close()
 
+    def faulted(self) -> None:
+        """Something raised while it served this connection: end it, and let its owner account for it."""
+        if not self.closed:
+            self._watching = False
+            self._lost(OSError(errno.EIO, "an internal error ended the connection"))
+
     def flush(self) -> None:
         """Send what is pending: one system call, more only if the socket takes more than one call's worth."""
         self._dirty = False

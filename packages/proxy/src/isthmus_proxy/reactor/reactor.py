@@ -16,7 +16,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -34,6 +34,15 @@ MAX_EVENTS = 64
 
 TIME_SLICE = 0.004
 """Seconds of serving after which trio's other tasks (xDS, admin, DNS) get a turn even under full load."""
+
+
+@runtime_checkable
+class Faultable(Protocol):
+    """Whose method is a handler, and who wants to know when it raised: to end and to be accounted for like any other."""
+
+    def faulted(self) -> None:
+        """A handler of this object raised; the descriptor is not watched any more."""
+        ...
 
 
 class Flushable(Protocol):
@@ -229,7 +238,14 @@ class Reactor:
         """Stop serving the descriptor whose handler raised: its state is not to be trusted. The peer sees an end."""
         self.handler_errors += 1
         _log.exception("handler of descriptor %d failed; its connection is shut down", fd)
+        owner = getattr(self._handlers.get(fd), "__self__", None)
         self.unregister(fd)
+        if isinstance(owner, Faultable):
+            try:
+                owner.faulted()
+            except Exception:  # noqa: BLE001 - as in _dispatch
+                _log.exception("the end of the connection on descriptor %d failed, too", fd)
+            return
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
             copy.shutdown(socket.SHUT_RDWR)
 
