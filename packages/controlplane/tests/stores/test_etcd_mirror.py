@@ -70,6 +70,9 @@ def test_old_events_change_nothing() -> None:
     [
         (b"{", ""),
         (b"\xff\xfe", ""),
+        (b"", ""),
+        (b"a: 1\n---\nb: 2\n", ""),
+        (b"[" * 60_000 + b"]" * 60_000, ""),
         (value("a", "a.shop").replace(b'"hosts"', b'"hostz"'), "spec.hostz"),
         (value("other", "a.shop"), "metadata"),
     ],

@@ -54,3 +54,10 @@ def test_one_document_is_removed_and_the_numbers_stay() -> None:
         (1, {"a": 1}),
         (3, {"c": {"d": 3}}),
     ]
+
+
+def test_text_that_is_nested_too_deeply_is_refused_before_libyaml_recurses() -> None:
+    with pytest.raises(YamlError, match="line 1: is nested more than 100 deep"):
+        load_documents("[" * 60_000 + "]" * 60_000)
+    (document,) = load_documents("[" * 100 + "]" * 100)
+    assert document.number == 1

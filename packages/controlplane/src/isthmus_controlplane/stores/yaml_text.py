@@ -12,6 +12,7 @@ from isthmus_controlplane.errors import ControlPlaneError
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_DOCUMENTS = 10_000
+MAX_DEPTH = 100  # what protobuf's decoder takes
 
 
 class YamlError(ControlPlaneError):
@@ -47,15 +48,28 @@ def load_documents(text: str) -> list[Document]:
         YamlError: the text is no YAML, has aliases (which can blow up without bound) or too many documents.
     """
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                mark: Any = event.start_mark
-                raise YamlError(f"line {mark.line + 1}: aliases are not supported: write the value out")
+        _check_events(text)
         return list(_documents(text))
     except yaml.YAMLError as error:
         raise YamlError(_describe(error)) from error
     except (ValueError, RecursionError) as error:
         raise YamlError(f"a value cannot be read: {error}: quote or correct it") from error
+
+
+def _check_events(text: str) -> None:
+    """Refuse what would take the process down: libyaml's composer recurses in C, and aliases multiply."""
+    depth = 0
+    event: Any
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise YamlError(f"line {line}: aliases are not supported: write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise YamlError(f"line {line}: is nested more than {MAX_DEPTH} deep: no object needs that")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _documents(text: str) -> Iterator[Document]:

@@ -7,13 +7,12 @@ together (etcd's watch guarantee of atomicity).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import MappingProxyType
-
-import yaml
 
 from isthmus_controlplane.model.document import DocumentError, parse_document
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
+from isthmus_controlplane.stores.yaml_text import YamlError, load_documents
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,15 +119,17 @@ class Mirror:
         return parsed
 
 
-def load(value: bytes, origin: str) -> Mapping[str, object]:
+def load(value: bytes, origin: str) -> object:
     """Read the YAML or JSON of one key.
 
     Raises:
-        DocumentError: it is neither.
+        DocumentError: it is neither, or more than one document.
     """
     try:
-        document: Mapping[str, object] = yaml.safe_load(value.decode())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = load_documents(value.decode())
+    except (UnicodeDecodeError, YamlError) as error:
         text = f"is not YAML: {' '.join(str(error).split())}; write one object as YAML or JSON"
         raise DocumentError((Problem(origin, "", text),)) from error
-    return document
+    if len(documents) != 1:
+        raise DocumentError((Problem(origin, "", f"holds {len(documents)} documents; write one object to each key"),))
+    return documents[0].value
