@@ -76,7 +76,6 @@ _KEYS = frozenset([
     "name", "why", "send", "then", "methods", "status", "may_break_off", "closes", "upstream", "answer", "answer_when",
     "answer_after", "unasked", "headers", "body", "whole_only",
 ])  # fmt: skip
-)
 
 
 def load(folder: Path = FOLDER) -> list[Case]:
