@@ -22,7 +22,7 @@ SUITES = {
     "h2spec": "conformance.h2spec",
     "websocket": "conformance.websocket.suite",
     "xds": "conformance.xds.suite",
-    "grpc-xds": "conformance.grpc_xds",
+    "grpc-xds": "conformance.grpc_xds.suite",
     "envoy-validate": "conformance.envoy_validate",
 }
 OURS = "isthmus"

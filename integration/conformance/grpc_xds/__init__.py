@@ -1,0 +1,1 @@
+"""grpcio's own ``xds:///`` client, without a proxy, against our control plane."""
