@@ -49,7 +49,7 @@ def _cell(row: Result, name: str) -> str:
     median, spread = row.median(name), row.spread(name)
     if median is None or spread is None:
         return "-"
-    return f"{figure(median)}<br><small>{figure(spread[0])}-{figure(spread[1])}</small>"
+    return f"{figure(median)}<br><small>{figure(spread[0])}..{figure(spread[1])}</small>"
 
 
 def main(argv: list[str]) -> int:

@@ -57,7 +57,7 @@ def _cell(row: Result, name: str) -> str:
         return "-"
     if len(row.samples) == 1:
         return figure(median)
-    return f"{figure(median)}\n[dim]{figure(spread[0])}-{figure(spread[1])}[/dim]"
+    return f"{figure(median)}\n[dim]{figure(spread[0])}..{figure(spread[1])}[/dim]"
 
 
 def figure(value: float) -> str:
