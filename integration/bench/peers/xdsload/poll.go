@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"time"
 )
@@ -16,8 +17,12 @@ var poller = &http.Client{
 }
 
 // pollForever is REST polling as Envoy does it: a DiscoveryRequest as JSON, 304 when nothing changed, an interval in between.
+//
+// The first wait is a share of the interval that differs between clients. Otherwise they would go on polling in the order in
+// which they started, and a change right after that would always meet the longest wait.
 func (c *client) pollForever() error {
 	names, version := c.names(), ""
+	wait := time.Duration(rand.Float64() * float64(c.options.poll))
 	for {
 		body, err := c.poll(names, version)
 		if err != nil {
@@ -28,7 +33,8 @@ func (c *client) pollForever() error {
 				return err
 			}
 		}
-		time.Sleep(c.options.poll)
+		time.Sleep(wait)
+		wait = c.options.poll
 	}
 }
 
