@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ class WebSocketOrigin:
         self._thread = threading.Thread(target=self._run, name="websocket origin", daemon=True)
 
     def __enter__(self) -> Self:
+        logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # refusing is what it is here for
         self._thread.start()
         self._listening.wait(10)
         return self
