@@ -1,4 +1,4 @@
-"""SVG charts of a report: one file a suite and figure, a row of bars a case, one bar a subject."""
+"""SVG charts of a report: one file a suite and figure, a row a case, one bar (or point) a subject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from bench.result import Result, cases_of
 
 COLOURS = {"isthmus": "#1f6feb"}
-OTHERS = ("#57606a", "#8c959f", "#afb8c1", "#d0d7de", "#424a53", "#6e7781")
+OTHERS = ("#bc4c00", "#57606a", "#1a7f37", "#8250df", "#9a6700", "#6e7781")
 LABELS = {
     "rps": "requests per second",
     "cpu_us_per_request": "CPU per request, or per pushed response (µs)",
@@ -28,8 +28,11 @@ LABELS = {
     "cpu_mean_vs_direct_pct": "CPU of the node against no sidecars (%)",
     "rt_p50_vs_direct_pct": "median response time against no sidecars (%)",
 }
-# Figures that span orders of magnitude between subjects.
-LOGARITHMIC = {"push": {"cpu_us_per_request", "p50_us", "p99_us", "cpu_ms_per_change", "first_config_s"}}
+# Figures that span orders of magnitude: drawn as points, since the length of a bar means nothing on such a scale.
+LOGARITHMIC = {
+    "push": {"cpu_us_per_request", "p50_us", "p99_us", "cpu_ms_per_change", "first_config_s", "kb_per_client"},
+    "http1": {"rps", "cpu_us_per_request", "p50_us", "p99_us"},
+}
 
 
 def write_charts(folder: Path, results: Sequence[Result], machine: dict[str, object]) -> list[Path]:
@@ -49,6 +52,7 @@ def _chart(path: Path, metric: str, rows: Sequence[Result], machine: dict[str, o
     cases, subjects = cases_of(rows), list(dict.fromkeys(row.subject for row in rows))
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.28 * len(cases) * (len(subjects) + 1)), layout="constrained")
     colours = {name: COLOURS.get(name, OTHERS[number % len(OTHERS)]) for number, name in enumerate(subjects)}
+    logarithmic = metric in LOGARITHMIC.get(rows[0].suite, set())
     labelled: set[str] = set()
     for row in rows:
         low, high = row.spread(metric) or (0.0, 0.0)
@@ -56,14 +60,17 @@ def _chart(path: Path, metric: str, rows: Sequence[Result], machine: dict[str, o
         place = cases.index(row.case) * (len(subjects) + 1) + subjects.index(row.subject)
         label = None if row.subject in labelled else row.subject
         labelled.add(row.subject)
-        axes.barh(
-            place, median, color=colours[row.subject], label=label, xerr=[[median - low], [high - median]], height=0.9
-        )
+        whiskers = [[median - low], [high - median]]
+        if logarithmic:
+            axes.errorbar(median, place, xerr=whiskers, fmt="o", color=colours[row.subject], label=label)
+        else:
+            axes.barh(place, median, color=colours[row.subject], label=label, xerr=whiskers, height=0.9)
     axes.set_yticks([number * (len(subjects) + 1) + (len(subjects) - 1) / 2 for number in range(len(cases))], cases)
     axes.invert_yaxis()
-    if metric in LOGARITHMIC.get(rows[0].suite, set()):
+    if logarithmic:
         axes.set_xscale("log")
-    axes.set_xlabel(LABELS[metric])
+        axes.grid(axis="x", which="both", alpha=0.3)
+    axes.set_xlabel(LABELS[metric] + (", logarithmic" if logarithmic else ""))
     axes.set_title(f"{rows[0].suite}: {machine['cpu']}, {machine['cores']} cores", fontsize=9, loc="left")
     axes.legend(fontsize=8)
     with mpl.rc_context({"svg.hashsalt": "isthmus"}):  # with the date left out, equal figures give equal files
