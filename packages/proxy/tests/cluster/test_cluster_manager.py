@@ -59,12 +59,12 @@ def test_a_changed_configuration_keeps_cluster_endpoints_and_counts(manager: Clu
     cluster = manager.get("web")
     assert cluster is not None
     endpoint = cluster.choose()
-    cluster.active_requests = 3
+    cluster.breakers[0].active_requests = 3
     assert manager.add_or_update(replace(EDS, content="2", lb_policy="RANDOM"))
     assert manager.get("web") is cluster
     assert cluster.config.lb_policy == "RANDOM"
     assert cluster.choose() is endpoint
-    assert cluster.active_requests == 3
+    assert cluster.breakers[0].active_requests == 3
 
 
 def test_removed_endpoints_are_announced(manager: ClusterManager) -> None:

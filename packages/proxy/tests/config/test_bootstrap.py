@@ -119,7 +119,6 @@ CLUSTER = ("static_resources", "clusters", 0)
         ((*MANAGER, "http_filters"), [], "http_filters = 0 filters", "exactly one"),
         ((*ROUTE, "route", "cluster"), "typo", '.routes[4].route = "typo"', "validate_clusters"),
         ((*ROUTE, "route", "hedge_policy"), {}, "routes[4].route.hedge_policy", "is not supported"),
-        ((*ROUTE, "route", "priority"), "HIGH", 'route.priority = "HIGH"', "only DEFAULT is"),
         ((*ROUTE, "typed_per_filter_config"), {}, None, ""),
         ((*ROUTE, "match"), {"connect_matcher": {}}, "match.connect_matcher", "is not supported"),
         ((*CLUSTER, "lb_policy"), "MAGLEV", 'clusters[0].lb_policy = "MAGLEV"', "only ROUND_ROBIN or LEAST_REQUEST"),

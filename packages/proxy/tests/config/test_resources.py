@@ -11,7 +11,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration as RouteConfigurationProto
 
-from isthmus_proxy.cluster.model import ClusterConfig, EndpointConfig, Thresholds
+from isthmus_proxy.cluster.model import ClusterConfig, EndpointConfig, RetryBudget, Thresholds
 from isthmus_proxy.config.cluster import compile_assignment, compile_cluster
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.parse import fill
@@ -292,8 +292,21 @@ def test_an_istio_shaped_cluster() -> None:
         metadata={"filter_metadata": {"istio": {"services": []}}},
     )
     assert (config.discovery, config.lb_policy, config.connect_timeout) == ("EDS", "LEAST_REQUEST", 10.0)
-    assert config.thresholds == Thresholds(max_connections=limit, max_retries=limit)
+    assert config.thresholds == Thresholds(max_connections=limit, max_retries=limit, track_remaining=True)
     assert (config.healthy_panic_threshold, config.eds_initial_fetch_timeout) == (0.0, 0.0)
+
+
+def test_circuit_breakers_of_both_priorities() -> None:
+    budget = {"budget_percent": {"value": 50}, "min_retry_concurrency": 7}
+    rows = [
+        {"priority": "HIGH", "max_requests": 9, "max_connection_pools": 2},
+        {"priority": "DEFAULT", "retry_budget": budget},
+        {"priority": "DEFAULT", "max_retries": 99},
+    ]
+    config = cluster(circuit_breakers={"thresholds": rows, "per_host_thresholds": [{"max_connections": 4}]})
+    assert config.thresholds == Thresholds(retry_budget=RetryBudget(50.0, 7))
+    assert config.high_thresholds == Thresholds(max_requests=9, max_connection_pools=2)
+    assert config.per_host_max_connections == 4
 
 
 def test_http_options_of_a_cluster() -> None:
@@ -370,9 +383,14 @@ def test_bad_assignments_are_refused_by_path(group: dict[str, object], path: str
             "xDS",
         ),
         (
-            {"circuit_breakers": {"thresholds": [{"retry_budget": {}}]}},
-            "thresholds[0].retry_budget",
-            "is not supported",
+            {"circuit_breakers": {"per_host_thresholds": [{"max_requests": 1}]}},
+            "per_host_thresholds[0].max_requests",
+            "only max_connections",
+        ),
+        (
+            {"circuit_breakers": {"thresholds": [{"retry_budget": {"budget_percent": {"value": 101}}}]}},
+            "thresholds[0].retry_budget.budget_percent",
+            "from 0 to 100",
         ),
         ({"common_lb_config": {"locality_weighted_lb_config": {}}}, "locality_weighted_lb_config", "is not supported"),
         ({"least_request_lb_config": {"choice_count": 1}}, "least_request_lb_config.choice_count", "at least 2"),

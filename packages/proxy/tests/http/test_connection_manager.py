@@ -509,7 +509,7 @@ async def test_retries_run_out(proxy: Proxy) -> None:
     assert b"headers. retried and the latest reset reason: remote connection failure" in body
     assert (proxy.logs.lines[0].flags, proxy.logs.lines[0].attempts) == ("URX,UF", 3)
     assert proxy.stat("cluster.c.upstream_rq_retry_limit_exceeded") == 1
-    assert proxy.clusters.get("c").active_retries == 0  # type: ignore[union-attr]
+    assert proxy.clusters.get("c").breakers[0].active_retries == 0  # type: ignore[union-attr]
 
 
 async def test_retries_go_to_another_endpoint(proxy: Proxy) -> None:

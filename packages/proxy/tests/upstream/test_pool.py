@@ -100,7 +100,7 @@ async def test_a_connect_that_takes_too_long() -> None:
     assert (status, body.rpartition(b": ")[2]) == (503, b"connection timeout")
     assert proxy.logs.lines[0].flags == "UF"
     assert proxy.stat("cluster.c.upstream_cx_connect_timeout") == 1
-    assert proxy.clusters.get("c").active_connections == 0  # type: ignore[union-attr]
+    assert proxy.clusters.get("c").breakers[0].active_connections == 0  # type: ignore[union-attr]
 
 
 @pytest.mark.trio
@@ -168,3 +168,70 @@ async def test_bytes_on_an_idle_connection_end_it() -> None:
         for _ in range(3):
             assert (await proxy.get())[0] == 200
             await eventually(lambda: proxy.stat("cluster.c.upstream_cx_active") == 0)
+
+
+@pytest.mark.trio
+async def test_each_priority_has_its_own_connections_and_limits() -> None:
+    async with running_proxy() as proxy:
+        release = trio.Event()
+
+        async def hold(peer: Peer, _number: int) -> None:
+            await peer.message()
+            await release.wait()
+            await peer.send(OK)
+
+        origin = await proxy.origin(hold)
+        proxy.cluster("c", origin.port, thresholds=Thresholds(max_requests=1))
+        proxy.route(forward(prefix=b"/high", priority=1), forward())
+        proxy.http()
+        client = await proxy.client()
+        await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await eventually(lambda: origin.connections == 1)
+        assert proxy.stat("cluster.c.circuit_breakers.default.rq_open") == 1
+        assert (await proxy.get())[0] == 503  # the default priority is full
+        high = await proxy.client()
+        await high.send(b"GET /high HTTP/1.1\r\nhost: a\r\n\r\n")
+        await eventually(lambda: origin.connections == 2)
+        release.set()
+        assert b" 200 " in (await client.message())[0]
+        assert b" 200 " in (await high.message())[0]
+        assert proxy.stat("cluster.c.circuit_breakers.default.rq_open") == 0
+        assert proxy.stat("cluster.c.circuit_breakers.default.cx_pool_open") == 0
+
+
+@pytest.mark.trio
+async def test_an_endpoint_takes_no_more_than_its_own_connections() -> None:
+    async with running_proxy() as proxy:
+        origin = await proxy.origin()
+        proxy.cluster("c", origin.port, per_host_max_connections=1)
+        proxy.route(forward())
+        proxy.http()
+        clients = [await proxy.client() for _ in range(4)]
+        for client in clients:
+            await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        for client in clients:
+            assert b" 200 " in (await client.message())[0]
+        assert origin.connections == 1
+
+
+@pytest.mark.trio
+async def test_no_more_pools_than_allowed_but_an_unused_one_makes_room() -> None:
+    async with running_proxy() as proxy:
+        gone = trio.Event()
+
+        async def once(peer: Peer, _number: int) -> None:
+            await peer.message()
+            await peer.send(OK)
+            await gone.wait()
+
+        first, second = await proxy.origin(once), await proxy.origin(once)
+        proxy.cluster("c", first.port, second.port, thresholds=Thresholds(max_connection_pools=1))
+        proxy.route(forward())
+        proxy.http()
+        statuses = [(await proxy.get())[0] for _ in range(2)]
+        assert sorted(statuses) == [200, 503]
+        assert proxy.stat("cluster.c.upstream_cx_pool_overflow") == 1
+        assert proxy.stat("cluster.c.circuit_breakers.default.cx_pool_open") == 1
+        gone.set()
+        await eventually(lambda: proxy.stat("cluster.c.upstream_cx_active") == 0)
+        assert [(await proxy.get())[0] for _ in range(1)] == [200]

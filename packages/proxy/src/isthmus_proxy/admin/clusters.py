@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.endpoint import Endpoint as Host
-from isthmus_proxy.cluster.model import ClusterConfig
+from isthmus_proxy.cluster.health import flags
+from isthmus_proxy.cluster.model import ClusterConfig, Thresholds
 
-_HEALTH_FLAGS = {
-    "UNHEALTHY": "/failed_eds_health",
-    "TIMEOUT": "/failed_eds_health",
-    "DRAINING": "/eds_status_draining",
-    "DEGRADED": "/degraded_eds_health",
-}
+_HEALTH_FIELDS = (
+    (flags.FAILED_ACTIVE_HC, "failed_active_health_check"),
+    (flags.FAILED_OUTLIER_CHECK, "failed_outlier_check"),
+    (flags.DEGRADED_ACTIVE_HC, "failed_active_degraded_check"),
+    (flags.PENDING_DYNAMIC_REMOVAL, "pending_dynamic_removal"),
+    (flags.PENDING_ACTIVE_HC, "pending_active_hc"),
+    (flags.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "excluded_via_immediate_hc_fail"),
+    (flags.ACTIVE_HC_TIMEOUT, "active_hc_timeout"),
+)
 _COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
 _GAUGES = ("cx_active", "rq_active")
 
@@ -40,9 +44,9 @@ def endpoints(clusters: ClusterManager, is_static: Callable[[str], bool]) -> tup
 
 def _text(clusters: ClusterManager, configs: list[ClusterConfig], is_static: Callable[[str], bool]) -> Iterator[str]:
     for config in configs:
-        name, limits = config.name, config.thresholds
+        name = config.name
         yield f"{name}::observability_name::{config.alt_stat_name or name}\n"
-        for priority in ("default", "high"):
+        for priority, limits in (("default", config.thresholds), ("high", config.high_thresholds)):
             yield f"{name}::{priority}_priority::max_connections::{limits.max_connections}\n"
             yield f"{name}::{priority}_priority::max_pending_requests::{limits.max_pending_requests}\n"
             yield f"{name}::{priority}_priority::max_requests::{limits.max_requests}\n"
@@ -62,7 +66,7 @@ def _host_lines(host: Host) -> Iterator[tuple[str, object]]:
     yield "rq_timeout", host.rq_timeout
     yield "rq_total", host.rq_total
     yield "hostname", host.config.hostname
-    yield "health_flags", _HEALTH_FLAGS.get(host.health, "healthy")
+    yield "health_flags", flags.names(host.flags)
     yield "weight", host.weight
     yield from zip(("region", "zone", "sub_zone"), host.locality, strict=True)
     yield "canary", "false"
@@ -81,17 +85,12 @@ def _json(clusters: ClusterManager, configs: list[ClusterConfig], is_static: Cal
 
 
 def _status(clusters: ClusterManager, config: ClusterConfig, is_static: Callable[[str], bool]) -> dict[str, object]:
-    limits = config.thresholds
-    threshold: dict[str, object] = {
-        "max_connections": limits.max_connections,
-        "max_pending_requests": limits.max_pending_requests,
-        "max_requests": limits.max_requests,
-        "max_retries": limits.max_retries,
-    }
     status: dict[str, object] = {
         "name": config.name,
         "host_statuses": [_host_status(host) for host in clusters.hosts(config.name)],
-        "circuit_breakers": {"thresholds": [threshold, {"priority": "HIGH", **threshold}]},
+        "circuit_breakers": {
+            "thresholds": [_limits(config.thresholds), {"priority": "HIGH", **_limits(config.high_thresholds)}]
+        },
         "observability_name": config.alt_stat_name or config.name,
     }
     if not is_static(config.name):
@@ -101,20 +100,34 @@ def _status(clusters: ClusterManager, config: ClusterConfig, is_static: Callable
     return status
 
 
+def _limits(limits: Thresholds) -> dict[str, object]:
+    return {
+        "max_connections": limits.max_connections,
+        "max_pending_requests": limits.max_pending_requests,
+        "max_requests": limits.max_requests,
+        "max_retries": limits.max_retries,
+    }
+
+
 def _host_status(host: Host) -> dict[str, object]:
     address, port = host.address
     stats: list[dict[str, object]] = [_value(name, getattr(host, name)) for name in _COUNTERS]
     stats += [{"type": "GAUGE", **_value(name, getattr(host, name))} for name in _GAUGES]
     region, zone, sub_zone = host.locality
     places = {"region": region, "zone": zone, "sub_zone": sub_zone}
-    health = "HEALTHY" if host.health == "UNKNOWN" else host.health
     return {
         "address": {"socket_address": {"address": address, "port_value": port}},
         "stats": stats,
-        "health_status": {"eds_health_status": health},
+        "health_status": _health_status(host),
         "weight": host.weight,
         "locality": {key: value for key, value in places.items() if value},
     }
+
+
+def _health_status(host: Host) -> dict[str, object]:
+    status: dict[str, object] = {name: True for flag, name in _HEALTH_FIELDS if host.flags & flag}
+    status["eds_health_status"] = "HEALTHY" if host.health == "UNKNOWN" else host.health
+    return status
 
 
 def _value(name: str, value: int) -> dict[str, object]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from isthmus_proxy.cluster.balancer import Random
+from isthmus_proxy.cluster.circuit_breaker import PRIORITIES, CircuitBreaker
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.host_set import HostSet
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.cluster.stats import ClusterStats
+from isthmus_proxy.observe.stats import Gauge
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +23,16 @@ class LoadBalancerContext:
 
 
 class Cluster:
-    """Mutable state of one cluster. The breaker counts are kept by the data path: it adds when it opens or sends.
-
-    ``active_connections``, ``active_requests``, ``pending`` and ``active_retries`` are compared with ``config.thresholds``.
-    """
+    """Mutable state of one cluster. ``breakers`` are its circuit breakers, by the number of the routing priority."""
 
     __slots__ = (
         "_hosts",
         "_random",
-        "active_connections",
-        "active_requests",
-        "active_retries",
         "assignment",
+        "breakers",
         "config",
         "endpoints",
         "name",
-        "pending",
         "stats",
     )
 
@@ -45,10 +41,8 @@ class Cluster:
         self.config = config
         self.stats = stats
         self._random = random
-        self.active_connections = 0
-        self.active_requests = 0
-        self.pending = 0
-        self.active_retries = 0
+        self.breakers = (CircuitBreaker(config.thresholds), CircuitBreaker(config.high_thresholds))
+        stats.scope.provide(self.breaker_gauges)
         self.endpoints: dict[tuple[str, int], Endpoint] = {}
         self.assignment = Assignment(config.name)
         self._rebuild()
@@ -74,6 +68,17 @@ class Cluster:
     def update_config(self, config: ClusterConfig) -> None:
         """Take over a new configuration of the same cluster; endpoints, pools and counts stay."""
         self.config = config
+        for breaker, limits in zip(self.breakers, (config.thresholds, config.high_thresholds), strict=True):
+            breaker.limits = limits
+        self._rebuild()
+
+    def breaker_gauges(self) -> Iterator[Gauge]:
+        """The gauges of both circuit breakers, as of now."""
+        for priority, breaker in zip(PRIORITIES, self.breakers, strict=True):
+            yield from breaker.gauges(priority)
+
+    def health_changed(self) -> None:
+        """Some endpoint's ``flags`` changed: balance anew."""
         self._rebuild()
 
     def update_assignment(self, assignment: Assignment) -> list[Endpoint]:

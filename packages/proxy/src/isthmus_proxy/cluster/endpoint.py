@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from isthmus_proxy.cluster.health.flags import DEGRADED, EXCLUDED, FROM_EDS, UNHEALTHY, names, of_eds
 from isthmus_proxy.cluster.model import EndpointConfig, LocalityEndpoints
 
 
 class Endpoint:
     """Mutable state of one address of one cluster; the same object as long as updates name the same address.
 
-    Counters are plain numbers (Envoy's host stats): ``/clusters`` shows them. ``pool`` belongs to the connection pool.
+    Counters are plain numbers (Envoy's host stats): ``/clusters`` shows them. ``pool`` and ``high_pool`` (of requests
+    of high priority) belong to the connection pools. ``flags`` are those of ``health.flags``; whoever changes them tells the
+    cluster (``Cluster.health_changed``).
     ``removed`` turns true once and stays so: a pool then closes what is idle and reuses nothing.
     """
 
@@ -18,7 +23,9 @@ class Endpoint:
         "cx_active",
         "cx_connect_fail",
         "cx_total",
+        "flags",
         "health",
+        "high_pool",
         "locality",
         "name",
         "pool",
@@ -36,6 +43,8 @@ class Endpoint:
         self.address = (config.host, config.port)
         self.name = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
         self.pool: object | None = None
+        self.high_pool: object | None = None
+        self.flags = 0
         self.removed = False
         self.cx_active = 0
         self.cx_total = 0
@@ -52,8 +61,20 @@ class Endpoint:
         self.config = config
         self.weight = config.weight
         self.health = config.health
+        self.flags = self.flags & ~FROM_EDS | of_eds(config.health)
         self.locality = (locality.region, locality.zone, locality.sub_zone)
         self.priority = locality.priority
+
+    @property
+    def coarse_health(self) -> Literal["healthy", "degraded", "unhealthy"]:
+        """What load balancing makes of ``flags``."""
+        flags = self.flags
+        return "unhealthy" if flags & UNHEALTHY else "degraded" if flags & DEGRADED else "healthy"
+
+    @property
+    def excluded(self) -> bool:
+        """Whether availability is measured without this endpoint."""
+        return self.flags & EXCLUDED != 0
 
     @property
     def active_requests(self) -> int:
@@ -61,4 +82,4 @@ class Endpoint:
         return self.rq_active
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.name} {self.health} weight={self.weight} active={self.rq_active}>"
+        return f"<Endpoint {self.name} {names(self.flags)} weight={self.weight} active={self.rq_active}>"

@@ -10,8 +10,6 @@ from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.model import ClusterConfig
 from isthmus_proxy.cluster.priority import Census, distribute
 
-_UNHEALTHY = frozenset(("UNHEALTHY", "DRAINING", "TIMEOUT"))
-
 
 class HostSet:
     """Immutable once built, but for the balancers inside, which are made when first needed."""
@@ -51,11 +49,11 @@ def _group(priority: int, endpoints: Sequence[Endpoint]) -> dict[str, tuple[Endp
     here = tuple(endpoint for endpoint in endpoints if endpoint.priority == priority)
     return {
         "all": here,
-        "healthy": tuple(e for e in here if e.health not in _UNHEALTHY and e.health != "DEGRADED"),
-        "degraded": tuple(e for e in here if e.health == "DEGRADED"),
+        "healthy": tuple(e for e in here if e.coarse_health == "healthy"),
+        "degraded": tuple(e for e in here if e.coarse_health == "degraded"),
     }
 
 
 def _count(group: dict[str, tuple[Endpoint, ...]]) -> Census:
-    draining = sum(endpoint.health == "DRAINING" for endpoint in group["all"])
-    return Census(len(group["all"]), len(group["healthy"]), len(group["degraded"]), draining)
+    excluded = sum(endpoint.excluded for endpoint in group["all"])
+    return Census(len(group["all"]), len(group["healthy"]), len(group["degraded"]), excluded)

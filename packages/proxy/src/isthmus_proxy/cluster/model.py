@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
@@ -42,6 +42,17 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """Retries allowed as a share of what is active (CircuitBreakers.Thresholds.RetryBudget)."""
+
+    percent: float = 20.0
+    min_concurrency: int = 3
+
+
+UNLIMITED: Final = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True)
 class Thresholds:
     """Circuit breaker limits of one routing priority (config.cluster.v3.CircuitBreakers.Thresholds)."""
 
@@ -49,6 +60,9 @@ class Thresholds:
     max_pending_requests: int = 1024
     max_requests: int = 1024
     max_retries: int = 3
+    max_connection_pools: int = UNLIMITED
+    retry_budget: RetryBudget | None = None
+    track_remaining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,8 @@ class ClusterConfig:
     dns_failure_refresh_rate: tuple[float, float] = (5.0, 5.0)  # base and maximum of the back-off
     dns_lookup_family: Literal["AUTO", "V4_ONLY", "V6_ONLY", "V4_PREFERRED", "ALL"] = "AUTO"
     thresholds: Thresholds = field(default_factory=Thresholds)
+    high_thresholds: Thresholds = field(default_factory=Thresholds)
+    per_host_max_connections: int = UNLIMITED
     max_requests_per_connection: int = 0
     upstream_idle_timeout: float = 3600.0
     per_connection_buffer_limit_bytes: int = 1024 * 1024

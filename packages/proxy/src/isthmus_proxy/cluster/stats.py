@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from isthmus_proxy.observe.histogram import Histogram
@@ -21,6 +22,10 @@ class StatsScope(Protocol):
 
     def histogram(self, name: str) -> Histogram:
         """Return the histogram of milliseconds ``name`` of this scope."""
+        ...
+
+    def provide(self, source: Callable[[], Iterable[Gauge]]) -> None:
+        """Show what ``source`` yields along with the stats of this scope; it is called when somebody looks."""
         ...
 
     def close(self) -> None:
@@ -47,6 +52,7 @@ class ClusterStats:
     upstream_cx_max_requests: Counter
     upstream_cx_none_healthy: Counter
     upstream_cx_overflow: Counter
+    upstream_cx_pool_overflow: Counter
     upstream_cx_protocol_error: Counter
     upstream_cx_rx_bytes_total: Counter
     upstream_cx_total: Counter

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from isthmus_proxy.cluster.model import Assignment, ClusterConfig, Thresholds
+from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.config.check import check
+from isthmus_proxy.config.circuit_breakers import compile_circuit_breakers
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
 from isthmus_proxy.config.parse import join, shown
@@ -43,6 +44,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
     name, discovery = required(proto, "name", path), enum_name(proto, "type")
     common, least = proto.common_lb_config, proto.least_request_lb_config
     failure = _failure_refresh(proto, path)
+    breakers = compile_circuit_breakers(proto.circuit_breakers, join(path, "circuit_breakers"))
     return ClusterConfig(
         name=name,
         discovery=discovery,  # type: ignore[arg-type]
@@ -58,7 +60,9 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         dns_refresh_rate=positive_seconds(proto, "dns_refresh_rate", 5.0, path),
         dns_failure_refresh_rate=failure,
         dns_lookup_family=enum_name(proto, "dns_lookup_family"),  # type: ignore[arg-type]
-        thresholds=_thresholds(proto.circuit_breakers, join(path, "circuit_breakers")),
+        thresholds=breakers.default,
+        high_thresholds=breakers.high,
+        per_host_max_connections=breakers.per_host_max_connections,
         max_requests_per_connection=http.max_requests_per_connection,
         upstream_idle_timeout=http.idle_timeout,
         per_connection_buffer_limit_bytes=number(proto, "per_connection_buffer_limit_bytes", 1024 * 1024, path, low=1),
@@ -111,17 +115,3 @@ def _assignment(proto: Any, path: str, discovery: str) -> Assignment | None:
     if discovery == "LOGICAL_DNS" and len(addresses) != 1:
         raise ConfigError(place, f"{len(addresses)} endpoints", "LOGICAL_DNS needs exactly one")
     return assignment
-
-
-def _thresholds(breakers: Any, path: str) -> Thresholds:
-    defaults = Thresholds()
-    for index, row in enumerate(breakers.thresholds):
-        if enum_name(row, "priority") == "DEFAULT":
-            place = f"{join(path, 'thresholds')}[{index}]"
-            return Thresholds(
-                max_connections=number(row, "max_connections", defaults.max_connections, place),
-                max_pending_requests=number(row, "max_pending_requests", defaults.max_pending_requests, place),
-                max_requests=number(row, "max_requests", defaults.max_requests, place),
-                max_retries=number(row, "max_retries", defaults.max_retries, place),
-            )
-    return defaults

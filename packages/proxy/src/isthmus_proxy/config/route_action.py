@@ -55,6 +55,7 @@ def _forward(action: Any, path: str, inherited: RetryPolicy | None) -> ForwardAc
         host_rewrite=action.host_rewrite_literal.encode() if host == "host_rewrite_literal" else None,
         auto_host_rewrite=flag(action, "auto_host_rewrite", default=False) if host == "auto_host_rewrite" else False,
         append_forwarded_host=action.append_x_forwarded_host,
+        priority=action.priority,
         cluster_not_found_status=_NOT_FOUND_STATUS[action.cluster_not_found_response_code],
     )
 

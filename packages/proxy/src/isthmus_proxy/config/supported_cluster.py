@@ -47,12 +47,12 @@ CLUSTER: dict[str, MessageRules] = {
             "balancers here do not hash": "consistent_hashing_lb_config",
         },
     ),
-    f"{_CLUSTER}.CircuitBreakers": message("thresholds"),
+    f"{_CLUSTER}.CircuitBreakers": message("thresholds per_host_thresholds"),
     f"{_CLUSTER}.CircuitBreakers.Thresholds": message(
-        "max_connections max_pending_requests max_requests max_retries",
-        only={"priority": ("DEFAULT", "HIGH")},  # HIGH binds nobody: routes of that priority are refused
-        no_effect={"decides which stats exist": "track_remaining"},
+        "max_connections max_pending_requests max_requests max_retries max_connection_pools retry_budget track_remaining",
+        only={"priority": ("DEFAULT", "HIGH")},
     ),
+    f"{_CLUSTER}.CircuitBreakers.Thresholds.RetryBudget": message("budget_percent min_retry_concurrency"),
     _HTTP: message(
         "common_http_protocol_options explicit_http_config use_downstream_protocol_config",
         no_effect={"connections are not TLS": "upstream_http_protocol_options"},

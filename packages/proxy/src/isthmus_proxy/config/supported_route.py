@@ -38,7 +38,7 @@ ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteAction": message(
         "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
         "auto_host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy",
-        only={"priority": "DEFAULT"},
+        only={"priority": ("DEFAULT", "HIGH")},
         no_effect={
             "balancers here do not hash": "hash_policy",
             "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",

@@ -23,6 +23,7 @@ from isthmus_proxy.http.charge import charge
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
     NO_HEALTHY_UPSTREAM,
+    OVERFLOW,
     PER_TRY_TIMEOUT,
     RESET_FLAGS,
     ROUTE_TIMEOUT,
@@ -58,7 +59,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_cluster", "_connection", "_endpoint", "_manager", "_per_try", "_pool", "_previous", "_retry",
+        "_body", "_cluster", "_connection", "_endpoint", "_manager", "_per_try", "_pool", "_previous", "_priority", "_retry",
         "_retry_timer", "_retrying", "_revived", "_upstream", "_waiting", "ended", "identifier", "info", "request",
         "request_done", "response", "response_started", "target",
     )  # fmt: skip
@@ -78,6 +79,7 @@ class Exchange:
         self._cluster: Cluster | None = None
         self._endpoint: Endpoint | None = None
         self._pool: ConnectionPool | None = None
+        self._priority = 0
         self._upstream: Http1Connection | None = None
         self._waiting = False
         self._retry: RetryState | None = None
@@ -134,6 +136,7 @@ class Exchange:
             self.reply(cluster_not_found(action.cluster_not_found_status))
             return
         manager.stats.rq_total.value += 1
+        self._priority = action.priority
         if action.retry_policy is not None:
             self._retry = RetryState(action.retry_policy)
         if self.request_done:
@@ -198,10 +201,10 @@ class Exchange:
             self._charge(503)
             self.reply(NO_HEALTHY_UPSTREAM)
             return
-        pool = self._pool = manager.pools.of(cluster, endpoint)
+        pool = self._pool = manager.pools.of(cluster, endpoint, self._priority)
         self._endpoint = endpoint
         self.info.attempts += 1
-        connection = pool.acquire(self)
+        connection = pool.acquire(self) if pool is not None else OVERFLOW
         if connection is None:
             self.info.upstream_host = endpoint.name
             self._waiting = True
@@ -412,13 +415,15 @@ class Exchange:
     def _may_retry(self, retry: RetryState) -> bool:
         """Take one retry if policy, body and circuit breaker allow it, else say why not."""
         self._end_retry()
-        self._retrying = self._cluster is not None and self._body.possible and admit(retry, self._cluster, self.info)
+        cluster = self._cluster
+        if cluster is not None and self._body.possible:
+            self._retrying = admit(retry, cluster, cluster.breakers[self._priority], self.info)
         return self._retrying
 
     def _end_retry(self) -> None:
         if self._retrying and self._cluster is not None:
             self._retrying = False
-            self._cluster.active_retries -= 1
+            self._cluster.breakers[self._priority].active_retries -= 1
 
     def _retry_later(self, retry: RetryState) -> None:
         if self._endpoint is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster, LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.http.local_reply import CONNECT_FAILURES, OVERFLOW
@@ -72,18 +73,18 @@ class RetryState:
         return random * min(policy.base_interval * (1 << (self.tried - 1)), policy.max_interval)
 
 
-def admit(retry: RetryState, cluster: Cluster, info: StreamInfo) -> bool:
+def admit(retry: RetryState, cluster: Cluster, breaker: CircuitBreaker, info: StreamInfo) -> bool:
     """Take one retry if some are left and the cluster's circuit breaker allows it; else note why not (URX before UO)."""
     if retry.remaining <= 0:
         info.flag("URX")
         cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
         return False
-    if cluster.active_retries >= cluster.config.thresholds.max_retries:
+    if breaker.active_retries >= breaker.max_retries:
         info.flag("UO")
         cluster.stats.upstream_rq_retry_overflow.value += 1
         return False
     retry.take()
-    cluster.active_retries += 1
+    breaker.active_retries += 1
     cluster.stats.upstream_rq_retry.value += 1
     return True
 

@@ -146,7 +146,8 @@ class _TcpSession:
             self._proxy.stats.no_route.value += 1
             self._fail("NC")
             return
-        if cluster.active_connections >= cluster.config.thresholds.max_connections:
+        breaker = cluster.breakers[0]
+        if breaker.active_connections >= breaker.limits.max_connections:
             cluster.stats.upstream_cx_overflow.value += 1
             self._fail("UO")
             return
@@ -164,7 +165,7 @@ class _TcpSession:
         cluster, endpoint = self._cluster, self._endpoint
         if cluster is None or endpoint is None:
             return
-        cluster.active_connections += change
+        cluster.breakers[0].active_connections += change
         endpoint.cx_active += change
         cluster.stats.upstream_cx_active.value += change
         if change > 0:

@@ -7,7 +7,7 @@ made when first asked for, so a cluster without traffic costs one small object; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from isthmus_proxy.observe import tags as tag_rules
@@ -76,7 +76,7 @@ class Catalog:
 class Scope:
     """The stats below one prefix (``cluster.web``). Two owners of one prefix share it; the last ``close`` removes it."""
 
-    __slots__ = ("_catalog", "_metrics", "_owners", "_store", "_tags", "prefix")
+    __slots__ = ("_catalog", "_metrics", "_owners", "_provided", "_store", "_tags", "prefix")
 
     def __init__(self, store: StatsStore, prefix: str, tags: Mapping[str, str] | None) -> None:
         self.prefix = prefix
@@ -85,6 +85,7 @@ class Scope:
         self._owners = 1
         self._metrics: dict[str, Metric] = {}
         self._catalog: Catalog | None = None
+        self._provided: Callable[[], Iterable[Gauge]] | None = None
 
     def counter(self, name: str) -> Counter:
         """The counter ``prefix.name``; made on first use. Raises TypeError if the name is a stat of another kind."""
@@ -118,9 +119,15 @@ class Scope:
         """Show the names of ``catalog`` as 0 until they are made."""
         self._catalog = catalog
 
+    def provide(self, source: Callable[[], Iterable[Gauge]]) -> None:
+        """Show gauges that are worked out when somebody looks, so that keeping them costs the data path nothing."""
+        self._provided = source
+
     def metrics(self) -> Iterator[Metric]:
-        """All stats of the scope, declared ones included; reading only."""
+        """All stats of the scope, declared and provided ones included; reading only."""
         yield from self._metrics.values()
+        if self._provided is not None:
+            yield from self._provided()
         if self._catalog is not None:
             yield from self._catalog.missing(self._metrics)
 

@@ -70,7 +70,10 @@ class RegexRewrite:
 
 @dataclass(frozen=True, slots=True)
 class ForwardAction:
-    """config.route.v3.RouteAction: send the request to one of ``clusters``. ``timeout`` in seconds, 0 = none."""
+    """config.route.v3.RouteAction: send the request to one of ``clusters``. ``timeout`` in seconds, 0 = none.
+
+    ``priority`` (0 default, 1 high) says whose circuit breakers count.
+    """
 
     clusters: tuple[ClusterWeight, ...]
     total_weight: int
@@ -82,6 +85,7 @@ class ForwardAction:
     host_rewrite: bytes | None = None
     auto_host_rewrite: bool = False
     append_forwarded_host: bool = False
+    priority: int = 0
     cluster_not_found_status: int = 503
 
 

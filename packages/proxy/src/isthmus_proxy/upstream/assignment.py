@@ -42,7 +42,7 @@ class Limits(Protocol):
 
 
 class Load(Protocol):
-    """What the cluster's pools hold together."""
+    """What the cluster's pools of one priority hold together (its circuit breaker)."""
 
     active_connections: int
     active_requests: int
@@ -60,17 +60,17 @@ class PoolState(Generic[Connection, Request]):
         self.connecting = 0
         self.total = 0
 
-    def ask(self, load: Load, limits: Limits) -> Verdict:
+    def ask(self, load: Load, limits: Limits, *, host_has_room: bool = True) -> Verdict:
         """What to do with a request now that nothing is idle."""
         if load.active_requests >= limits.max_requests:
             return Verdict.REQUEST_OVERFLOW
         if load.pending >= limits.max_pending_requests:
             return Verdict.PENDING_OVERFLOW
-        return Verdict.WAIT_AND_CONNECT if self.may_connect(load, limits) else Verdict.WAIT
+        return Verdict.WAIT_AND_CONNECT if self.may_connect(load, limits, host_has_room=host_has_room) else Verdict.WAIT
 
-    def may_connect(self, load: Load, limits: Limits) -> bool:
-        """Whether the limit leaves room for one more connection."""
-        return load.active_connections < limits.max_connections or self.total == 0
+    def may_connect(self, load: Load, limits: Limits, *, host_has_room: bool = True) -> bool:
+        """Whether the limits of the cluster and of the endpoint (``host_has_room``) leave room for one more connection."""
+        return (host_has_room and load.active_connections < limits.max_connections) or self.total == 0
 
     def wants_connection(self) -> bool:
         """Whether more requests wait than connections are being opened."""

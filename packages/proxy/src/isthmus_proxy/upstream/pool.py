@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakSet
 
+from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.memo import HeadMemo
@@ -15,15 +16,29 @@ from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSin
 
 
 class ConnectionPool:
-    """HTTP/1.1 connections to ``endpoint``. ``memo`` remembers response heads and is shared by the pools of a process."""
+    """HTTP/1.1 connections to ``endpoint`` for the requests of one priority, whose circuit breaker is ``breaker``.
 
-    __slots__ = ("__weakref__", "_connections", "_state", "cluster", "endpoint", "idle_timeout", "memo", "reactor")
+    ``memo`` remembers response heads and is shared by the pools of a process.
+    """
 
-    def __init__(self, reactor: Reactor, cluster: Cluster, endpoint: Endpoint, memo: HeadMemo[ParsedResponse]) -> None:
+    __slots__ = (
+        "__weakref__", "_connections", "_state", "breaker", "cluster", "endpoint", "idle_timeout", "memo", "reactor",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        cluster: Cluster,
+        endpoint: Endpoint,
+        breaker: CircuitBreaker,
+        memo: HeadMemo[ParsedResponse],
+    ) -> None:
         self.reactor = reactor
         self.cluster = cluster
         self.endpoint = endpoint
+        self.breaker = breaker
         self.memo = memo
+        breaker.connection_pools += 1
         self.idle_timeout = cluster.config.upstream_idle_timeout or float("inf")
         self._state: PoolState[Http1Connection, ResponseSink] = PoolState()
         self._connections: set[Http1Connection] = set()
@@ -32,17 +47,23 @@ class ConnectionPool:
         return len(self._connections)
 
     @property
+    def unused(self) -> bool:
+        """Whether it has neither connections nor requests that wait for one."""
+        return not self._connections and not self._state.pending
+
+    @property
     def idle(self) -> int:
         """How many connections wait for a request."""
         return len(self._state.idle)
 
     def acquire(self, sink: ResponseSink) -> Http1Connection | str | None:
         """A connection to use now; None if ``sink`` has to wait for ``pool_ready``; or the reason for which it is refused."""
-        state, cluster = self._state, self.cluster
-        limits = cluster.config.thresholds
-        if state.idle and cluster.active_requests < limits.max_requests:
+        state, breaker = self._state, self.breaker
+        limits = breaker.limits
+        if state.idle and breaker.active_requests < limits.max_requests:
             return self._begin(state.idle.pop())
-        verdict = state.ask(cluster, limits)
+        cluster = self.cluster
+        verdict = state.ask(breaker, limits, host_has_room=self._host_has_room())
         if verdict is Verdict.REQUEST_OVERFLOW:
             cluster.stats.upstream_rq_active_overflow.value += 1
             return OVERFLOW
@@ -56,6 +77,9 @@ class ConnectionPool:
             cluster.stats.upstream_cx_overflow.value += 1
         return None
 
+    def _host_has_room(self) -> bool:
+        return self.endpoint.cx_active < self.cluster.config.per_host_max_connections
+
     def cancel(self, sink: ResponseSink) -> None:
         """``sink`` does not want a connection any more."""
         try:
@@ -67,13 +91,13 @@ class ConnectionPool:
 
     def finished(self) -> None:
         """A request begun on this pool is over."""
-        self.cluster.active_requests -= 1
+        self.breaker.active_requests -= 1
         self.endpoint.rq_active -= 1
         self.cluster.stats.upstream_rq_active.value -= 1
 
     def _begin(self, connection: Http1Connection) -> Http1Connection:
         cluster, endpoint = self.cluster, self.endpoint
-        cluster.active_requests += 1
+        self.breaker.active_requests += 1
         endpoint.rq_active += 1
         endpoint.rq_total += 1
         stats = cluster.stats
@@ -87,7 +111,7 @@ class ConnectionPool:
         self.cluster.stats.upstream_rq_pending_total.value += 1
 
     def _pending(self, change: int) -> None:
-        self.cluster.pending += change
+        self.breaker.pending += change
         self.cluster.stats.upstream_rq_pending_active.value += change
 
     def _open(self) -> None:
@@ -99,7 +123,7 @@ class ConnectionPool:
 
     def _counted(self, change: int) -> None:
         self._state.total += change
-        self.cluster.active_connections += change
+        self.breaker.active_connections += change
         self.endpoint.cx_active += change
         stats = self.cluster.stats
         stats.upstream_cx_active.value += change
@@ -164,7 +188,8 @@ class ConnectionPool:
         stats.upstream_cx_destroy.value += 1
         (stats.upstream_cx_destroy_remote if remote else stats.upstream_cx_destroy_local).value += 1
         stats.upstream_cx_length_ms.record((self.reactor.now - connection.opened_at) * 1000.0)
-        if self._state.wants_connection() and self._state.may_connect(self.cluster, self.cluster.config.thresholds):
+        breaker, room = self.breaker, self._host_has_room()
+        if self._state.wants_connection() and self._state.may_connect(breaker, breaker.limits, host_has_room=room):
             self._open()
 
     def close(self) -> None:
@@ -188,13 +213,40 @@ class Pools:
         self._pools: WeakSet[ConnectionPool] = WeakSet()
         self._memo: HeadMemo[ParsedResponse] = HeadMemo()
 
-    def of(self, cluster: Cluster, endpoint: Endpoint) -> ConnectionPool:
-        """The pool of ``endpoint``."""
-        pool = endpoint.pool
-        if not isinstance(pool, ConnectionPool):
-            pool = endpoint.pool = ConnectionPool(self._reactor, cluster, endpoint, self._memo)
-            self._pools.add(pool)
+    def of(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool | None:
+        """The pool of ``endpoint`` for requests of ``priority`` (0 default, 1 high); None if max_connection_pools forbids it."""
+        pool = endpoint.high_pool if priority else endpoint.pool
+        if isinstance(pool, ConnectionPool):
+            return pool
+        breaker = cluster.breakers[priority]
+        if breaker.connection_pools >= breaker.limits.max_connection_pools and not self._free_one(breaker):
+            cluster.stats.upstream_cx_pool_overflow.value += 1
+            return None
+        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self._memo)
+        self._pools.add(pool)
+        if priority:
+            endpoint.high_pool = pool
+        else:
+            endpoint.pool = pool
         return pool
+
+    def _free_one(self, breaker: CircuitBreaker) -> bool:
+        """Give up a pool without connections to make room for another."""
+        for pool in self._pools:
+            if pool.breaker is breaker and pool.unused:
+                self._forget(pool)
+                return True
+        return False
+
+    def _forget(self, pool: ConnectionPool) -> None:
+        endpoint = pool.endpoint
+        if endpoint.pool is pool:
+            endpoint.pool = None
+        elif endpoint.high_pool is pool:
+            endpoint.high_pool = None
+        else:
+            return
+        pool.breaker.connection_pools -= 1
 
     def close(self) -> None:
         """Close all connections at once: nobody needs them any more."""
@@ -204,5 +256,7 @@ class Pools:
     def endpoints_removed(self, _cluster: Cluster, endpoints: list[Endpoint]) -> None:
         """Close the idle connections of ``endpoints`` (a callback for the cluster manager)."""
         for endpoint in endpoints:
-            if isinstance(endpoint.pool, ConnectionPool):
-                endpoint.pool.drain()
+            for pool in (endpoint.pool, endpoint.high_pool):
+                if isinstance(pool, ConnectionPool):
+                    pool.drain()
+                    self._forget(pool)
