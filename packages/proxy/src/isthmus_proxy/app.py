@@ -18,7 +18,7 @@ import trio
 
 from isthmus_proxy import __version__
 from isthmus_proxy.admin import clusters as clusters_endpoint
-from isthmus_proxy.admin import config_dump, orders, stats_endpoint
+from isthmus_proxy.admin import config_dump, orders, runtime_endpoint, stats_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.lifecycle import Lifecycle
 from isthmus_proxy.admin.server import AdminServer
@@ -37,6 +37,7 @@ from isthmus_proxy.observe.process_stats import ProcessStats
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.table import RouteHandles
+from isthmus_proxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from isthmus_proxy.dynamic import DynamicConfiguration
@@ -70,7 +71,7 @@ class Proxy:
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random)
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
         self.dns = DnsClusters(self.clusters, random.random)
-        self.routes = RouteHandles()
+        self.routes = RouteHandles(Runtime(bootstrap.runtime))
         surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random())
         self.listeners = ListenerManager(surroundings, self.routes, self.stats, self.access_logs)
         self.freezer = Freezer(trio.current_time)
@@ -124,6 +125,7 @@ class Proxy:
                 *orders.endpoints(self.lifecycle, facts, self.listeners.active, self.access_logs.reopen),
                 *stats_endpoint.endpoints(self.stats, self.process_stats.refresh),
                 *clusters_endpoint.endpoints(self.clusters, static.__contains__),
+                *runtime_endpoint.endpoints(self.routes.runtime),
                 *config_dump.endpoints(self._dump_source()),
             ]
         )

@@ -29,6 +29,7 @@ from isthmus_proxy.route.model import (
     RouteConfiguration,
     StringMatch,
 )
+from isthmus_proxy.runtime import Fraction
 
 EXTENSION = "type.googleapis.com/envoy.extensions."
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -136,7 +137,10 @@ def test_all_kinds_of_matches() -> None:
                     {"name": "k", "string_match": {"suffix": "z"}},
                     {"name": "l", "present_match": True},
                 ],
-                "runtime_fraction": {"default_value": {"numerator": 5, "denominator": "TEN_THOUSAND"}},
+                "runtime_fraction": {
+                    "default_value": {"numerator": 5, "denominator": "TEN_THOUSAND"},
+                    "runtime_key": "routing.a",
+                },
                 "grpc": {},
             },
             "direct_response": {"status": 204},
@@ -155,7 +159,7 @@ def test_all_kinds_of_matches() -> None:
         QueryMatch(b"k", StringMatch("suffix", b"z")),
         QueryMatch(b"l", StringMatch("present")),
     )
-    assert (match.fraction, match.grpc) == ((5, 10_000), True)
+    assert (match.fraction, match.grpc) == (Fraction(5, 10_000, "routing.a"), True)
 
 
 def test_redirects_and_rewrites() -> None:

@@ -24,12 +24,13 @@ from isthmus_proxy.route.model import (
     VirtualHost,
 )
 from isthmus_proxy.route.table import RouteTable
+from isthmus_proxy.runtime import Fraction
 
 CONFIG = HttpConnectionManagerConfig("s", RdsReference("r"))
 WEIGHT = ClusterWeight("c", response_headers=HeaderEdits((HeaderEdit(b"x-resp", b"1"),), (b"x-b",)))
 
 
-def table(edits: HeaderEdits, fraction: tuple[int, int] | None = None) -> RouteTable:
+def table(edits: HeaderEdits, fraction: Fraction | None = None) -> RouteTable:
     action = ForwardAction((WEIGHT,), 1, prefix_rewrite=b"/new")
     match = RouteMatch(StringMatch("prefix", b"/"), fraction=fraction)
     route = Route(match, action, request_headers=edits)
@@ -107,5 +108,5 @@ def test_a_client_cannot_forge_the_marker() -> None:
 
 
 def test_plans_by_lot_are_recognised() -> None:
-    assert has_fractions(table(HeaderEdits(), (1, 100)))
+    assert has_fractions(table(HeaderEdits(), Fraction(1)))
     assert not has_fractions(table(HeaderEdits()))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.route.domains import without_port
-from isthmus_proxy.route.matcher import conditions, string_test
+from isthmus_proxy.route.matcher import conditions
 from isthmus_proxy.route.model import (
     ClusterWeight,
     Decision,
@@ -23,9 +24,12 @@ from isthmus_proxy.route.model import (
     StringMatch,
     VirtualHost,
 )
+from isthmus_proxy.route.regex import PatternSet
 from isthmus_proxy.route.table import KEY_LIMIT, RouteHandles, RouteTable, pick
+from isthmus_proxy.route.uri_template import compile_template
+from isthmus_proxy.runtime import Fraction, Runtime, RuntimeConfig
 
-Kind = Literal["exact", "prefix", "path_separated_prefix", "regex"]
+Kind = Literal["exact", "prefix", "path_separated_prefix", "regex", "template"]
 
 
 def route(kind: Kind, path: bytes, name: str = "", **fields: object) -> Route:
@@ -120,10 +124,38 @@ def test_two_headers_are_not_one_with_a_comma() -> None:
 
 
 def test_a_fraction_is_drawn_for_each_request() -> None:
-    routes = table(route("prefix", b"/", "some", fraction=(25, 100)), route("prefix", b"/", "rest"))
+    routes = table(route("prefix", b"/", "some", fraction=Fraction(25)), route("prefix", b"/", "rest"))
     draws = [served(routes, get(b"/"), random) for random in (0.0, 0.2499, 0.25, 0.99)]
     assert draws == ["some", "some", "rest", "rest"]
     assert routes.memo.size == 1
+
+
+def test_a_run_time_key_overrides_a_fraction() -> None:
+    runtime = Runtime(RuntimeConfig({"half": (5, 10), "text": "x"}, admin_layer=True))
+    some = [
+        route("exact", b"/%b" % key.encode(), key, fraction=Fraction(0, 100, key)) for key in ("half", "text", "none")
+    ]
+    host = VirtualHost("host", (b"*",), (*some, route("prefix", b"/", "rest")))
+    routes = RouteTable(RouteConfiguration("routes", (host,)), runtime)
+    paths = (b"/half", b"/text", b"/none")
+    assert [served(routes, get(path), 0.4) for path in paths] == ["half", "rest", "rest"]
+    assert runtime.modify({"none": "50", "half": "0"})
+    assert [served(routes, get(path), 0.4) for path in paths] == ["rest", "rest", "none"]
+    assert runtime.modify({"none": "", "half": ""})
+    assert [served(routes, get(path), 0.4) for path in paths] == ["half", "rest", "rest"]
+
+
+def test_path_parameters_can_be_ignored() -> None:
+    routes = table(route("exact", b"/a", "a"), ignore_path_parameters=True)
+    assert [served(routes, get(path)) for path in (b"/a;v=1", b"/a;v=1?q", b"/b;/a")] == ["a", "a", None]
+
+
+def test_many_patterns_are_one_pass_that_fails_safe() -> None:
+    routes = table(*[route("regex", rb"/%d/[a-z]+" % number, str(number)) for number in range(200)])
+    assert served(routes, get(b"/150/abc")) == "150"
+    assert served(routes, get(b"/150/ABC")) is None
+    assert PatternSet([b"a", b"a.*", b"b"]).matching(b"a\n") == []
+    assert PatternSet([b"a", b"a.*", b"b"]).matching(b"a") == [0, 1]
 
 
 def test_grpc_routes_want_the_content_type() -> None:
@@ -227,7 +259,8 @@ def test_handles_outlive_their_tables() -> None:
 SEGMENT = st.sampled_from([b"a", b"a", b"A", b"ab", b""])
 PATH = st.lists(SEGMENT, max_size=2).map(lambda parts: b"/" + b"/".join(parts))
 SEPARATED = PATH.map(lambda path: path.rstrip(b"/")).filter(bool)
-REGEX = st.sampled_from([rb"/a.*", rb"/[ab]+", rb".*b", rb"/a/?"])
+REGEX = st.sampled_from([rb"/a.*", rb"/[ab]+", rb".*b", rb"/a/?", rb"/(a|ab)/.+", rb"/A.?"])
+TEMPLATE = st.sampled_from(["/*", "/{x}/**", "/a/*", "/**b"]).map(lambda text: compile_template(text).regex)
 VALUE = st.sampled_from([b"1", b"2", b"12", b""])
 STRING = st.builds(StringMatch, st.sampled_from(["exact", "prefix", "suffix", "contains", "present"]), VALUE)
 HEADER = st.one_of(
@@ -242,7 +275,9 @@ ROUTE_PATH = st.one_of(
     st.tuples(st.just("prefix"), PATH, st.booleans()),
     st.tuples(st.just("path_separated_prefix"), SEPARATED, st.booleans()),
     st.tuples(st.just("regex"), REGEX, st.just(False)),
-).map(lambda row: StringMatch(row[0], row[1].lower() if row[2] else row[1], row[2]))  # type: ignore[arg-type]
+    st.tuples(st.just("regex"), REGEX, st.just(False)),
+    st.tuples(st.just("template"), TEMPLATE, st.just(False)),
+).map(lambda row: StringMatch(row[0], row[1].lower() if row[2] else row[1], row[2]))
 ROUTES = st.lists(
     st.builds(
         Route,
@@ -251,12 +286,12 @@ ROUTES = st.lists(
             ROUTE_PATH,
             headers=st.sampled_from([0, 0, 0, 1, 2]).flatmap(lambda size: st.tuples(*[HEADER] * size)),
             query=st.sampled_from([0, 0, 0, 1]).flatmap(lambda size: st.tuples(*[QUERY] * size)),
-            fraction=st.sampled_from([None, None, None, (50, 100)]),
+            fraction=st.sampled_from([None, None, None, Fraction(50), Fraction(0, 100, "on")]),
             grpc=st.sampled_from([False] * 9 + [True]),
         ),
         st.just(DirectResponseAction(200)),
     ),
-    max_size=10,
+    max_size=12,
 )
 REQUESTS = st.lists(
     st.tuples(
@@ -277,6 +312,18 @@ REQUESTS = st.lists(
 )
 
 
+def path_matches(match: StringMatch, path: bytes) -> bool:
+    """Written anew, with another engine for patterns."""
+    if match.kind in ("regex", "template"):
+        return re.fullmatch(match.value, path) is not None
+    if match.ignore_case:
+        path = path.lower()
+    if match.kind == "exact":
+        return path == match.value
+    below = path[len(match.value) :]
+    return path.startswith(match.value) and (match.kind == "prefix" or below[:1] in (b"", b"/"))
+
+
 def scan(routes: list[Route], request: RequestHead, random: float) -> Route | None:
     """What the documentation of RouteConfiguration says, without any cleverness."""
     if request.authority.lower() != b"h":
@@ -284,11 +331,11 @@ def scan(routes: list[Route], request: RequestHead, random: float) -> Route | No
     path = request.path.partition(b"?")[0]
     for each in routes:
         match = each.match
-        if not string_test(match.path)(path):
+        if not path_matches(match.path, path):
             continue
         if not all(holds(request) for holds in conditions(match)):
             continue
-        if match.fraction is None or random < match.fraction[0] / match.fraction[1]:
+        if match.fraction is None or match.fraction.runtime_key or random < 0.5:
             return each
     return None
 
@@ -299,7 +346,7 @@ def test_the_table_agrees_with_a_linear_scan(
     routes: list[Route], requests: list[tuple[RequestHead, float]], memo: int
 ) -> None:
     host = VirtualHost("host", (b"h",), tuple(routes))
-    compiled = RouteTable(RouteConfiguration("routes", (host,)), memo)
+    compiled = RouteTable(RouteConfiguration("routes", (host,)), Runtime(RuntimeConfig({"on": 100})), memo)
     for request, random in requests * 2:  # twice, so that the memo answers too
         decision: Decision | None = compiled.decide(request, random)
         expected = scan(routes, request, random)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from isthmus_proxy.config.dynamic import DynamicResources, compile_dynamic_resou
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.parse import fill, join, shown
 from isthmus_proxy.config.route import clusters_named
+from isthmus_proxy.config.runtime import compile_runtime
 from isthmus_proxy.config.values import socket_address
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference, SocketAddress
-
-_HARMLESS_RUNTIME = ("re2.", "envoy.reloadable_features.", "envoy.deprecated_features.", "envoy.restart_features.")
+from isthmus_proxy.runtime import RuntimeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Bootstrap:
     clusters: tuple[ClusterConfig, ...]
     admin: SocketAddress | None
     dynamic_resources: DynamicResources | None
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
 def load(path: Path) -> Bootstrap:
@@ -54,7 +55,7 @@ def load(path: Path) -> Bootstrap:
 def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     """Check and compile a Bootstrap message. Raises ConfigError."""
     check(proto)
-    _check_runtime(proto.layered_runtime)
+    runtime = compile_runtime(proto.layered_runtime)
     dynamic = compile_dynamic_resources(proto)
     ads = dynamic.cluster_name if dynamic else None
     if ads is not None and ads not in {item.name for item in proto.static_resources.clusters}:
@@ -74,17 +75,7 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     admin = None
     if proto.HasField("admin"):
         admin = SocketAddress(*socket_address(proto.admin.address, "admin.address"))
-    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic)
-
-
-def _check_runtime(runtime: Any) -> None:
-    for index, layer in enumerate(runtime.layers):
-        for key, value in layer.static_layer.fields.items():
-            if not key.startswith(_HARMLESS_RUNTIME):
-                path = f"layered_runtime.layers[{index}].static_layer.{key}"
-                raise ConfigError(
-                    path, shown(str(value).strip()), "run-time keys are not supported; set the field itself"
-                )
+    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic, runtime)
 
 
 def _refuse_duplicates(field: str, names: list[str]) -> None:

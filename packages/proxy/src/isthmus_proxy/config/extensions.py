@@ -20,6 +20,8 @@ _MODULES = {
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "http_protocol_options",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous_hosts",
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "uri_template_match",
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "uri_template_rewrite",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "raw_buffer",
     "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": "getaddrinfo_dns_resolver",
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "cares_dns_resolver",

@@ -4,38 +4,58 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.values import flag, required
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.route.model import HeaderMatch, QueryMatch, RegexRewrite, RouteMatch, StringMatch
 from isthmus_proxy.route.regex import BadPatternError, compile_pattern, compile_substitution
+from isthmus_proxy.route.uri_template import BadTemplateError, UriTemplate, compile_template
+from isthmus_proxy.runtime import Fraction
 
+_TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 _DENOMINATORS = (100, 10_000, 1_000_000)  # type.v3.FractionalPercent.DenominatorType
 
 
 def compile_match(match: Any, path: str) -> RouteMatch:
     """Compile one route match. Raises ConfigError."""
-    fraction = None
-    if match.HasField("runtime_fraction"):
-        percent = match.runtime_fraction.default_value
-        fraction = (int(percent.numerator), _DENOMINATORS[percent.denominator])
     return RouteMatch(
         path=_path(match, path),
         headers=tuple(_header(item, f"{join(path, 'headers')}[{i}]") for i, item in enumerate(match.headers)),
         query=tuple(
             _query(item, f"{join(path, 'query_parameters')}[{i}]") for i, item in enumerate(match.query_parameters)
         ),
-        fraction=fraction,
+        fraction=compile_fraction(match.runtime_fraction) if match.HasField("runtime_fraction") else None,
         grpc=match.HasField("grpc"),
     )
+
+
+def compile_fraction(fraction: Any) -> Fraction:
+    """Compile a core.v3.RuntimeFractionalPercent."""
+    percent = fraction.default_value
+    return Fraction(int(percent.numerator), _DENOMINATORS[percent.denominator], fraction.runtime_key)
+
+
+def compile_path_template(policy: Any, path: str) -> UriTemplate:
+    """Compile a ``path_match_policy``. Raises ConfigError."""
+    path = join(path, "typed_config")
+    text = required(unpack_as(policy.typed_config, path, _TEMPLATE), "path_template", path)
+    try:
+        return compile_template(text)
+    except BadTemplateError as error:
+        raise ConfigError(join(path, "path_template"), shown(text), str(error)) from error
 
 
 def _path(match: Any, path: str) -> StringMatch:
     chosen = match.WhichOneof("path_specifier")
     if chosen is None:
-        raise ConfigError(path, "", "needs one of prefix, path, path_separated_prefix and safe_regex")
+        raise ConfigError(
+            path, "", "needs one of prefix, path, path_separated_prefix, safe_regex and path_match_policy"
+        )
     if chosen == "safe_regex":
         return StringMatch("regex", _pattern(match.safe_regex, join(path, "safe_regex")))
+    if chosen == "path_match_policy":
+        return StringMatch("template", compile_path_template(match.path_match_policy, join(path, chosen)).regex)
     text = getattr(match, chosen)
     if chosen == "path_separated_prefix" and (not text.startswith("/") or text.endswith("/") or set(text) & {"?", "#"}):
         reason = "must begin with a slash, not end with one, and hold neither ? nor #"

@@ -76,9 +76,7 @@ BOOTSTRAP: dict[str, MessageRules] = {
         "cluster_name", no_effect={"sent to the control plane only": "authority skip_envoy_headers"}
     ),
     f"{_C}.core.v3.RuntimeDouble": message("default_value", no_effect={"there is no run-time layer": "runtime_key"}),
-    f"{_C}.core.v3.RuntimeFractionalPercent": message(
-        "default_value", no_effect={"there is no run-time layer": "runtime_key"}
-    ),
+    f"{_C}.core.v3.RuntimeFractionalPercent": message("default_value runtime_key"),
     f"{_C}.core.v3.DataSource": message("inline_string inline_bytes"),
     f"{_C}.core.v3.TransportSocket": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": message(),

@@ -11,7 +11,7 @@ _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_a
 ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteConfiguration": message(
         f"name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "
-        f"ignore_port_in_host_matching {_EDITS}",
+        f"ignore_port_in_host_matching ignore_path_parameters_in_path_matching {_EDITS}",
         no_effect={"a label": "metadata"},
     ),
     f"{_ROUTE}.VirtualHost": message(
@@ -24,7 +24,8 @@ ROUTE: dict[str, MessageRules] = {
         no_effect={"a label": "metadata stat_prefix", "there is no tracing": "decorator tracing"},
     ),
     f"{_ROUTE}.RouteMatch": message(
-        "prefix path safe_regex path_separated_prefix case_sensitive runtime_fraction headers query_parameters grpc"
+        "prefix path safe_regex path_separated_prefix path_match_policy case_sensitive runtime_fraction headers "
+        "query_parameters grpc"
     ),
     f"{_ROUTE}.RouteMatch.GrpcRouteMatchOptions": message(),
     f"{_ROUTE}.HeaderMatcher": message(
@@ -60,6 +61,9 @@ ROUTE: dict[str, MessageRules] = {
         "response_code strip_query"
     ),
     f"{_ROUTE}.DirectResponseAction": message("status body"),
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": message("path_template"),
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": message("path_template_rewrite"),
+    "envoy.config.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.config.core.v3.HeaderValueOption": message("header append append_action keep_empty_value"),
     "envoy.config.core.v3.HeaderValue": message("key value"),
 }

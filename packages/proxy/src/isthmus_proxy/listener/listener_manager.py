@@ -223,7 +223,7 @@ class ListenerManager:
     def _handle(self, config: HttpConnectionManagerConfig) -> RouteHandle:
         if isinstance(config.route, RdsReference):
             return self._routes.get_or_create(config.route.route_config_name)
-        return RouteHandle(config.route.name, RouteTable(config.route))
+        return RouteHandle(config.route.name, RouteTable(config.route, self._routes.runtime))
 
     def remove(self, name: str) -> bool:
         """Take no more connections for ``name``; those there are end by themselves. Answer whether it was there."""

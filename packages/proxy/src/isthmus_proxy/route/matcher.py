@@ -36,7 +36,7 @@ def reader(name: bytes) -> Reader:
 def string_test(match: StringMatch) -> StringTest:
     """Compile a string condition."""
     test = _plain_test(match)
-    if match.ignore_case and match.kind != "regex":
+    if match.ignore_case and match.kind not in ("regex", "template"):
         return lambda text: test(text.lower())
     return test
 
@@ -54,7 +54,7 @@ def _plain_test(match: StringMatch) -> StringTest:
     if match.kind == "path_separated_prefix":
         below = value + b"/"
         return lambda text: text == value or text.startswith(below)
-    if match.kind == "regex":
+    if match.kind in ("regex", "template"):
         fullmatch = compile_pattern(value).fullmatch
         return lambda text: fullmatch(text) is not None
     return lambda _text: True

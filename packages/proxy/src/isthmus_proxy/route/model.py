@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.runtime import Fraction
 
 AppendAction = Literal["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"]
 
@@ -122,7 +123,7 @@ class StringMatch:
     With ``ignore_case`` the value is lower case already; it does not apply to a regex.
     """
 
-    kind: Literal["exact", "prefix", "suffix", "contains", "regex", "present", "path_separated_prefix"]
+    kind: Literal["exact", "prefix", "suffix", "contains", "regex", "present", "path_separated_prefix", "template"]
     value: bytes = b""
     ignore_case: bool = False
 
@@ -153,12 +154,15 @@ class QueryMatch:
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """config.route.v3.RouteMatch. ``path.kind`` is exact, prefix, path_separated_prefix or regex."""
+    """config.route.v3.RouteMatch. ``path.kind`` is exact, prefix, path_separated_prefix, regex, or template.
+
+    The value of a template (path_match_policy) is the regular expression that it compiles to.
+    """
 
     path: StringMatch
     headers: tuple[HeaderMatch, ...] = ()
     query: tuple[QueryMatch, ...] = ()
-    fraction: tuple[int, int] | None = None  # numerator, denominator of runtime_fraction.default_value
+    fraction: Fraction | None = None
     grpc: bool = False
 
 
@@ -197,6 +201,9 @@ class RouteConfiguration:
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     most_specific_header_mutations_wins: bool = False
     ignore_port_in_host_matching: bool = False
+    ignore_path_parameters: bool = (
+        False  # ignore_path_parameters_in_path_matching: what follows a semicolon does not count
+    )
     validate_clusters: bool = False  # refuse the configuration at load when a cluster is missing
 
 

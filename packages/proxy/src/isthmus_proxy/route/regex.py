@@ -6,7 +6,7 @@ The module ``re2`` costs 2.6 MB, so it is imported when the first pattern is com
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -37,14 +37,48 @@ def compile_pattern(pattern: bytes) -> Pattern:
     """Compile an RE2 pattern. Raises BadPatternError for what RE2 refuses, such as look-around and back-references."""
     import re2  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy, and most configurations have no pattern
 
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.log_errors = False
     try:
-        compiled: Pattern = re2.compile(pattern, options)
+        compiled: Pattern = re2.compile(pattern, _options(re2))
     except re2.error as error:
         raise BadPatternError(_reason(error)) from error
     return compiled
+
+
+def _options(re2: Any) -> Any:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.log_errors = False
+    return options
+
+
+class PatternSet:
+    """Many patterns matched in one pass. RE2 gives a set up, without saying so, when its memory does not suffice for a text.
+
+    A pattern that matches every text tells the two cases apart: if even that is missing, the answer is not known.
+    """
+
+    __slots__ = ("_canary", "_set")
+
+    def __init__(self, patterns: Sequence[bytes]) -> None:
+        import re2  # noqa: PLC0415 - see compile_pattern
+
+        options = _options(re2)
+        options.max_mem = _SET_MEMORY
+        self._set = re2.Set.FullMatchSet(options)
+        for pattern in patterns:
+            self._set.Add(pattern)
+        self._canary = self._set.Add(b"(?s).*")
+        self._set.Compile()
+
+    def matching(self, text: bytes) -> list[int] | None:
+        """Ascending indices of the patterns that match the whole ``text``; None if that is not known."""
+        found = self._set.Match(text)
+        if found is None or self._canary not in found:
+            return None
+        return sorted(index for index in found if index != self._canary)
+
+
+_SET_MEMORY = 64 << 20  # bytes that the automaton of one set may grow to; reached only by texts made for it
 
 
 def _reason(error: Exception) -> str:

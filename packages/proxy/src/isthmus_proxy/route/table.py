@@ -16,11 +16,12 @@ from isthmus_proxy.route.matcher import Condition, Reader, conditions, names_rea
 from isthmus_proxy.route.memo import Memo
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, Route, RouteConfiguration, VirtualHost
 from isthmus_proxy.route.path_index import PathIndex
+from isthmus_proxy.runtime import Fraction, Runtime
 
 MEMO_LIMIT = 4096  # decisions; with KEY_LIMIT it bounds the memo to some 4 MB, and to a few hundred KB in practice
 KEY_LIMIT = 1024  # bytes of a request that may be remembered; longer readings take the slow path every time
 
-_Draw = tuple[Decision, tuple[int, int] | None]
+_Draw = tuple[Decision, Fraction | None]
 _Answer = tuple[_Draw, ...]
 
 
@@ -56,10 +57,13 @@ class _Host:
 class RouteTable:
     """A route configuration compiled for lookup. ``memo`` counts its hits, misses and size."""
 
-    __slots__ = ("_domains", "_hosts", "_readers", "_whole_path", "configuration", "memo", "unmemoised")
+    __slots__ = ("_domains", "_hosts", "_readers", "_whole_path", "configuration", "memo", "runtime", "unmemoised")
 
-    def __init__(self, configuration: RouteConfiguration, memo_limit: int = MEMO_LIMIT) -> None:
+    def __init__(
+        self, configuration: RouteConfiguration, runtime: Runtime | None = None, memo_limit: int = MEMO_LIMIT
+    ) -> None:
         self.configuration = configuration
+        self.runtime = runtime or Runtime()
         self.memo: Memo[_Answer] = Memo(memo_limit)
         self.unmemoised = 0
         hosts = configuration.virtual_hosts
@@ -93,7 +97,7 @@ class RouteTable:
             else:
                 self.unmemoised += 1
         for decision, fraction in answer:
-            if fraction is None or random * fraction[1] < fraction[0]:
+            if fraction is None or self.runtime.admits(fraction, random):
                 return decision
         return None
 
@@ -103,6 +107,8 @@ class RouteTable:
         if position is None:
             return ()
         path, _, _ = request.path.partition(b"?")
+        if self.configuration.ignore_path_parameters:
+            path, _, _ = path.partition(b";")
         return tuple(self._hosts[position].draws(request, path))
 
 
@@ -143,11 +149,12 @@ class RouteHandle:
 
 
 class RouteHandles:
-    """Handles by name: listeners take them, updates fill them, in either order."""
+    """Handles by name: listeners take them, updates fill them, in either order. Their tables read ``runtime``."""
 
-    __slots__ = ("_handles",)
+    __slots__ = ("_handles", "runtime")
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime | None = None) -> None:
+        self.runtime = runtime or Runtime()
         self._handles: dict[str, RouteHandle] = {}
 
     def get_or_create(self, name: str) -> RouteHandle:
@@ -163,7 +170,7 @@ class RouteHandles:
         current = handle.table
         if current is not None and configuration.content and current.configuration.content == configuration.content:
             return False
-        handle.table = RouteTable(configuration)
+        handle.table = RouteTable(configuration, self.runtime)
         return True
 
     def remove(self, name: str) -> None:
