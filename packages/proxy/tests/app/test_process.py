@@ -220,7 +220,7 @@ def test_validate(tools: ModuleType, tmp_path: Path) -> None:
     path.write_text(json.dumps(tools.document()))
     assert validate(path) == (0, f"configuration '{path}' OK\n", "")
     config = tools.document()
-    config["static_resources"]["clusters"][0]["lb_policy"] = "MAGLEV"
+    config["static_resources"]["clusters"][0]["lb_policy"] = "CLUSTER_PROVIDED"
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(config))
     status, output, errors = validate(bad)

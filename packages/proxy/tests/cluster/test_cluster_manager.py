@@ -5,6 +5,7 @@ from dataclasses import replace
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.lb_policy import Random
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.observe.stats import StatsStore
 
@@ -60,9 +61,9 @@ def test_a_changed_configuration_keeps_cluster_endpoints_and_counts(manager: Clu
     assert cluster is not None
     endpoint = cluster.choose()
     cluster.breakers[0].active_requests = 3
-    assert manager.add_or_update(replace(EDS, content="2", lb_policy="RANDOM"))
+    assert manager.add_or_update(replace(EDS, content="2", lb_policy=Random()))
     assert manager.get("web") is cluster
-    assert cluster.config.lb_policy == "RANDOM"
+    assert cluster.config.lb_policy == Random()
     assert cluster.choose() is endpoint
     assert cluster.breakers[0].active_requests == 3
 

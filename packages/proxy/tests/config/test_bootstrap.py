@@ -121,7 +121,12 @@ CLUSTER = ("static_resources", "clusters", 0)
         ((*ROUTE, "route", "hedge_policy"), {}, "routes[4].route.hedge_policy", "is not supported"),
         ((*ROUTE, "typed_per_filter_config"), {}, None, ""),
         ((*ROUTE, "match"), {"connect_matcher": {}}, "match.connect_matcher", "is not supported"),
-        ((*CLUSTER, "lb_policy"), "MAGLEV", 'clusters[0].lb_policy = "MAGLEV"', "only ROUND_ROBIN or LEAST_REQUEST"),
+        (
+            (*CLUSTER, "lb_policy"),
+            "CLUSTER_PROVIDED",
+            'clusters[0].lb_policy = "CLUSTER_PROVIDED"',
+            "only ROUND_ROBIN or LEAST_REQUEST",
+        ),
         ((*CLUSTER, "health_checks"), [{}], "clusters[0].health_checks", "is not supported"),
         ((*CLUSTER, "outlier_detection"), {}, "clusters[0].outlier_detection", "is not supported"),
         ((*CLUSTER, "name"), "", "clusters[0].name", "required"),

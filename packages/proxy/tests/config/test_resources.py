@@ -11,6 +11,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration as RouteConfigurationProto
 
+from isthmus_proxy.cluster.lb_policy import LeastRequest
 from isthmus_proxy.cluster.model import ClusterConfig, EndpointConfig, RetryBudget, Thresholds
 from isthmus_proxy.config.cluster import compile_assignment, compile_cluster
 from isthmus_proxy.config.listener import compile_listener
@@ -295,7 +296,7 @@ def test_an_istio_shaped_cluster() -> None:
         common_lb_config={"healthy_panic_threshold": {"value": 0}},
         metadata={"filter_metadata": {"istio": {"services": []}}},
     )
-    assert (config.discovery, config.lb_policy, config.connect_timeout) == ("EDS", "LEAST_REQUEST", 10.0)
+    assert (config.discovery, config.lb_policy, config.connect_timeout) == ("EDS", LeastRequest(), 10.0)
     assert config.thresholds == Thresholds(max_connections=limit, max_retries=limit, track_remaining=True)
     assert (config.healthy_panic_threshold, config.eds_initial_fetch_timeout) == (0.0, 0.0)
 
@@ -351,7 +352,7 @@ def test_an_assignment() -> None:
     (locality,) = compiled.localities
     assert (locality.region, locality.zone, locality.sub_zone, locality.weight) == ("r", "z", "s", 3)
     assert locality.endpoints == (
-        EndpointConfig("10.0.0.1", 80, 2, "DEGRADED", metadata=(("canary", "True"), ("version", "v1"))),
+        EndpointConfig("10.0.0.1", 80, 2, "DEGRADED", metadata=(("canary", ("bool", True)), ("version", "v1"))),
         EndpointConfig("::1", 81),
     )
 
@@ -396,8 +397,11 @@ def test_bad_assignments_are_refused_by_path(group: dict[str, object], path: str
             "thresholds[0].retry_budget.budget_percent",
             "from 0 to 100",
         ),
-        ({"common_lb_config": {"locality_weighted_lb_config": {}}}, "locality_weighted_lb_config", "is not supported"),
-        ({"least_request_lb_config": {"choice_count": 1}}, "least_request_lb_config.choice_count", "at least 2"),
+        (
+            {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 1}},
+            "least_request_lb_config.choice_count",
+            "at least 2",
+        ),
         ({"transport_socket": {"name": "tls"}}, "transport_socket.typed_config", "raw_buffer"),
     ],
 )

@@ -69,7 +69,7 @@ def _host_lines(host: Host) -> Iterator[tuple[str, object]]:
     yield "health_flags", flags.names(host.flags)
     yield "weight", host.weight
     yield from zip(("region", "zone", "sub_zone"), host.locality, strict=True)
-    yield "canary", "false"
+    yield "canary", "true" if host.canary else "false"
     yield "priority", host.priority
     yield "success_rate", -1
     yield "local_origin_success_rate", -1

@@ -1,7 +1,7 @@
-"""Load balancers: which of several endpoints serves the next request (envoy.extensions.load_balancing_policies).
+"""Pickers: which of several endpoints serves the next request (envoy.extensions.load_balancing_policies).
 
-A balancer is built for a fixed set of endpoints and thrown away when the set or a weight changes. Randomness comes in as a
-function that returns numbers in [0, 1).
+A picker is built for a fixed set of endpoints and thrown away when the set, a weight or an endpoint's health changes.
+Randomness comes in as a function that returns numbers in [0, 1), time as one that returns seconds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Protocol
 
 from isthmus_proxy.cluster.edf import DynamicWeights, WeightedRoundRobin
 from isthmus_proxy.cluster.endpoint import Endpoint
-from isthmus_proxy.cluster.model import ClusterConfig
+from isthmus_proxy.cluster.lb_policy import LeastRequest, Random, RoundRobin
+from isthmus_proxy.cluster.slow_start import Now, slowed, warming
 
-Random = Callable[[], float]
+RandomSource = Callable[[], float]
 
 
-class Balancer(Protocol):
+class Picker(Protocol):
     """Picks from a set that is never empty."""
 
     def pick(self) -> Endpoint:
@@ -24,7 +25,7 @@ class Balancer(Protocol):
         ...
 
 
-class RoundRobin:
+class InTurn:
     """Equal weights: one after the other, from a random start, so that many proxies do not begin at the same endpoint."""
 
     __slots__ = ("_endpoints", "_index")
@@ -42,12 +43,12 @@ class RoundRobin:
         return self._endpoints[index]
 
 
-class LeastRequest:
+class IdlestOfDraws:
     """Equal weights: of ``choice_count`` endpoints drawn at random, repeats allowed, the one with fewest requests."""
 
     __slots__ = ("_choice_count", "_endpoints", "_random")
 
-    def __init__(self, endpoints: Sequence[Endpoint], choice_count: int, random: Random) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], choice_count: int, random: RandomSource) -> None:
         self._endpoints = endpoints
         self._choice_count = choice_count
         self._random = random
@@ -64,12 +65,28 @@ class LeastRequest:
         return best
 
 
-class RandomChoice:
+class IdlestOfAll:
+    """Equal weights: the endpoint with fewest requests of all; ties are drawn."""
+
+    __slots__ = ("_endpoints", "_random")
+
+    def __init__(self, endpoints: Sequence[Endpoint], random: RandomSource) -> None:
+        self._endpoints = endpoints
+        self._random = random
+
+    def pick(self) -> Endpoint:
+        """Return one of the least loaded endpoints."""
+        least = min([endpoint.rq_active for endpoint in self._endpoints])
+        idlest = [endpoint for endpoint in self._endpoints if endpoint.rq_active == least]
+        return idlest[int(self._random() * len(idlest))]
+
+
+class AtRandom:
     """Any endpoint with equal chance; weights do not count, as in Envoy."""
 
     __slots__ = ("_endpoints", "_random")
 
-    def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], random: RandomSource) -> None:
         self._endpoints = endpoints
         self._random = random
 
@@ -78,17 +95,37 @@ class RandomChoice:
         return self._endpoints[int(self._random() * len(self._endpoints))]
 
 
-def build(config: ClusterConfig, endpoints: Sequence[Endpoint], random: Random) -> Balancer:
-    """Make the balancer that ``config.lb_policy`` names for ``endpoints`` (at least one)."""
-    if config.lb_policy == "RANDOM":
-        return RandomChoice(endpoints, random)
-    alike = all(endpoint.weight == endpoints[0].weight for endpoint in endpoints)
-    start = int(random() * 4294967296)
-    if config.lb_policy == "LEAST_REQUEST":
-        if alike:
-            return LeastRequest(endpoints, config.choice_count, random)
-        return DynamicWeights(endpoints, _weight_by_requests(config.active_request_bias), start)
-    return RoundRobin(endpoints, start) if alike else WeightedRoundRobin(endpoints, start)
+def build(
+    policy: RoundRobin | LeastRequest | Random, endpoints: Sequence[Endpoint], random: RandomSource, now: Now
+) -> Picker:
+    """Make the picker of ``policy`` for ``endpoints`` (at least one)."""
+    if isinstance(policy, Random):
+        return AtRandom(endpoints, random)
+    slow_start = policy.slow_start
+    if slow_start is not None and not warming(endpoints, slow_start, now()):
+        slow_start = None
+    first = endpoints[0].weight
+    if slow_start is None and all(endpoint.weight == first for endpoint in endpoints):
+        return _by_equal_weights(policy, endpoints, random)
+    if isinstance(policy, LeastRequest):
+        weight = _weight_by_requests(policy.active_request_bias)
+    elif slow_start is None:
+        return WeightedRoundRobin(endpoints, random())
+    else:
+        weight = _weight
+    return DynamicWeights(endpoints, weight if slow_start is None else slowed(weight, slow_start, now), random())
+
+
+def _by_equal_weights(policy: RoundRobin | LeastRequest, endpoints: Sequence[Endpoint], random: RandomSource) -> Picker:
+    if isinstance(policy, RoundRobin):
+        return InTurn(endpoints, int(random() * 4294967296))
+    if policy.full_scan:
+        return IdlestOfAll(endpoints, random)
+    return IdlestOfDraws(endpoints, policy.choice_count, random)
+
+
+def _weight(endpoint: Endpoint) -> float:
+    return endpoint.weight
 
 
 def _weight_by_requests(bias: float) -> Callable[[Endpoint], float]:

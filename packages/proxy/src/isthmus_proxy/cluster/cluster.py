@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from time import monotonic
 
-from isthmus_proxy.cluster.balancer import Random
+from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.circuit_breaker import PRIORITIES, CircuitBreaker
+from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
-from isthmus_proxy.cluster.host_set import HostSet
-from isthmus_proxy.cluster.model import Assignment, ClusterConfig
+from isthmus_proxy.cluster.lb_policy import LbPolicy, Subset
+from isthmus_proxy.cluster.load_balancer import LoadBalancer, Surroundings, make_load_balancer
+from isthmus_proxy.cluster.locality import Locality
+from isthmus_proxy.cluster.membership import LocalityWeights, Membership
+from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
+from isthmus_proxy.cluster.slow_start import Now
 from isthmus_proxy.cluster.stats import ClusterStats
+from isthmus_proxy.cluster.subset import SubsetLoadBalancer
 from isthmus_proxy.observe.stats import Gauge
-
-
-@dataclass(frozen=True, slots=True)
-class LoadBalancerContext:
-    """What one choice must regard. A retry avoids ``previous`` endpoints in up to ``attempts`` draws, then takes any."""
-
-    previous: Container[Endpoint] = ()
-    attempts: int = 1
 
 
 class Cluster:
     """Mutable state of one cluster. ``breakers`` are its circuit breakers, by the number of the routing priority."""
 
     __slots__ = (
-        "_hosts",
+        "_balancer",
+        "_now",
+        "_order",
         "_random",
+        "_revision",
+        "_stale",
         "assignment",
         "breakers",
         "config",
@@ -36,80 +39,132 @@ class Cluster:
         "stats",
     )
 
-    def __init__(self, config: ClusterConfig, stats: ClusterStats, random: Random) -> None:
+    def __init__(self, config: ClusterConfig, stats: ClusterStats, random: RandomSource, now: Now = monotonic) -> None:
         self.name = config.name
         self.config = config
         self.stats = stats
         self._random = random
         self.breakers = (CircuitBreaker(config.thresholds), CircuitBreaker(config.high_thresholds))
         stats.scope.provide(self.breaker_gauges)
+        self._now = now
+        self._revision = 0
+        self._stale = True
         self.endpoints: dict[tuple[str, int], Endpoint] = {}
+        self._order: tuple[Endpoint, ...] = ()
         self.assignment = Assignment(config.name)
-        self._rebuild()
+        self._balancer = self._make_balancer()
+        self._count()
 
     def choose(self, context: LoadBalancerContext | None = None) -> Endpoint | None:
         """Return the endpoint for one request, or None when there is no usable one (503, flag UH)."""
-        endpoint = self._choose()
-        if context is not None:
-            for _ in range(context.attempts):
-                if endpoint is None or endpoint not in context.previous:
-                    break
-                endpoint = self._choose()
-        return endpoint
-
-    def _choose(self) -> Endpoint | None:
-        endpoint, panic = self._hosts.choose()
-        if panic:
-            self.stats.lb_healthy_panic.value += 1
+        if self._stale:
+            self._refresh()
+        balancer = self._balancer
+        if context is None and balancer.direct is not None:
+            return balancer.direct.pick()
+        endpoint = balancer.choose(context)
         if endpoint is None:
             self.stats.upstream_cx_none_healthy.value += 1
         return endpoint
 
     def update_config(self, config: ClusterConfig) -> None:
         """Take over a new configuration of the same cluster; endpoints, pools and counts stay."""
+        balanced_alike = (config.lb_policy, config.healthy_panic_threshold) == (
+            self.config.lb_policy,
+            self.config.healthy_panic_threshold,
+        )
         self.config = config
         for breaker, limits in zip(self.breakers, (config.thresholds, config.high_thresholds), strict=True):
             breaker.limits = limits
-        self._rebuild()
+        if not balanced_alike:
+            self._balancer = self._make_balancer()
+            self._stale = True
 
     def breaker_gauges(self) -> Iterator[Gauge]:
         """The gauges of both circuit breakers, as of now."""
         for priority, breaker in zip(PRIORITIES, self.breakers, strict=True):
             yield from breaker.gauges(priority)
 
-    def health_changed(self) -> None:
-        """Some endpoint's ``flags`` changed: balance anew."""
-        self._rebuild()
+    def health_changed(self, endpoint: Endpoint | None = None) -> None:
+        """The ``flags`` of ``endpoint``, or of any when it is None, changed: balance anew, once the next request comes."""
+        self._revision += 1
+        self._stale = True
+        self._count()
 
     def update_assignment(self, assignment: Assignment) -> list[Endpoint]:
         """Replace the endpoints; an address named again keeps its Endpoint. Return the endpoints that are gone."""
         before, after = self.endpoints, {}
+        self._revision += 1
         for locality in assignment.localities:
             for config in locality.endpoints:
                 address = (config.host, config.port)
-                if address in after:
-                    continue
-                endpoint = before.get(address)
-                if endpoint is None:
-                    endpoint = Endpoint(config, locality)
-                else:
-                    endpoint.update(config, locality)
-                after[address] = endpoint
+                if address not in after:
+                    after[address] = self._endpoint(before.get(address), config, locality)
         gone = [endpoint for address, endpoint in before.items() if address not in after]
         for endpoint in gone:
             endpoint.removed = True
         if gone or len(after) != len(before):
             self.stats.membership_change.value += 1
         self.endpoints = after
+        self._order = tuple(after.values())
         self.assignment = assignment
-        self._rebuild()
+        self._stale = True
+        self._count()
         return gone
 
-    def _rebuild(self) -> None:
-        factor = self.assignment.overprovisioning_factor
-        self._hosts = HostSet(self.config, list(self.endpoints.values()), factor, self._random)
-        census = self._hosts.census
-        self.stats.membership_total.value = sum(row.total for row in census)
-        self.stats.membership_healthy.value = sum(row.healthy for row in census)
-        self.stats.membership_degraded.value = sum(row.degraded for row in census)
-        self.stats.membership_excluded.value = sum(row.excluded for row in census)
+    def _endpoint(self, known: Endpoint | None, config: EndpointConfig, locality: LocalityEndpoints) -> Endpoint:
+        if known is None:
+            known = Endpoint(config, locality)
+            known.healthy_since = self._now()
+            known.revision = self._revision
+        elif known.config != config or known.priority != locality.priority or known.locality != _place(locality):
+            if not _balanced_alike(known, config, locality):
+                known.revision = self._revision
+            known.update(config, locality)
+        return known
+
+    def _make_balancer(self) -> LoadBalancer:
+        surroundings = Surroundings(self.stats, self._random, self._now, self.config.healthy_panic_threshold)
+        policy = self.config.lb_policy
+        if isinstance(policy, Subset):
+            return SubsetLoadBalancer(policy, surroundings)
+        return make_load_balancer(policy, surroundings)
+
+    def _refresh(self) -> None:
+        self._stale = False
+        assignment = self.assignment
+        weights = _locality_weights(assignment) if _by_locality(self.config.lb_policy) else None
+        factor, weighted = assignment.overprovisioning_factor, assignment.weighted_priority_health
+        self._balancer.update(Membership(self._order, weights, factor, weighted, self._revision))
+
+    def _count(self) -> None:
+        health = Counter([endpoint.coarse_health for endpoint in self._order])
+        self.stats.membership_total.value = len(self._order)
+        self.stats.membership_healthy.value = health["healthy"]
+        self.stats.membership_degraded.value = health["degraded"]
+        self.stats.membership_excluded.value = sum([endpoint.excluded for endpoint in self._order])
+
+
+def _place(locality: LocalityEndpoints) -> Locality:
+    return locality.region, locality.zone, locality.sub_zone
+
+
+def _balanced_alike(endpoint: Endpoint, config: EndpointConfig, locality: LocalityEndpoints) -> bool:
+    """Whether an update changes nothing that tables of balancers are made of. Health is looked at apart."""
+    return (endpoint.weight, endpoint.config.hostname, endpoint.config.metadata, endpoint.locality) == (
+        config.weight,
+        config.hostname,
+        config.metadata,
+        _place(locality),
+    )
+
+
+def _by_locality(policy: LbPolicy) -> bool:
+    return _by_locality(policy.inner) if isinstance(policy, Subset) else policy.locality_weighted
+
+
+def _locality_weights(assignment: Assignment) -> LocalityWeights:
+    weights: dict[int, dict[Locality, int]] = {}
+    for group in assignment.localities:
+        weights.setdefault(group.priority, {})[group.region, group.zone, group.sub_zone] = group.weight
+    return weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from isthmus_proxy.cluster.balancer import Random
+from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
@@ -22,7 +22,7 @@ class ClusterManager:
 
     __slots__ = ("_assignments", "_clusters", "_configs", "_on_config", "_on_removed", "_random", "_scope")
 
-    def __init__(self, scope: Callable[[str], StatsScope], random: Random) -> None:
+    def __init__(self, scope: Callable[[str], StatsScope], random: RandomSource) -> None:
         self._scope = scope
         self._random = random
         self._configs: dict[str, ClusterConfig] = {}

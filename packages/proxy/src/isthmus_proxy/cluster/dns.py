@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from isthmus_proxy.cluster.balancer import Random
+from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.dns_targets import expand, names_of
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
@@ -52,7 +52,7 @@ async def resolve_by_system(name: str, family: str) -> list[str]:
 class DnsClusters:
     """Watches the cluster manager for DNS clusters and resolves them. Run ``run`` as a task for the life of the proxy."""
 
-    def __init__(self, clusters: ClusterManager, random: Random, resolve: Resolve = resolve_by_system) -> None:
+    def __init__(self, clusters: ClusterManager, random: RandomSource, resolve: Resolve = resolve_by_system) -> None:
         self._clusters = clusters
         self._random = random
         self._resolve = resolve

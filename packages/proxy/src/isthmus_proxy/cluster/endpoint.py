@@ -14,6 +14,8 @@ class Endpoint:
     Counters are plain numbers (Envoy's host stats): ``/clusters`` shows them. ``pool`` and ``high_pool`` (of requests
     of high priority) belong to the connection pools. ``flags`` are those of ``health.flags``; whoever changes them tells the
     cluster (``Cluster.health_changed``).
+    ``revision`` is the cluster's as of the last change of what balancers read in ``config`` or of the place. ``healthy_since``, in
+    seconds of the cluster's clock, is when the endpoint came or passed its health check again; slow start counts from there.
     ``removed`` turns true once and stays so: a pool then closes what is idle and reuses nothing.
     """
 
@@ -25,12 +27,14 @@ class Endpoint:
         "cx_total",
         "flags",
         "health",
+        "healthy_since",
         "high_pool",
         "locality",
         "name",
         "pool",
         "priority",
         "removed",
+        "revision",
         "rq_active",
         "rq_error",
         "rq_success",
@@ -54,6 +58,8 @@ class Endpoint:
         self.rq_success = 0
         self.rq_error = 0
         self.rq_timeout = 0
+        self.revision = 0
+        self.healthy_since = float("-inf")
         self.update(config, locality)
 
     def update(self, config: EndpointConfig, locality: LocalityEndpoints) -> None:
@@ -70,6 +76,18 @@ class Endpoint:
         """What load balancing makes of ``flags``."""
         flags = self.flags
         return "unhealthy" if flags & UNHEALTHY else "degraded" if flags & DEGRADED else "healthy"
+
+    @property
+    def canary(self) -> bool:
+        """Whether the endpoint's metadata calls it a canary."""
+        return ("canary", ("bool", True)) in self.config.metadata
+
+    def hash_key(self, *, use_hostname: bool = False) -> bytes:
+        """What ring hash and maglev hash: the metadata ``hash_key``, or else the host name, if that is used, or the address."""
+        for name, value in self.config.metadata:
+            if name == "hash_key" and isinstance(value, str) and value:
+                return value.encode()
+        return (self.config.hostname if use_hostname else self.name).encode()
 
     @property
     def excluded(self) -> bool:

@@ -1,59 +1,70 @@
-"""The endpoints of one assignment, by priority and health, with one balancer for each group that is in use."""
+"""The endpoints of one priority, by health, as of one moment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from isthmus_proxy.cluster import balancer
-from isthmus_proxy.cluster.balancer import Balancer, Random
 from isthmus_proxy.cluster.endpoint import Endpoint
-from isthmus_proxy.cluster.model import ClusterConfig
-from isthmus_proxy.cluster.priority import Census, distribute
+from isthmus_proxy.cluster.locality import Locality, LocalityGroup, group_by_locality
+from isthmus_proxy.cluster.priority import Census
+
+Source = Literal["all", "healthy", "degraded"]
 
 
 class HostSet:
-    """Immutable once built, but for the balancers inside, which are made when first needed."""
+    """Immutable. ``made`` is where its load balancer keeps what it has built of it; a set that did not change keeps that.
 
-    __slots__ = ("_balancers", "_config", "_groups", "_random", "census", "endpoints", "loads")
+    ``locality_weights`` are those
+    of the assignment, where a locality without one has weight zero; None if load is not spread by them. ``revision`` is that of the
+    cluster for which the set was last found up to date.
+    """
+
+    __slots__ = ("_groups", "degraded", "excluded", "healthy", "hosts", "locality_weights", "made", "revision")
 
     def __init__(
-        self, config: ClusterConfig, endpoints: Sequence[Endpoint], overprovisioning: int, random: Random
+        self, hosts: Sequence[Endpoint], locality_weights: Mapping[Locality, int] | None = None, revision: int = 0
     ) -> None:
-        self.endpoints = tuple(endpoints)
-        self._config = config
-        self._random = random
-        priorities = max((endpoint.priority for endpoint in endpoints), default=0) + 1
-        self._groups = [_group(priority, self.endpoints) for priority in range(priorities)]
-        self._balancers: dict[tuple[int, str], Balancer] = {}
-        self.census = [_count(group) for group in self._groups]
-        self.loads = distribute(self.census, overprovisioning, config.healthy_panic_threshold)
+        self.hosts = hosts
+        self.healthy: Sequence[Endpoint] = [host for host in hosts if host.coarse_health == "healthy"]
+        self.degraded: Sequence[Endpoint] = [host for host in hosts if host.coarse_health == "degraded"]
+        self.excluded = sum([host.excluded for host in hosts])
+        if len(self.healthy) == len(hosts):
+            self.healthy = hosts
+        self.locality_weights = locality_weights
+        self.revision = revision
+        self.made: dict[object, object] = {}
+        self._groups: list[LocalityGroup] | None = None
 
-    def choose(self) -> tuple[Endpoint | None, bool]:
-        """Return the endpoint for one request, if there is any, and whether panic made all endpoints eligible."""
-        if len(self._groups) == 1 and self.loads.healthy[0] == 100:
-            priority, degraded = 0, False
-        else:
-            priority, degraded = self.loads.choose(self._random())
-        panic = self.loads.panic[priority]
-        source = "all" if panic else "degraded" if degraded else "healthy"
-        group = self._groups[priority][source]
-        if not group:
-            return None, panic
-        found = self._balancers.get((priority, source))
-        if found is None:
-            found = self._balancers[priority, source] = balancer.build(self._config, group, self._random)
-        return found.pick(), panic
+    def same(self, other: HostSet) -> bool:
+        """Whether ``other``, newer, has the same endpoints in the same health, none of which changed since this was built."""
+        return (
+            self.hosts == other.hosts
+            and self.healthy == other.healthy
+            and self.degraded == other.degraded
+            and self.excluded == other.excluded
+            and self.locality_weights == other.locality_weights
+            and all(host.revision <= self.revision for host in self.hosts)
+        )
+
+    def of(self, source: Source) -> Sequence[Endpoint]:
+        """The endpoints of ``source``."""
+        return self.hosts if source == "all" else self.healthy if source == "healthy" else self.degraded
+
+    def localities(self) -> list[LocalityGroup]:
+        """The endpoints by locality, in the order of region, zone and sub-zone."""
+        groups = self._groups
+        if groups is None:
+            groups = self._groups = group_by_locality(self.hosts, self.locality_weights or {})
+        return groups
+
+    def census(self, *, weighted: bool) -> Census:
+        """Count the endpoints; ``weighted`` counts each as often as its weight says (weighted_priority_health)."""
+        if not weighted:
+            return Census(len(self.hosts), len(self.healthy), len(self.degraded), self.excluded)
+        excluded = sum([host.weight for host in self.hosts if host.excluded])
+        return Census(_weight(self.hosts), _weight(self.healthy), _weight(self.degraded), excluded)
 
 
-def _group(priority: int, endpoints: Sequence[Endpoint]) -> dict[str, tuple[Endpoint, ...]]:
-    here = tuple(endpoint for endpoint in endpoints if endpoint.priority == priority)
-    return {
-        "all": here,
-        "healthy": tuple(e for e in here if e.coarse_health == "healthy"),
-        "degraded": tuple(e for e in here if e.coarse_health == "degraded"),
-    }
-
-
-def _count(group: dict[str, tuple[Endpoint, ...]]) -> Census:
-    excluded = sum(endpoint.excluded for endpoint in group["all"])
-    return Census(len(group["all"]), len(group["healthy"]), len(group["degraded"]), excluded)
+def _weight(hosts: Sequence[Endpoint]) -> int:
+    return sum([host.weight for host in hosts])

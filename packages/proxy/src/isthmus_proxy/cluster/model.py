@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN, LbPolicy
+from isthmus_proxy.cluster.metadata import Criteria
+
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
 
@@ -17,7 +20,7 @@ class EndpointConfig:
     weight: int = 1
     health: Health = "UNKNOWN"
     hostname: str = ""
-    metadata: tuple[tuple[str, str], ...] = ()  # filter_metadata["envoy.lb"], sorted
+    metadata: Criteria = ()  # filter_metadata["envoy.lb"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class LocalityEndpoints:
     region: str = ""
     zone: str = ""
     sub_zone: str = ""
-    weight: int = 1
+    weight: int = 0  # what a locality has for which load_balancing_weight is not set
     priority: int = 0
 
 
@@ -39,6 +42,7 @@ class Assignment:
     cluster_name: str
     localities: tuple[LocalityEndpoints, ...] = ()
     overprovisioning_factor: int = 140
+    weighted_priority_health: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,7 @@ class ClusterConfig:
     discovery: Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]
     content: str = ""
     alt_stat_name: str = ""
-    lb_policy: Literal["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"] = "ROUND_ROBIN"
-    choice_count: int = 2
-    active_request_bias: float = 1.0
+    lb_policy: LbPolicy = ROUND_ROBIN
     connect_timeout: float = 5.0
     eds_service_name: str = ""
     eds_initial_fetch_timeout: float = 15.0

@@ -31,7 +31,11 @@ class Loads:
 
     def choose(self, random: float) -> tuple[int, bool]:
         """Return (priority, degraded?) for a number in [0, 1)."""
-        mark = int(random * 100) + 1
+        return self.choose_by_hash(int(random * 100))
+
+    def choose_by_hash(self, key: int) -> tuple[int, bool]:
+        """Return (priority, degraded?) for any number: the same for the same number."""
+        mark = key % 100 + 1
         reached = 0
         for loads, degraded in ((self.healthy, False), (self.degraded, True)):
             for priority, load in enumerate(loads):

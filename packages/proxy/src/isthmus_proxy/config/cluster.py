@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.circuit_breakers import compile_circuit_breakers
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
+from isthmus_proxy.config.load_balancing import compile_load_balancing
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
 from isthmus_proxy.config.upstream_http import UpstreamHttp, compile_upstream_http
@@ -42,7 +43,7 @@ def compile_cluster(proto: Any, path: str = "", *, allow_http2: bool = False) ->
 
 def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
     name, discovery = required(proto, "name", path), enum_name(proto, "type")
-    common, least = proto.common_lb_config, proto.least_request_lb_config
+    common = proto.common_lb_config
     failure = _failure_refresh(proto, path)
     breakers = compile_circuit_breakers(proto.circuit_breakers, join(path, "circuit_breakers"))
     return ClusterConfig(
@@ -50,9 +51,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         discovery=discovery,  # type: ignore[arg-type]
         content=content_hash(proto),
         alt_stat_name=proto.alt_stat_name,
-        lb_policy=enum_name(proto, "lb_policy"),  # type: ignore[arg-type]
-        choice_count=number(least, "choice_count", 2, join(path, "least_request_lb_config"), low=2),
-        active_request_bias=_bias(least, join(path, "least_request_lb_config")),
+        lb_policy=compile_load_balancing(proto, path, names=discovery in _DNS_TYPES),
         connect_timeout=positive_seconds(proto, "connect_timeout", 5.0, path),
         eds_service_name=proto.eds_cluster_config.service_name,
         eds_initial_fetch_timeout=_eds_timeout(proto, path, discovery),
@@ -66,20 +65,19 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         max_requests_per_connection=http.max_requests_per_connection,
         upstream_idle_timeout=http.idle_timeout,
         per_connection_buffer_limit_bytes=number(proto, "per_connection_buffer_limit_bytes", 1024 * 1024, path, low=1),
-        healthy_panic_threshold=common.healthy_panic_threshold.value
-        if common.HasField("healthy_panic_threshold")
-        else 50.0,
+        healthy_panic_threshold=_panic_threshold(common, join(path, "common_lb_config")),
         http2=http.http2,
     )
 
 
-def _bias(least: Any, path: str) -> float:
-    if not least.HasField("active_request_bias"):
-        return 1.0
-    bias = cast("float", least.active_request_bias.default_value)
-    if not 0.0 <= bias <= 1000.0:
-        raise ConfigError(join(path, "active_request_bias.default_value"), str(bias), "must be from 0 to 1000")
-    return bias
+def _panic_threshold(common: Any, path: str) -> float:
+    """In whole per cent, as Envoy rounds it."""
+    if not common.HasField("healthy_panic_threshold"):
+        return 50.0
+    value = common.healthy_panic_threshold.value
+    if not 0.0 <= value <= 100.0:
+        raise ConfigError(join(path, "healthy_panic_threshold.value"), str(value), "must be from 0 to 100")
+    return float(round(value))
 
 
 def _failure_refresh(proto: Any, path: str) -> tuple[float, float]:

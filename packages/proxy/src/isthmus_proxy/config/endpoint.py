@@ -6,6 +6,7 @@ from typing import Any
 
 from isthmus_proxy.cluster.model import Assignment, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.config.check import check
+from isthmus_proxy.config.metadata import compile_metadata
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.values import enum_name, number, required, socket_address
 from isthmus_proxy.errors import ConfigError
@@ -28,6 +29,7 @@ def compile_assignment(proto: Any, path: str = "", *, names: bool = False) -> As
         required(proto, "cluster_name", path),
         localities,
         number(proto.policy, "overprovisioning_factor", 140, join(path, "policy"), low=1),
+        proto.policy.weighted_priority_health,
     )
 
 
@@ -41,7 +43,7 @@ def _locality(group: Any, path: str, names: bool) -> LocalityEndpoints:
         region=group.locality.region,
         zone=group.locality.zone,
         sub_zone=group.locality.sub_zone,
-        weight=number(group, "load_balancing_weight", 1, path, low=1),
+        weight=number(group, "load_balancing_weight", 0, path, low=1) if group.HasField("locality") else 0,
         priority=group.priority,
     )
 
@@ -56,13 +58,5 @@ def _endpoint(item: Any, path: str, names: bool) -> EndpointConfig:
         weight=number(item, "load_balancing_weight", 1, path, low=1),
         health=enum_name(item, "health_status"),  # type: ignore[arg-type]
         hostname=item.endpoint.hostname,
-        metadata=_metadata(item),
+        metadata=compile_metadata(item.metadata) or (),
     )
-
-
-def _metadata(item: Any) -> tuple[tuple[str, str], ...]:
-    struct = item.metadata.filter_metadata.get("envoy.lb")
-    if struct is None:
-        return ()
-    values = ((key, value) for key, value in struct.fields.items())
-    return tuple(sorted((key, str(getattr(value, value.WhichOneof("kind") or "null_value"))) for key, value in values))

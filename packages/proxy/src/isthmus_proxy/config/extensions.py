@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from isthmus_proxy.errors import ConfigError
 
 _FILTERS = "envoy.extensions.filters"
+_BALANCING = "envoy.extensions.load_balancing_policies"
 _MODULES = {
     f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager": "http_connection_manager",
     f"{_FILTERS}.network.tcp_proxy.v3.TcpProxy": "tcp_proxy",
@@ -22,6 +23,12 @@ _MODULES = {
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous_hosts",
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "uri_template_match",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "uri_template_rewrite",
+    f"{_BALANCING}.round_robin.v3.RoundRobin": "round_robin",
+    f"{_BALANCING}.least_request.v3.LeastRequest": "least_request",
+    f"{_BALANCING}.random.v3.Random": "random",
+    f"{_BALANCING}.ring_hash.v3.RingHash": "ring_hash",
+    f"{_BALANCING}.maglev.v3.Maglev": "maglev",
+    f"{_BALANCING}.subset.v3.Subset": "subset",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "raw_buffer",
     "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": "getaddrinfo_dns_resolver",
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "cares_dns_resolver",

@@ -39,7 +39,6 @@ BOOTSTRAP: dict[str, MessageRules] = {
     f"{_B}.ClusterManager": message(
         no_effect={
             "clusters are always built on first use": "enable_deferred_cluster_creation",
-            "zone-aware routing is refused at the clusters": "local_cluster_name",
         }
     ),
     f"{_B}.LayeredRuntime": message("layers"),
@@ -78,6 +77,7 @@ BOOTSTRAP: dict[str, MessageRules] = {
     f"{_C}.core.v3.RuntimeDouble": message("default_value", no_effect={"there is no run-time layer": "runtime_key"}),
     f"{_C}.core.v3.RuntimeFractionalPercent": message("default_value runtime_key"),
     f"{_C}.core.v3.DataSource": message("inline_string inline_bytes"),
+    f"{_C}.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
     f"{_C}.core.v3.TransportSocket": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": message(),
     "envoy.type.v3.Percent": message("value"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isthmus_proxy.config.rules import MessageRules, message
+from isthmus_proxy.config.supported_load_balancing import LOAD_BALANCING
 
 _CLUSTER = "envoy.config.cluster.v3"
 _ENDPOINT = "envoy.config.endpoint.v3"
@@ -11,14 +12,23 @@ _DNS = "names are resolved by the system"
 _NO_ACTIVE_CHECKS = "there are no active health checks"
 
 CLUSTER: dict[str, MessageRules] = {
+    **LOAD_BALANCING,
     f"{_CLUSTER}.Cluster": message(
         "name alt_stat_name eds_cluster_config connect_timeout per_connection_buffer_limit_bytes load_assignment "
         "circuit_breakers max_requests_per_connection common_http_protocol_options http_protocol_options "
         "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "
-        "least_request_lb_config round_robin_lb_config common_lb_config transport_socket",
+        "least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config lb_subset_config "
+        "load_balancing_policy common_lb_config transport_socket",
         only={
             "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"),
-            "lb_policy": ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"),
+            "lb_policy": (
+                "ROUND_ROBIN",
+                "LEAST_REQUEST",
+                "RANDOM",
+                "RING_HASH",
+                "MAGLEV",
+                "LOAD_BALANCING_POLICY_CONFIG",
+            ),
             "protocol_selection": "USE_CONFIGURED_PROTOCOL",
             "connection_pool_per_downstream_connection": False,
         },
@@ -36,15 +46,13 @@ CLUSTER: dict[str, MessageRules] = {
     ),
     f"{_CLUSTER}.Cluster.EdsClusterConfig": message("eds_config service_name"),
     f"{_CLUSTER}.Cluster.RefreshRate": message("base_interval max_interval"),
-    f"{_CLUSTER}.Cluster.LeastRequestLbConfig": message("choice_count active_request_bias"),
-    f"{_CLUSTER}.Cluster.RoundRobinLbConfig": message(),
     f"{_CLUSTER}.Cluster.CommonLbConfig": message(
-        "healthy_panic_threshold",
+        "healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config consistent_hashing_lb_config",
         only={"close_connections_on_host_set_change": False},
         no_effect={
             "every update is applied at once": "update_merge_window",
             _NO_ACTIVE_CHECKS: "ignore_new_hosts_until_first_hc",
-            "balancers here do not hash": "consistent_hashing_lb_config",
+            "of stateful sessions only": "override_host_status",
         },
     ),
     f"{_CLUSTER}.CircuitBreakers": message("thresholds per_host_thresholds"),
@@ -72,9 +80,7 @@ CLUSTER: dict[str, MessageRules] = {
         }
     ),
     f"{_ENDPOINT}.ClusterLoadAssignment": message("cluster_name endpoints policy"),
-    f"{_ENDPOINT}.ClusterLoadAssignment.Policy": message(
-        "overprovisioning_factor", only={"weighted_priority_health": False}
-    ),
+    f"{_ENDPOINT}.ClusterLoadAssignment.Policy": message("overprovisioning_factor weighted_priority_health"),
     f"{_ENDPOINT}.LocalityLbEndpoints": message(
         "locality lb_endpoints load_balancing_weight priority",
         no_effect={"a label": "metadata", "of zone-aware load balancing only": "proximity"},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
-from isthmus_proxy.cluster.cluster import Cluster, LoadBalancerContext
+from isthmus_proxy.cluster.cluster import Cluster
+from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.http.local_reply import CONNECT_FAILURES, OVERFLOW
 from isthmus_proxy.http.message import Headers
