@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
@@ -43,6 +44,22 @@ async def test_lines_reach_the_file_within_the_flush_interval(tmp_path: Path, st
         await eventually(lambda: stats.value("filesystem.write_completed") == 1)
         assert stats.value("filesystem.write_total_buffered") == 0
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_a_proxy_that_closes_its_listeners_and_ends_writes_what_they_logged(
+    tmp_path: Path, stats: StatsStore
+) -> None:
+    path = tmp_path / "access.log"
+    logs = AccessLogManager(stats)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(logs.run)
+        loggers = logs.open_loggers((config(path),))
+        loggers[0].log(INFO)
+        await trio.testing.wait_all_tasks_blocked()
+        logs.close_loggers(loggers)
+        nursery.cancel_scope.cancel()
+    assert path.read_text() == "line\n"
 
 
 @pytest.mark.trio

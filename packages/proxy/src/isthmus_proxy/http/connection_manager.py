@@ -119,7 +119,7 @@ class HttpConnectionManager:
         exchange = Exchange(connection, self, request, done=done)
         info = exchange.info
         info.connection_id = connection.connection_id
-        info.downstream_remote = connection.remote
+        info.downstream_remote = info.downstream_direct_remote = connection.remote
         info.downstream_local = connection.local
         return exchange
 
@@ -148,8 +148,9 @@ class HttpConnectionManager:
         info, stats = exchange.info, self.stats
         ended = info.ended_at = self.reactor.now
         stats.downstream_rq_active.value -= 1
-        stats.downstream_rq_completed.value += 1
-        stats.classes[info.status // 100 if info.status < 600 else 0].value += 1
+        if info.status:
+            stats.downstream_rq_completed.value += 1
+            stats.classes[info.status // 100 if info.status < 600 else 0].value += 1
         stats.downstream_rq_time.record((ended - info.started_at) * 1000.0)
         if self._loggers:
             self._fill_heads(exchange)
@@ -171,7 +172,9 @@ class HttpConnectionManager:
         """Count and log a request that never became an exchange (a malformed head)."""
         info.ended_at = self.reactor.now
         self.stats.downstream_rq_total.value += 1
+        self.stats.downstream_rq_http1_total.value += 1
         self.stats.downstream_rq_completed.value += 1
+        self.stats.answered_early()
         self.stats.classes[info.status // 100].value += 1
         for logger in self._loggers:
             logger.log(info)

@@ -178,6 +178,9 @@ class DownstreamConnection:
         else:
             self.request_timer.cancel()
         if request.expect_continue:
+            manager = self._manager
+            manager.stats.downstream_rq_1xx.value += 1
+            manager.stats.downstream_rq_completed.value += 1
             self._connection.write(CONTINUE)
 
     def _pump(self) -> None:
@@ -206,8 +209,6 @@ class DownstreamConnection:
     def _malformed(self, error: ProtocolError) -> None:
         """The client broke the protocol: answer, then close without trusting another byte."""
         self._manager.stats.downstream_cx_protocol_error.value += 1
-        if error.status == 431:
-            self._manager.stats.downstream_rq_too_large.value += 1
         self._reject(codec_error(error))
 
     def _reject(self, reply: LocalReply) -> None:
@@ -218,6 +219,7 @@ class DownstreamConnection:
         now = self._manager.reactor.now
         info = StreamInfo(now, self._manager.clock.at(now))
         info.downstream_remote, info.downstream_local = self.remote, self.local
+        info.downstream_direct_remote = self.remote
         info.connection_id = self.connection_id
         info.response_code_details = reply.details
         for flag in reply.flags:
@@ -254,7 +256,8 @@ class DownstreamConnection:
 
     def write_head(self, head: bytes) -> None:
         """Send a response head; the last of the connection says so."""
-        if self.closing or self._manager.draining:
+        exchange = self._exchange
+        if self.closing or self._manager.draining or (exchange is not None and not exchange.request_done):
             self.closing = True
             head = head[:-2] + _CLOSE
         self.write(head)
@@ -284,16 +287,14 @@ class DownstreamConnection:
         grpc: bool,
         edit: Callable[[Headers], None] | None,
     ) -> None:
-        status, headers, body = headers_of(reply, grpc=grpc)
-        if edit is not None:
-            edit(headers)
+        status, headers, body = headers_of(reply, grpc=grpc, edit=edit)
         config = self._manager.config
         headers.append((b"date", self._manager.clock.date(self._manager.reactor.now)))
         headers.append((b"server", config.server_name))
         if self.closing or self._manager.draining:
             self.closing = True
             headers.append((b"connection", b"close"))
-        if not body:
+        if not body and status not in (204, 304):
             headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
         info.status = status
         info.response = ResponseHead(status, headers)

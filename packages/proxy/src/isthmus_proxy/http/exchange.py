@@ -101,6 +101,10 @@ class Exchange:
         self.identifier = identifier
         if self.request_done:
             info.request_end_at = info.started_at
+        if plan.remote:
+            info.downstream_remote = plan.remote
+        if plan.decision is not None or (plan.reply is not None and plan.reply.flags == ("NR",)):
+            self._manager.stats.rq_total.value += 1
         if plan.reply is not None:
             count_refusal(plan.reply, self._manager.stats)
             self.reply(plan.reply)
@@ -129,13 +133,12 @@ class Exchange:
         info = self.info
         info.route_name = plan.decision.route.name
         info.virtual_host = plan.decision.virtual_host.name
-        info.upstream_cluster = target.cluster
         cluster = self._cluster = manager.clusters.get(target.cluster)
         if cluster is None:
             manager.stats.no_cluster.value += 1
             self.reply(cluster_not_found(action.cluster_not_found_status))
             return
-        manager.stats.rq_total.value += 1
+        info.upstream_cluster = target.cluster
         self._priority = action.priority
         if action.retry_policy is not None:
             self._retry = RetryState(action.retry_policy)
@@ -196,6 +199,7 @@ class Exchange:
         context = None
         if self._previous is not None and self.target is not None:
             context = avoiding(self.target.action.retry_policy, self._previous)
+        self.info.attempts += 1
         endpoint = cluster.choose(context)
         if endpoint is None:
             self._charge(503)
@@ -203,7 +207,6 @@ class Exchange:
             return
         pool = self._pool = manager.pools.of(cluster, endpoint, self._priority)
         self._endpoint = endpoint
-        self.info.attempts += 1
         connection = pool.acquire(self) if pool is not None else OVERFLOW
         if connection is None:
             self.info.upstream_host = endpoint.name
@@ -261,8 +264,6 @@ class Exchange:
         if upstream is not None:
             upstream.reset(self)
             self._attempt_over()
-            if self._cluster is not None:
-                self._cluster.stats.upstream_rq_tx_reset.value += 1
         if self._retry_timer is not None:
             self._retry_timer.discard()
             self._retry_timer = None
@@ -281,7 +282,11 @@ class Exchange:
         for event in events:
             if type(event) is bytes:
                 self._response_data(event)
-            elif type(event) is ParsedResponse and (event.status >= 200 or event.status == 101):
+            elif type(event) is not ParsedResponse:
+                continue
+            elif event.status < 200 and event.status != 101:
+                self._charge(event.status)
+            else:
                 if self._retries_response(event, done=done):
                     return
                 self._response_head(event)
@@ -367,7 +372,7 @@ class Exchange:
             self._cluster.stats.upstream_rq_time.record((now - (info.request_end_at or info.started_at)) * 1000.0)
         info.response_code_details = "via_upstream"
         if not self.request_done:
-            self._manager.stats.downstream_rq_response_before_rq_complete.value += 1
+            self._manager.stats.answered_early()
         self.finish()
 
     def _switch(self, events: Sequence[Event]) -> None:
@@ -389,8 +394,6 @@ class Exchange:
         else:
             self._upstream = None
             self._attempt_over()
-            if self._cluster is not None:
-                self._cluster.stats.upstream_rq_rx_reset.value += 1
         if self.response_started:
             details = f"upstream_reset_after_response_started{{{reset_details(reason, transport)}}}"
             self._cut_off(RESET_FLAGS[reason], details)
@@ -473,7 +476,7 @@ class Exchange:
         """The response cannot be completed: only breaking the connection tells the client so."""
         self.info.flag(flag)
         self.info.response_code_details = details
-        self._manager.stats.rq_reset_after_downstream_response_started.value += 1
+        self._manager.stats.downstream_rq_rx_reset.value += 1  # both, as in Envoy
         self._manager.stats.downstream_rq_tx_reset.value += 1
         self._connection.closing = True
         self.finish()
@@ -498,6 +501,8 @@ class Exchange:
             self.info.flag(flag)
         self.info.response_code_details = details
         self.response_started = True
+        if not self.request_done:
+            self._manager.stats.answered_early()
         self.finish()
 
     # ---- back-pressure ----

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.http.hop_by_hop import request_headers
 from isthmus_proxy.http.message import Headers, RequestHead
@@ -32,6 +34,8 @@ def forwarded_head(
     scheme = b"http"
     if X_FORWARDED_PROTO not in names:
         headers.append((X_FORWARDED_PROTO, scheme))
+    elif any(field == (X_FORWARDED_PROTO, b"https") for field in headers):
+        scheme = b"https"
     if config.via:
         _append_via(headers, config.via)
     if X_REQUEST_ID in names and edge and not config.preserve_external_request_id:
@@ -42,6 +46,19 @@ def forwarded_head(
     head = RequestHead(request.method, request.path, request.authority, headers, request.version)
     head.scheme = scheme
     return head
+
+
+def trusted_client(request: ParsedRequest, config: HttpConnectionManagerConfig) -> str:
+    """The client's address as trusted proxies tell it, ``host:0``; empty if only the connection tells."""
+    hops = config.xff_num_trusted_hops if config.use_remote_address else config.xff_num_trusted_hops + 1
+    chain = b",".join([value for name, value in request.headers if name == X_FORWARDED_FOR]).split(b",")
+    if not 0 < hops <= len(chain):
+        return ""
+    try:
+        address = ip_address(chain[-hops].strip(b" \t").decode("ascii"))
+    except ValueError:
+        return ""
+    return f"[{address}]:0" if address.version == 6 else f"{address}:0"
 
 
 def _at_the_edge(headers: Headers, config: HttpConnectionManagerConfig, peer: bytes) -> Headers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus_proxy.http.local_reply import LocalReply
+from isthmus_proxy.http.local_reply import ABSOLUTE_PATH_REJECTED, CONNECT_NOT_ROUTED, UPGRADE_FAILED, LocalReply
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.route.model import Decision, DirectResponseAction, RedirectAction
@@ -13,18 +13,27 @@ def local_answer(decision: Decision, head: RequestHead, stats: HttpStats) -> Loc
     """The reply of ``decision``'s route, counted; None if the route forwards."""
     action = decision.route.action
     if isinstance(action, RedirectAction):
-        stats.rq_redirect.value += 1
+        stats.rq_direct_response.value += 1  # as in Envoy, whose rq_redirect counts redirects of upstreams
         target = location(decision.route.match.path, action, head)
         return LocalReply(action.status, "direct_response", headers=((b"location", target),))
     if isinstance(action, DirectResponseAction):
         stats.rq_direct_response.value += 1
-        return LocalReply(action.status, "direct_response", action.body)
+        # A status that speaks of another place names this one, as in Envoy.
+        place = head.scheme + b"://" + head.authority + head.path
+        named = ((b"location", place),) if action.status == 201 or 300 <= action.status <= 399 else ()
+        return LocalReply(action.status, "direct_response", action.body, headers=named)
     return None
 
 
 def count_refusal(reply: LocalReply, stats: HttpStats) -> None:
-    """Count a request that has no route, or asks for an upgrade that is not enabled."""
+    """Count a request that is refused before it has a route."""
+    if reply in (CONNECT_NOT_ROUTED, UPGRADE_FAILED):
+        stats.answered_early()  # what follows such a head is no body, so the request never ends
     if reply.flags == ("NR",):
         stats.no_route.value += 1
+    elif reply is ABSOLUTE_PATH_REJECTED:
+        stats.downstream_rq_non_relative_path.value += 1
+    elif reply.details == "path_normalization_failed":
+        stats.downstream_rq_failed_path_normalization.value += 1
     elif reply.status == 403:
         stats.downstream_rq_ws_on_non_ws_route.value += 1

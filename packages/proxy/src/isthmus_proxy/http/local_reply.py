@@ -5,6 +5,7 @@ Statuses, texts, flags and details are those of a live Envoy 1.40 (they are what
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from isthmus_proxy.codec.http1.serialise import reason_phrase
@@ -96,15 +97,31 @@ def is_grpc(content_type: bytes | None) -> bool:
     )
 
 
-def headers_of(reply: LocalReply, *, grpc: bool) -> tuple[int, Headers, bytes]:
-    """(status, headers, body) as sent, before ``date`` and ``server``. A gRPC client gets trailers-only with HTTP 200."""
+def headers_of(
+    reply: LocalReply, *, grpc: bool, edit: Callable[[Headers], None] | None = None
+) -> tuple[int, Headers, bytes]:
+    """(status, headers, body) as sent, before ``date`` and ``server``. A gRPC client gets trailers-only with HTTP 200.
+
+    ``edit`` changes the reply's own headers; those of its content come behind them then, and respect a content type.
+    """
     if grpc:
         code = _GRPC_STATUS.get(reply.status, 2)
         headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % code)]
         if reply.body:
             headers.append((b"grpc-message", _percent_encoded(reply.body)))
-        return 200, [*headers, *reply.headers], b""
+        headers += reply.headers
+        if edit is not None:
+            edit(headers)
+        return 200, headers, b""
     content: Headers = []
+    if edit is not None:
+        content = [*reply.headers]
+        edit(content)
+        if reply.body:
+            content.append((b"content-length", b"%d" % len(reply.body)))
+            if not any(name == b"content-type" for name, _ in content):
+                content.append((b"content-type", b"text/plain"))
+        return reply.status, content, reply.body
     if reply.body:
         content = [(b"content-length", b"%d" % len(reply.body)), (b"content-type", b"text/plain")]
     return reply.status, [*content, *reply.headers], reply.body

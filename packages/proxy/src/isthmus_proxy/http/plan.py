@@ -10,7 +10,7 @@ from __future__ import annotations
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.serialise import request_head
-from isthmus_proxy.http.forwarded import X_REQUEST_ID, forwarded_head
+from isthmus_proxy.http.forwarded import X_REQUEST_ID, forwarded_head, trusted_client
 from isthmus_proxy.http.local_reply import (
     ABSOLUTE_PATH_REJECTED,
     CONNECT_NOT_ROUTED,
@@ -38,9 +38,10 @@ class Plan:
     """``reply`` if the proxy answers itself, else ``action`` and ``decision`` say where the request goes.
 
     ``head`` is the request as its route saw it; ``needs_id`` if the proxy names the request, whose ``own_id`` is then empty.
+    ``remote`` is the client's address if other proxies tell it.
     """
 
-    __slots__ = ("_targets", "action", "decision", "head", "needs_id", "own_id", "reply", "table", "upgrade")
+    __slots__ = ("_targets", "action", "decision", "head", "needs_id", "own_id", "remote", "reply", "table", "upgrade")
 
     def __init__(self, table: RouteTable | None, head: RequestHead) -> None:
         self.table = table
@@ -51,6 +52,7 @@ class Plan:
         self.decision: Decision | None = None
         self.action: ForwardAction | None = None
         self.upgrade = False
+        self.remote = ""
         self._targets: dict[ClusterWeight, Target] = {}
 
     def target(self, weight: ClusterWeight, request: ParsedRequest, styles: Styles) -> Target:
@@ -178,6 +180,7 @@ def make_plan(
     """Decide on ``request``. ``random`` in [0, 1) is for runtime fractions."""
     head = forwarded_head(request, config, peer, ID_MARKER)
     plan = Plan(table, head)
+    plan.remote = trusted_client(request, config)
     plan.reply = _refusal(request, config)
     if plan.reply is not None:
         return plan

@@ -56,9 +56,11 @@ class HttpStats:
     downstream_rq_4xx: Counter
     downstream_rq_5xx: Counter
     downstream_rq_completed: Counter
+    downstream_rq_failed_path_normalization: Counter
     downstream_rq_header_timeout: Counter
     downstream_rq_http1_total: Counter
     downstream_rq_idle_timeout: Counter
+    downstream_rq_non_relative_path: Counter
     downstream_rq_response_before_rq_complete: Counter
     downstream_rq_rx_reset: Counter
     downstream_rq_timeout: Counter
@@ -87,14 +89,19 @@ class HttpStats:
         for name, kind in _KINDS.items():
             setattr(self, name, make[kind](name))
         self.classes = (
-            Counter("unanswered"),
+            Counter("beyond"),
             self.downstream_rq_1xx,
             self.downstream_rq_2xx,
             self.downstream_rq_3xx,
             self.downstream_rq_4xx,
             self.downstream_rq_5xx,
         )
-        """Counters by the hundreds of the status; index 0 takes what was never answered and is not shown."""
+        """Counters by the hundreds of the status; index 0 takes statuses beyond 599 and is not shown."""
+
+    def answered_early(self) -> None:
+        """A request was answered before it was complete, and so is cut off."""
+        self.downstream_rq_response_before_rq_complete.value += 1
+        self.downstream_rq_rx_reset.value += 1
 
 
 _KINDS: dict[str, str] = dict(HttpStats.__annotations__)

@@ -9,7 +9,8 @@ class StreamInfo:
     """Filled in by the data path while an exchange runs; read once, at its end, by the access loggers.
 
     Times named ``*_at`` are seconds of the reactor's monotonic clock (None = did not happen); ``start_time`` is wall-clock
-    seconds. Byte counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
+    seconds. ``downstream_remote`` is the client as trusted proxies tell it, ``downstream_direct_remote`` the peer. Byte
+    counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
     """
 
     __slots__ = (
@@ -18,6 +19,7 @@ class StreamInfo:
         "bytes_sent",
         "connection_id",
         "connection_termination_details",
+        "downstream_direct_remote",
         "downstream_local",
         "downstream_remote",
         "ended_at",
@@ -69,6 +71,7 @@ class StreamInfo:
         self.upstream_local = ""
         self.upstream_transport_failure = ""
         self.downstream_remote = ""
+        self.downstream_direct_remote = ""
         self.downstream_local = ""
 
     def flag(self, name: str) -> None:

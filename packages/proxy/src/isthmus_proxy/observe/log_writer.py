@@ -100,10 +100,14 @@ class LogWriter:
         finally:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
                 await self._flush()
+                async with self._thread:  # a batch that the cancellation cut loose is still being written
+                    pass
             if self._fd is not None and self.path not in _STANDARD:
                 await trio.to_thread.run_sync(os.close, self._fd, abandon_on_cancel=True, limiter=self._thread)
 
     async def _flush(self) -> None:
+        # A cancellation has to come before lines are taken: they would go down with it.
+        await trio.lowlevel.checkpoint_if_cancelled()
         lines, self._lines = self._lines, []
         taken = self._ahead
         self._pending = trio.Event()

@@ -118,11 +118,14 @@ def _port(address: str) -> int | None:
 
 
 def _flags(info: StreamInfo) -> Value:
-    return ",".join(info.flags) or None
+    return ",".join(info.flags) or "-"  # not null even in JSON, nor left out with empty values: so does Envoy
 
 
 _UPSTREAM_HOST: Reader = lambda info: info.upstream_host or None  # noqa: E731
 _DOWNSTREAM: Reader = lambda info: info.downstream_remote or None  # noqa: E731
+_DIRECT: Reader = lambda info: info.downstream_direct_remote or None  # noqa: E731
+_DIRECT_HOST: Reader = lambda info: _host(info.downstream_direct_remote)  # noqa: E731
+_DIRECT_PORT: Reader = lambda info: _port(info.downstream_direct_remote)  # noqa: E731
 _DOWNSTREAM_HOST: Reader = lambda info: _host(info.downstream_remote)  # noqa: E731
 _DOWNSTREAM_PORT: Reader = lambda info: _port(info.downstream_remote)  # noqa: E731
 _UNSET: Reader = lambda info: None  # noqa: E731
@@ -154,9 +157,9 @@ PLAIN: dict[str, Reader] = {
     "DOWNSTREAM_REMOTE_ADDRESS": _DOWNSTREAM,
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _DOWNSTREAM_HOST,
     "DOWNSTREAM_REMOTE_PORT": _DOWNSTREAM_PORT,
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _DOWNSTREAM,
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _DOWNSTREAM_HOST,
-    "DOWNSTREAM_DIRECT_REMOTE_PORT": _DOWNSTREAM_PORT,
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": _DIRECT,
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": _DIRECT_HOST,
+    "DOWNSTREAM_DIRECT_REMOTE_PORT": _DIRECT_PORT,
     "DOWNSTREAM_LOCAL_ADDRESS": lambda info: info.downstream_local or None,
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda info: _host(info.downstream_local),
     "DOWNSTREAM_LOCAL_PORT": lambda info: _port(info.downstream_local),

@@ -208,8 +208,7 @@ class Http1Connection:
         try:
             events = self._parser.eof()
         except ProtocolError:
-            reason = PROTOCOL_ERROR if self._parser.in_body else CONNECTION_TERMINATION
-            self._broken(reason)
+            self._broken(PROTOCOL_ERROR if self._parser.started else CONNECTION_TERMINATION)
             return
         self.sink = None
         self.close(remote=True)
@@ -217,7 +216,8 @@ class Http1Connection:
 
     def connection_lost(self, error: OSError) -> None:
         """The connection broke."""
-        self._broken(CONNECTION_TERMINATION)
+        torn = self.sink is not None and self._parser.started and not self._parser.in_body
+        self._broken(PROTOCOL_ERROR if torn else CONNECTION_TERMINATION)
 
     def _broken(self, reason: str) -> None:
         sink, self.sink = self.sink, None
