@@ -111,7 +111,7 @@ CLUSTER = ("static_resources", "clusters", 0)
         ((*LISTENER, "bind_to_port"), False, "listeners[0].bind_to_port = False", "only true is"),
         ((*LISTENER, "address"), {"pipe": {"path": "/x"}}, "listeners[0].address.pipe", "is not supported"),
         ((*LISTENER, "filter_chains"), [], "listeners[0].filter_chains = 0 chains", "exactly one"),
-        ((*MANAGER, "normalize_path"), True, "typed_config.normalize_path = True", "only false is"),
+        ((*MANAGER, "via"), "a\n", "typed_config.via", "printable ASCII"),
         ((*MANAGER, "tracing"), {}, "typed_config.tracing", "is not supported"),
         ((*MANAGER, "codec_type"), "HTTP2", 'typed_config.codec_type = "HTTP2"', "only AUTO or HTTP1 is"),
         ((*MANAGER, "stat_prefix"), "", "typed_config.stat_prefix", "required"),

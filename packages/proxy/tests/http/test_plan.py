@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from isthmus_proxy.codec.http1 import LENGTH, parse_request_head, parse_response_head
 from isthmus_proxy.codec.http1.serialise import request_head, response_head
+from isthmus_proxy.http.client_address import Vantage
 from isthmus_proxy.http.forwarded import X_REQUEST_ID
 from isthmus_proxy.http.plan import has_fractions, make_plan
 from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles, make_response_plan
@@ -27,6 +28,7 @@ from isthmus_proxy.route.table import RouteTable
 from isthmus_proxy.runtime import Fraction
 
 CONFIG = HttpConnectionManagerConfig("s", RdsReference("r"))
+CLIENT = Vantage(b"10.0.0.1", 80, b"10.0.0.1")
 WEIGHT = ClusterWeight("c", response_headers=HeaderEdits((HeaderEdit(b"x-resp", b"1"),), (b"x-b",)))
 
 
@@ -60,7 +62,7 @@ def test_planned_heads_equal_heads_made_alone(
 ) -> None:
     framing = [] if length is None else [(b"content-length", b"%d" % length)]
     request = parse_request_head(request_head(method, b"/p?q", b"a.b", [*headers, *framing]))
-    plan = make_plan(request, CONFIG, table(edits), b"10.0.0.1", 0.5)
+    plan = make_plan(request, CONFIG, table(edits), CLIENT, 0.5)
     target = plan.target(WEIGHT, request, Styles(suppress_envoy_headers=False))
     assert target is plan.target(WEIGHT, request, Styles(suppress_envoy_headers=False))
     identifier = b"11111111-2222-4333-8444-555555555555" if plan.needs_id else plan.own_id
@@ -82,9 +84,9 @@ def test_response_heads_have_their_parts_cut_in(
     framing = [] if length is None else [(b"content-length", b"%d" % length)]
     response = parse_response_head(response_head(status, [*headers, *framing]))
     request = parse_request_head(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-    plan = make_plan(request, CONFIG, table(HeaderEdits()), b"", 0.5)
+    plan = make_plan(request, CONFIG, table(HeaderEdits()), CLIENT, 0.5)
     style = plan.target(WEIGHT, request, Styles(suppress_envoy_headers=False)).style
-    made = make_response_plan(response, CONFIG, style, StreamInfo(0, 0), method=b"GET")
+    made = make_response_plan(response, CONFIG, style, StreamInfo(0, 0), request)
     head = parse_response_head(made.encode(42, b"Mon, 23 Nov 2026 21:00:00 GMT"))
     fields = list(head.headers)
     names = [name for name, _ in fields]
@@ -100,7 +102,7 @@ def test_response_heads_have_their_parts_cut_in(
 def test_a_client_cannot_forge_the_marker() -> None:
     raw = b"GET / HTTP/1.1\r\nhost: a\r\nx-request-id: request-id\r\n\r\n"
     request = parse_request_head(raw)
-    plan = make_plan(request, CONFIG, table(HeaderEdits()), b"", 0.5)
+    plan = make_plan(request, CONFIG, table(HeaderEdits()), CLIENT, 0.5)
     assert not plan.needs_id
     target = plan.target(WEIGHT, request, Styles(suppress_envoy_headers=False))
     assert target.id_index == -1

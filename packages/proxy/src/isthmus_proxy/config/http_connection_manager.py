@@ -6,6 +6,7 @@ from typing import Any
 
 from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.extensions import unpack_as
+from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.config.values import enum_name, flag, number, required, seconds
@@ -14,6 +15,7 @@ from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReferen
 from isthmus_proxy.route.model import RouteConfiguration
 
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 _UPGRADES = frozenset(("websocket",))
 
 
@@ -21,6 +23,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
     """Compile a checked message. Raises ConfigError."""
     router = _router(proto, path)
     options = proto.common_http_protocol_options
+    http1 = proto.http_protocol_options
     place = join(path, "common_http_protocol_options")
     return HttpConnectionManagerConfig(
         stat_prefix=required(proto, "stat_prefix", path),
@@ -28,26 +31,97 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
         server_name=(proto.server_name or "envoy").encode(),
         server_header_transformation=enum_name(proto, "server_header_transformation"),
-        via=proto.via.encode(),
-        use_remote_address=flag(proto, "use_remote_address", default=False),
-        xff_num_trusted_hops=proto.xff_num_trusted_hops,
-        skip_xff_append=proto.skip_xff_append,
-        generate_request_id=flag(proto, "generate_request_id", default=True),
-        preserve_external_request_id=proto.preserve_external_request_id,
-        always_set_request_id_in_response=proto.always_set_request_id_in_response,
+        via=_header_value(proto, "via", path),
         idle_timeout=seconds(options, "idle_timeout", 3600.0, place),
+        max_connection_duration=seconds(options, "max_connection_duration", 0.0, place),
         max_requests_per_connection=number(options, "max_requests_per_connection", 0, place),
         max_headers_count=number(options, "max_headers_count", 100, place, low=1),
+        headers_with_underscores_action=enum_name(options, "headers_with_underscores_action"),
         stream_idle_timeout=seconds(proto, "stream_idle_timeout", 300.0, path),
         request_timeout=seconds(proto, "request_timeout", 0.0, path),
         request_headers_timeout=seconds(proto, "request_headers_timeout", 0.0, path),
         drain_timeout=seconds(proto, "drain_timeout", 5.0, path),
         delayed_close_timeout=seconds(proto, "delayed_close_timeout", 1.0, path),
         max_request_headers_kb=_headers_kb(proto, path),
-        accept_http_10=proto.http_protocol_options.accept_http_10,
+        accept_http_10=http1.accept_http_10,
+        default_host_for_http_10=_header_value(http1, "default_host_for_http_10", join(path, "http_protocol_options")),
+        allow_absolute_url=flag(http1, "allow_absolute_url", default=True),
+        keep_connection_on_bad_request=_keeps_connection(proto),
         upgrade_types=_upgrades(proto, path),
         suppress_envoy_headers=router.suppress_envoy_headers,
+        **_client_options(proto, path),
+        **_target_options(proto, path),
     )
+
+
+def _client_options(proto: Any, path: str) -> dict[str, Any]:
+    """What decides on who the client is, and on what it is told of the request's identity."""
+    use_remote_address = flag(proto, "use_remote_address", default=False)
+    hops, skip = proto.xff_num_trusted_hops, proto.skip_xff_append
+    if proto.original_ip_detection_extensions:
+        hops, skip = _detection(proto, use_remote_address, path)
+    return {
+        "use_remote_address": use_remote_address,
+        "xff_num_trusted_hops": hops,
+        "skip_xff_append": skip,
+        "internal_ranges": compile_ranges(
+            proto.internal_address_config.cidr_ranges, join(path, "internal_address_config.cidr_ranges")
+        ),
+        "append_x_forwarded_port": proto.append_x_forwarded_port,
+        "always_forward_client_cert": enum_name(proto, "forward_client_cert_details") == "ALWAYS_FORWARD_ONLY",
+        "generate_request_id": flag(proto, "generate_request_id", default=True),
+        "preserve_external_request_id": proto.preserve_external_request_id,
+        "always_set_request_id_in_response": proto.always_set_request_id_in_response,
+    }
+
+
+def _detection(proto: Any, use_remote_address: bool, path: str) -> tuple[int, bool]:
+    """Trusted hops and skip_xff_append of the one detection extension there may be."""
+    path = join(path, "original_ip_detection_extensions")
+    if use_remote_address or proto.xff_num_trusted_hops:
+        reason = "cannot be used together with use_remote_address or xff_num_trusted_hops"
+        raise ConfigError(path, "", reason)
+    if len(proto.original_ip_detection_extensions) > 1:
+        raise ConfigError(path, f"{len(proto.original_ip_detection_extensions)} extensions", "at most one is supported")
+    place = f"{path}[0].typed_config"
+    config: Any = unpack_as(proto.original_ip_detection_extensions[0].typed_config, place, _XFF)
+    return int(config.xff_num_trusted_hops), flag(config, "skip_xff_append", default=True)
+
+
+def _target_options(proto: Any, path: str) -> dict[str, Any]:
+    """What changes path, authority and scheme before a request is routed."""
+    if proto.strip_matching_host_port and proto.WhichOneof("strip_port_mode"):
+        raise ConfigError(
+            join(path, "strip_any_host_port"), "true", "cannot be set together with strip_matching_host_port"
+        )
+    scheme = proto.scheme_header_transformation.scheme_to_overwrite
+    if scheme not in ("", "http", "https"):
+        place = join(path, "scheme_header_transformation.scheme_to_overwrite")
+        raise ConfigError(place, shown(scheme), "must be http or https")
+    action = enum_name(proto, "path_with_escaped_slashes_action")
+    unchanged = action in ("IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED")
+    matching = "matching" if proto.strip_matching_host_port else ""
+    return {
+        "normalize_path": flag(proto, "normalize_path", default=False),
+        "merge_slashes": proto.merge_slashes,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED" if unchanged else action,
+        "strip_port": "any" if proto.strip_any_host_port else matching,
+        "strip_trailing_host_dot": proto.strip_trailing_host_dot,
+        "scheme_to_overwrite": scheme.encode(),
+    }
+
+
+def _keeps_connection(proto: Any) -> bool:
+    """Whether a request that is refused with 400 leaves its connection open."""
+    manager = flag(proto, "stream_error_on_invalid_http_message", default=False)
+    return flag(proto.http_protocol_options, "override_stream_error_on_invalid_http_message", default=manager)
+
+
+def _header_value(message: Any, name: str, path: str) -> bytes:
+    value = str(getattr(message, name))
+    if not value.isprintable() or not value.isascii():
+        raise ConfigError(join(path, name), shown(value), "must be printable ASCII")
+    return value.encode()
 
 
 def _router(proto: Any, path: str) -> Any:

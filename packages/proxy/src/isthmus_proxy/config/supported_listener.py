@@ -32,16 +32,20 @@ LISTENER: dict[str, MessageRules] = {
         "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
         "server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
         "delayed_close_timeout access_log use_remote_address xff_num_trusted_hops internal_address_config "
-        "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs",
+        "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs normalize_path merge_slashes "
+        "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
+        "stream_error_on_invalid_http_message always_set_request_id_in_response append_x_forwarded_port "
+        "scheme_header_transformation original_ip_detection_extensions",
         only={
             "codec_type": ("AUTO", "HTTP1"),
-            "forward_client_cert_details": "SANITIZE",
-            "normalize_path": False,
-            "merge_slashes": False,
-            "path_with_escaped_slashes_action": ("IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED"),
-            "stream_error_on_invalid_http_message": False,
-            "strip_any_host_port": False,
-            "always_set_request_id_in_response": False,
+            # Without TLS there is no certificate to speak of: Envoy removes the header under all values but the last.
+            "forward_client_cert_details": (
+                "SANITIZE",
+                "FORWARD_ONLY",
+                "APPEND_FORWARD",
+                "SANITIZE_SET",
+                "ALWAYS_FORWARD_ONLY",
+            ),
         },
         no_effect={
             _NO_HTTP2: "http2_protocol_options http3_protocol_options",
@@ -52,8 +56,14 @@ LISTENER: dict[str, MessageRules] = {
     ),
     f"{_HCM}.HttpConnectionManager.UpgradeConfig": message("upgrade_type enabled"),
     f"{_HCM}.HttpConnectionManager.InternalAddressConfig": message(
-        no_effect={"nobody connects over a Unix socket": "unix_sockets"}
+        "cidr_ranges", no_effect={"nobody connects over a Unix socket": "unix_sockets"}
     ),
+    "envoy.config.core.v3.CidrRange": message("address_prefix prefix_len"),
+    "envoy.config.core.v3.SchemeHeaderTransformation": message(
+        "scheme_to_overwrite", no_effect={"HTTP/1 sends no scheme upstream": "match_upstream"}
+    ),
+    "envoy.config.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": message("xff_num_trusted_hops skip_xff_append"),
     f"{_HCM}.Rds": message("config_source route_config_name"),
     f"{_HCM}.HttpFilter": message(
         "typed_config",
@@ -67,11 +77,10 @@ LISTENER: dict[str, MessageRules] = {
         },
     ),
     "envoy.config.core.v3.HttpProtocolOptions": message(
-        "idle_timeout max_headers_count max_requests_per_connection", only={"headers_with_underscores_action": "ALLOW"}
+        "idle_timeout max_headers_count max_requests_per_connection headers_with_underscores_action"
     ),
     "envoy.config.core.v3.Http1ProtocolOptions": message(
-        "accept_http_10",
-        only={"allow_absolute_url": True},
+        "accept_http_10 default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message",
         no_effect={"names a codec of Envoy": "use_balsa_parser"},
     ),
     _TCP: message("stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts"),

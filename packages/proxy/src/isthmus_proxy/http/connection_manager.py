@@ -10,10 +10,12 @@ from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.codec.http1.limits import HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.http.client_address import Vantage
 from isthmus_proxy.http.date import WallClock
 from isthmus_proxy.http.downstream_connection import DownstreamConnection
 from isthmus_proxy.http.exchange import Exchange
 from isthmus_proxy.http.forwarded import X_REQUEST_ID
+from isthmus_proxy.http.local_address import announced
 from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles
@@ -21,11 +23,18 @@ from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.reactor.reactor import Reactor
+from isthmus_proxy.route.memo import Memo
 from isthmus_proxy.route.table import RouteHandle, RouteTable
 from isthmus_proxy.upstream.pool import Pools
 
+PLAN_LIMIT = 4096
+"""Plans kept where they differ from client to client (use_remote_address), by head and client."""
+
 IDLE_GRACE_S = 1.0
 """How long a draining manager waits for one more request on an idle connection, in seconds."""
+
+
+_NOWHERE = Vantage(b"", 0, b"")
 
 
 class AccessLog(Protocol):
@@ -69,7 +78,8 @@ class HttpConnectionManager:
     """One configured connection manager. It never changes; an update of its listener makes another one."""
 
     __slots__ = (
-        "_loggers", "_memoise_for", "_plans_kept", "_route", "buffer_limit", "clock", "clusters", "config", "connections",
+        "_loggers", "_memoise_for", "_plans", "_plans_kept", "_route", "_vantages", "begin",
+        "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "getrandbits", "limits", "memo",
         "on_close", "pools", "random", "reactor", "stats", "styles",
     )  # fmt: skip
@@ -94,7 +104,9 @@ class HttpConnectionManager:
         self.getrandbits = surroundings.getrandbits
         self.stats = stats
         self.buffer_limit = buffer_limit
-        self.limits = HeadLimits(config.max_request_headers_kb * 1024, config.max_headers_count)
+        self.limits = HeadLimits(
+            config.max_request_headers_kb * 1024, config.max_headers_count, config.headers_with_underscores_action
+        )
         self.memo: HeadMemo[ParsedRequest] = HeadMemo()
         self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers)
         self.connections: set[DownstreamConnection] = set()
@@ -103,12 +115,26 @@ class HttpConnectionManager:
         self._loggers = loggers
         self._memoise_for: RouteTable | None = None
         self._plans_kept = False
+        self._plans: Memo[Plan] = Memo(PLAN_LIMIT)
+        self._vantages: Memo[Vantage] = Memo(PLAN_LIMIT)
+        self.begin = self._begin_by_connection if config.reads_connection else self._begin_by_head
 
     def accept(self, sock: socket.socket, peer: str, local: str, connection_id: int) -> None:
         """Serve a new connection from ``peer`` (``host:port``)."""
         connection = DownstreamConnection(self, sock, peer, local, connection_id)
         self.connections.add(connection)
         connection.start()
+
+    def vantage(self, peer: str, local: str) -> Vantage:
+        """What this manager reads of a connection from ``peer`` to ``local`` (``host:port`` each)."""
+        if not self.config.reads_connection:
+            return _NOWHERE
+        host, port = peer.rpartition(":")[0].strip("[]"), local.rpartition(":")[2]
+        vantage = self._vantages.get((host, port))
+        if vantage is None:
+            vantage = Vantage(host.encode(), int(port), announced(host.encode()))
+            self._vantages.put((host, port), vantage)
+        return vantage
 
     def exchange(self, connection: DownstreamConnection, request: ParsedRequest, *, done: bool) -> Exchange:
         """A new exchange for ``request``, not yet begun."""
@@ -121,27 +147,41 @@ class HttpConnectionManager:
         info.connection_id = connection.connection_id
         info.downstream_remote = info.downstream_direct_remote = connection.remote
         info.downstream_local = connection.local
+        if not request.plain:
+            info.protocol = request.version.decode("ascii")
         return exchange
 
-    def begin(self, exchange: Exchange, peer: bytes) -> None:
+    def _begin_by_head(self, exchange: Exchange, vantage: Vantage) -> None:
         """Plan the exchange, or take the plan made for the same head before, and set it going."""
         request = exchange.request
         table = self._route.table
         plan = request.plan
         if not isinstance(plan, Plan) or plan.table is not table or plan.table is None:
-            plan = self._plan(request, table, peer)
+            plan = self._plan(request, table, vantage)
+            if self._plans_kept:
+                request.plan = plan
         identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
         exchange.info.request_id = identifier
         exchange.begin(plan, identifier)
 
-    def _plan(self, request: ParsedRequest, table: RouteTable | None, peer: bytes) -> Plan:
+    def _begin_by_connection(self, exchange: Exchange, vantage: Vantage) -> None:
+        """The same where a plan holds for one client alone."""
+        key = (exchange.request, vantage)
+        table = self._route.table
+        plan = self._plans.get(key)
+        if plan is None or plan.table is not table or plan.table is None:
+            plan = self._plan(exchange.request, table, vantage)
+            if self._plans_kept:
+                self._plans.put(key, plan)
+        identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
+        exchange.info.request_id = identifier
+        exchange.begin(plan, identifier)
+
+    def _plan(self, request: ParsedRequest, table: RouteTable | None, vantage: Vantage) -> Plan:
         if table is not self._memoise_for:
             self._memoise_for = table
-            self._plans_kept = table is not None and not has_fractions(table) and not self.config.use_remote_address
-        plan = make_plan(request, self.config, table, peer, self.random())
-        if self._plans_kept:
-            request.plan = plan
-        return plan
+            self._plans_kept = table is not None and not has_fractions(table)
+        return make_plan(request, self.config, table, vantage, self.random())
 
     def record(self, exchange: Exchange) -> None:
         """Count and log a finished exchange."""

@@ -12,6 +12,7 @@ from isthmus_proxy.codec.http1.request_parser import RequestParser
 from isthmus_proxy.codec.http1.serialise import CONTINUE, response_head
 from isthmus_proxy.errors import ProtocolError
 from isthmus_proxy.http.exchange import Exchange
+from isthmus_proxy.http.forwarded import append_via
 from isthmus_proxy.http.local_reply import (
     REQUEST_HEADER_TIMEOUT,
     REQUEST_TIMEOUT,
@@ -44,13 +45,13 @@ class DownstreamConnection:
         "_manager",
         "_opened_at",
         "_parser",
-        "_peer",
         "_pumping",
         "_requests",
         "_sent_before",
         "_stall_after",
         "_timer",
         "_tunnel",
+        "_vantage",
         "closing",
         "connection_id",
         "local",
@@ -67,7 +68,7 @@ class DownstreamConnection:
         reactor = manager.reactor
         self._connection = Connection(reactor, sock, self, manager.buffer_limit)
         self._parser = RequestParser(manager.limits, manager.memo, accept_http_10=manager.config.accept_http_10)
-        self._peer = peer.rpartition(":")[0].strip("[]").encode()
+        self._vantage = manager.vantage(peer, local)
         self.remote = peer
         self.local = local
         self.connection_id = connection_id
@@ -162,13 +163,16 @@ class DownstreamConnection:
         self._timer.at = float("inf")
         self._requests += 1
         config = manager.config
-        if not request.keep_alive or (config.max_requests_per_connection == self._requests):
+        if not request.keep_alive:
             self.closing = True
+        if config.max_requests_per_connection == self._requests:
+            self.closing = True
+            manager.stats.downstream_cx_max_requests_reached.value += 1
         done = self._parser.done
         if not done:
             self._body_expected(request)
         exchange = self._exchange = manager.exchange(self, request, done=done)
-        manager.begin(exchange, self._peer)
+        manager.begin(exchange, self._vantage)
         self._stall_after = self._stream_idle_timeout() or float("inf")
 
     def _body_expected(self, request: ParsedRequest) -> None:
@@ -177,7 +181,7 @@ class DownstreamConnection:
             self.request_timer.set(self._manager.reactor.now + timeout)
         else:
             self.request_timer.cancel()
-        if request.expect_continue:
+        if request.expect_continue and request.version != b"HTTP/1.0":
             manager = self._manager
             manager.stats.downstream_rq_1xx.value += 1
             manager.stats.downstream_rq_completed.value += 1
@@ -271,7 +275,7 @@ class DownstreamConnection:
     def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
         """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""
         request = exchange.request
-        if reply.close or not exchange.request_done:
+        if reply.close or not exchange.request_done or request.version == b"HTTP/1.0":
             self.closing = True
         content_type = next((value for name, value in request.headers if name == b"content-type"), None)
         head_only = request.method == b"HEAD"
@@ -290,15 +294,21 @@ class DownstreamConnection:
         status, headers, body = headers_of(reply, grpc=grpc, edit=edit)
         config = self._manager.config
         headers.append((b"date", self._manager.clock.date(self._manager.reactor.now)))
-        headers.append((b"server", config.server_name))
+        if config.server_header_transformation != "PASS_THROUGH":
+            headers.append((b"server", config.server_name))
+        if config.always_set_request_id_in_response and info.request_id:
+            headers.append((b"x-request-id", info.request_id))
+        if config.via:
+            append_via(headers, config.via)
         if self.closing or self._manager.draining:
             self.closing = True
             headers.append((b"connection", b"close"))
         if not body and status not in (204, 304):
             headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
         info.status = status
-        info.response = ResponseHead(status, headers)
-        self.write(response_head(status, headers))
+        version = info.request.version if info.request is not None else b"HTTP/1.1"
+        info.response = ResponseHead(status, headers, version)
+        self.write(response_head(status, headers, version))
         if body and not head_only:
             info.bytes_sent += len(body)
             self.write(body)

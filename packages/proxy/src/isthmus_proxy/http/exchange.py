@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk
@@ -101,8 +102,8 @@ class Exchange:
         self.identifier = identifier
         if self.request_done:
             info.request_end_at = info.started_at
-        if plan.remote:
-            info.downstream_remote = plan.remote
+        if plan.client:
+            info.downstream_remote = plan.client
         if plan.decision is not None or (plan.reply is not None and plan.reply.flags == ("NR",)):
             self._manager.stats.rq_total.value += 1
         if plan.reply is not None:
@@ -323,14 +324,15 @@ class Exchange:
             type(plan) is not ResponsePlan
             or plan.style is not target.style
             or plan.manager is not manager.config
-            or self.request.method == b"HEAD"
+            or not self.request.plain
         ):
             plan = self._plan_response(response, target)
         info.response = plan.head
         self.response = plan
         self.response_started = True
         took = now - (info.request_end_at or now)
-        self._connection.write_head(plan.encode(int(took * 1000.0), manager.clock.date(now)))
+        head = plan.encode(int(took * 1000.0), manager.clock.date(now))
+        self._connection.write_head(plan.identify(head, self.identifier) if plan.identified else head)
         if self._retry is None:
             self._charge(response.status)
         elif not self._retry.wants_response(response.status, response.headers):
@@ -339,15 +341,14 @@ class Exchange:
                 self._cluster.stats.upstream_rq_retry_success.value += 1
 
     def _plan_response(self, response: ParsedResponse, target: Target) -> ResponsePlan:
-        method = self.request.method
+        request, connection = self.request, self._connection
+        if request.version == b"HTTP/1.0" and response.framing in (CHUNKED, UNTIL_CLOSE):
+            connection.closing = True
+        keep_alive = not (connection.closing or self._manager.draining)
         plan = make_response_plan(
-            response, self._manager.config, target.style, self.info, method=method, upgrade=response.status == 101
+            response, self._manager.config, target.style, self.info, request, keep_alive=keep_alive
         )
-        if (
-            target.style.static
-            and method != b"HEAD"
-            and not target.decision.virtual_host.include_attempt_count_in_response
-        ):
+        if target.style.static and request.plain and not target.decision.virtual_host.include_attempt_count_in_response:
             response.plan = plan
         return plan
 

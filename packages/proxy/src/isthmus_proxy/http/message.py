@@ -48,3 +48,12 @@ class ResponseHead:
             if key == name:
                 return value
         return None
+
+
+def set_header(headers: Headers, name: bytes, value: bytes) -> None:
+    """Give the only ``name`` the value; where there was one already it keeps its place, as in Envoy."""
+    for index, (present, _) in enumerate(headers):
+        if present == name:
+            headers[index:] = [(name, value), *(field for field in headers[index + 1 :] if field[0] != name)]
+            return
+    headers.append((name, value))

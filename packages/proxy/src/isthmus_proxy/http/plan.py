@@ -10,7 +10,8 @@ from __future__ import annotations
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.serialise import request_head
-from isthmus_proxy.http.forwarded import X_REQUEST_ID, forwarded_head, trusted_client
+from isthmus_proxy.http.client_address import Vantage
+from isthmus_proxy.http.forwarded import X_REQUEST_ID, arrival
 from isthmus_proxy.http.local_reply import (
     ABSOLUTE_PATH_REJECTED,
     CONNECT_NOT_ROUTED,
@@ -19,6 +20,7 @@ from isthmus_proxy.http.local_reply import (
     LocalReply,
 )
 from isthmus_proxy.http.message import Headers, RequestHead
+from isthmus_proxy.http.request_overrides import overridden
 from isthmus_proxy.http.response_plan import Style, Styles
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
@@ -38,10 +40,10 @@ class Plan:
     """``reply`` if the proxy answers itself, else ``action`` and ``decision`` say where the request goes.
 
     ``head`` is the request as its route saw it; ``needs_id`` if the proxy names the request, whose ``own_id`` is then empty.
-    ``remote`` is the client's address if other proxies tell it.
+    ``client`` is the original client's ``host:port``, if it is not the connection's.
     """
 
-    __slots__ = ("_targets", "action", "decision", "head", "needs_id", "own_id", "remote", "reply", "table", "upgrade")
+    __slots__ = ("_targets", "action", "client", "decision", "head", "needs_id", "own_id", "reply", "table", "upgrade")
 
     def __init__(self, table: RouteTable | None, head: RequestHead) -> None:
         self.table = table
@@ -52,7 +54,7 @@ class Plan:
         self.decision: Decision | None = None
         self.action: ForwardAction | None = None
         self.upgrade = False
-        self.remote = ""
+        self.client = ""
         self._targets: dict[ClusterWeight, Target] = {}
 
     def target(self, weight: ClusterWeight, request: ParsedRequest, styles: Styles) -> Target:
@@ -121,8 +123,11 @@ class Target:
         headers = [(name, identifier if value is ID_MARKER else value) for name, value in planned.headers]
         head = RequestHead(planned.method, planned.path, planned.authority, headers, planned.version)
         head.scheme = planned.scheme
-        if timeout and not self.suppress_envoy_headers:
-            headers.append((TIMEOUT_HEADER, b"%d" % round(timeout * 1000)))
+        if not self.suppress_envoy_headers:
+            per_try = self.action.retry_policy.per_try_timeout if self.action.retry_policy is not None else None
+            expected = min(timeout or per_try or 0.0, per_try or timeout)
+            if expected:
+                headers.append((TIMEOUT_HEADER, b"%d" % round(expected * 1000)))
         if self.decision.virtual_host.include_request_attempt_count:
             headers.append((ATTEMPT_HEADER, b"%d" % attempt))
         info.request = head
@@ -174,14 +179,17 @@ def make_plan(
     request: ParsedRequest,
     config: HttpConnectionManagerConfig,
     table: RouteTable | None,
-    peer: bytes,
+    vantage: Vantage,
     random: float,
 ) -> Plan:
     """Decide on ``request``. ``random`` in [0, 1) is for runtime fractions."""
-    head = forwarded_head(request, config, peer, ID_MARKER)
+    came = arrival(request, config, vantage, ID_MARKER)
+    head = came.head
     plan = Plan(table, head)
-    plan.remote = trusted_client(request, config)
-    plan.reply = _refusal(request, config)
+    if came.client.detected:
+        host = came.client.address.decode("ascii")
+        plan.client = f"[{host}]:0" if ":" in host else f"{host}:0"
+    plan.reply = _refusal(request, config) or came.reply
     if plan.reply is not None:
         return plan
     plan.upgrade = request.upgrade is not None and request.upgrade.lower() in config.upgrade_types
@@ -189,13 +197,18 @@ def make_plan(
     if plan.decision is None:
         plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else ROUTE_NOT_FOUND
     elif isinstance(plan.decision.route.action, ForwardAction):
-        plan.action = plan.decision.route.action
+        action = plan.decision.route.action
+        plan.action = overridden(action, head) if came.client.internal else action
     return plan
 
 
 def _refusal(request: ParsedRequest, config: HttpConnectionManagerConfig) -> LocalReply | None:
     if request.refusal:
-        return LocalReply(400, request.refusal, close=True)
+        return LocalReply(400, request.refusal, close=not config.keep_connection_on_bad_request)
+    if request.version == b"HTTP/1.0" and not request.authority and not config.default_host_for_http_10:
+        return LocalReply(400, "missing_host_header", close=True)
+    if request.scheme and not config.allow_absolute_url:
+        return ABSOLUTE_PATH_REJECTED
     if request.method == b"CONNECT":
         return CONNECT_NOT_ROUTED
     if request.upgrade is not None and request.upgrade.lower() not in config.upgrade_types:

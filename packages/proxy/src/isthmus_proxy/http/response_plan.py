@@ -6,10 +6,12 @@ What differs from response to response is cut in: the upstream service time, and
 from __future__ import annotations
 
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import field_lines, status_line
+from isthmus_proxy.http.forwarded import append_via
 from isthmus_proxy.http.hop_by_hop import response_headers
-from isthmus_proxy.http.message import Headers, ResponseHead
+from isthmus_proxy.http.message import Headers, ResponseHead, set_header
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.route import rewrite
@@ -18,6 +20,8 @@ from isthmus_proxy.route.model import ClusterWeight, Decision, HeaderEdits
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 _TIME_MARKER = bytes(bytearray(b"milliseconds"))
 _DATE_MARKER = bytes(bytearray(b"date"))
+_X_REQUEST_ID = b"x-request-id"
+_ID_MARKER = b"\0request-id\0"  # cannot occur in a head: NUL is no field character
 _MAX_STYLES = 1024
 
 
@@ -61,11 +65,23 @@ class Styles:
 class ResponsePlan:
     """``before`` + milliseconds + ``middle`` + date line + ``after`` is the head; parts that do not occur are None or empty.
 
-    ``chunked``: the body goes out chunked. ``head`` is the head as a value, for the access log; ``time_index`` is where the
-    service time is in its headers, or -1.
+    ``chunked``: the body goes out chunked. ``identified``: the head has a place for the request's identifier. ``head`` is the
+    head as a value, for the access log; ``time_index`` is where the service time is in its headers, or -1.
     """
 
-    __slots__ = ("after", "before", "chunked", "dated", "head", "manager", "middle", "style", "time_index", "timed")
+    __slots__ = (
+        "after",
+        "before",
+        "chunked",
+        "dated",
+        "head",
+        "identified",
+        "manager",
+        "middle",
+        "style",
+        "time_index",
+        "timed",
+    )
 
     def __init__(
         self, manager: HttpConnectionManagerConfig, style: Style, head: ResponseHead, *, chunked: bool
@@ -79,7 +95,8 @@ class ResponsePlan:
         date_index = next((i for i, (_, value) in enumerate(headers) if value is _DATE_MARKER), -1)
         self.timed = self.time_index >= 0
         self.dated = date_index >= 0
-        line = status_line(head.status)
+        self.identified = any(value is _ID_MARKER for _, value in headers)
+        line = status_line(head.status, head.version)
         until_time = self.time_index if self.timed else 0
         until_date = date_index if self.dated else len(headers)
         self.before = line + field_lines(headers[:until_time])
@@ -99,48 +116,62 @@ class ResponsePlan:
         dated = b"date: %b\r\n" % date if self.dated else b""
         return b"%b%b%b%b" % (self.before, self.middle, dated, self.after)
 
+    def identify(self, head: bytes, identifier: bytes) -> bytes:
+        """``head`` with the request's identifier in its place (always_set_request_id_in_response), or without that line."""
+        if identifier:
+            return head.replace(_ID_MARKER, identifier, 1)
+        return head.replace(b"x-request-id: %b\r\n" % _ID_MARKER, b"", 1)
+
 
 def make_response_plan(
     response: ParsedResponse,
     config: HttpConnectionManagerConfig,
     style: Style,
     info: StreamInfo,
+    request: ParsedRequest,
     *,
-    method: bytes,
-    upgrade: bool = False,
+    keep_alive: bool = True,
 ) -> ResponsePlan:
-    """Work out the head of ``response`` to a request of ``method``; ``info`` feeds the edits that depend on the exchange."""
+    """Work out the head of ``response`` to ``request``; ``info`` feeds the edits that depend on the exchange.
+
+    ``keep_alive``: the connection takes further requests, which HTTP/1.0 has to be told.
+    """
     headers = response_headers(response)
     if not config.suppress_envoy_headers:
-        _set(headers, SERVICE_TIME, _TIME_MARKER)
+        set_header(headers, SERVICE_TIME, _TIME_MARKER)
     if style.decision.virtual_host.include_attempt_count_in_response:
         headers.append((b"x-envoy-attempt-count", b"%d" % info.attempts))
-    head = ResponseHead(response.status, headers)
+    head = ResponseHead(response.status, headers, request.version)
     info.response = head
     rewrite.apply_response(style.decision, style.weight, headers, info)
     if not any(name == b"date" for name, _ in headers):
         headers.append((b"date", _DATE_MARKER))
     _set_server(headers, config)
-    if upgrade:
+    if config.always_set_request_id_in_response:
+        set_header(headers, _X_REQUEST_ID, _ID_MARKER)
+    if config.via:
+        append_via(headers, config.via)
+    if response.status == 101:
         headers += [field for field in response.headers if field[0] in (b"connection", b"upgrade")]
-    head.headers, chunked = frame_response(response, headers, method)
+    head.headers, chunked = frame_response(response, headers, request.method)
+    if request.version == b"HTTP/1.0":
+        head.headers = _for_http_10(head.headers, keep_alive=keep_alive)
+        return ResponsePlan(config, style, head, chunked=False)
     return ResponsePlan(config, style, head, chunked=chunked)
+
+
+def _for_http_10(headers: Headers, *, keep_alive: bool) -> Headers:
+    """An HTTP/1.0 client knows no transfer coding: the body ends with the connection where its length is not known."""
+    if (b"transfer-encoding", b"chunked") in headers:
+        return [field for field in headers if field[0] != b"transfer-encoding"]
+    return [*headers, (b"connection", b"keep-alive")] if keep_alive else headers
 
 
 def _set_server(headers: Headers, config: HttpConnectionManagerConfig) -> None:
     """``server`` as server_header_transformation says."""
     mode = config.server_header_transformation
     if mode == "OVERWRITE" or (mode == "APPEND_IF_ABSENT" and not any(name == b"server" for name, _ in headers)):
-        _set(headers, b"server", config.server_name)
-
-
-def _set(headers: Headers, name: bytes, value: bytes) -> None:
-    """Give the only ``name`` the value; where there was one already it keeps its place, as in Envoy."""
-    for index, (present, _) in enumerate(headers):
-        if present == name:
-            headers[index:] = [(name, value), *(field for field in headers[index + 1 :] if field[0] != name)]
-            return
-    headers.append((name, value))
+        set_header(headers, b"server", config.server_name)
 
 
 def frame_response(response: ParsedResponse, headers: Headers, method: bytes) -> tuple[Headers, bool]:

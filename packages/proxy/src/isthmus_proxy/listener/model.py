@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 from isthmus_proxy.route.model import ClusterWeight, RouteConfiguration
+
+IpNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,31 @@ class HttpConnectionManagerConfig:
     accept_http_10: bool = False
     upgrade_types: frozenset[bytes] = frozenset()
     suppress_envoy_headers: bool = False
+    default_host_for_http_10: bytes = b""
+    allow_absolute_url: bool = True
+    internal_ranges: tuple[IpNetwork, ...] = ()  # internal_address_config
+    always_forward_client_cert: bool = (
+        False  # forward_client_cert_details; without TLS all its other values remove the header
+    )
+    append_x_forwarded_port: bool = False
+    scheme_to_overwrite: bytes = b""
+    normalize_path: bool = False
+    merge_slashes: bool = False
+    path_with_escaped_slashes_action: str = "KEEP_UNCHANGED"
+    strip_port: str = ""  # matching (strip_matching_host_port) or any (strip_any_host_port)
+    strip_trailing_host_dot: bool = False
+    headers_with_underscores_action: str = "ALLOW"
+    keep_connection_on_bad_request: bool = False  # stream_error_on_invalid_http_message
+
+    @property
+    def normalizes_paths(self) -> bool:
+        """Whether a path may change before it is routed."""
+        return self.normalize_path or self.merge_slashes or self.path_with_escaped_slashes_action != "KEEP_UNCHANGED"
+
+    @property
+    def reads_connection(self) -> bool:
+        """Whether what is worked out for a head depends on the connection on which it came."""
+        return self.use_remote_address or self.append_x_forwarded_port or self.strip_port == "matching"
 
 
 @dataclass(frozen=True, slots=True)

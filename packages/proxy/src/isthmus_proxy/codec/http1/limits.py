@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """``max_bytes`` counts a head from its first byte to its empty line, both included; ``max_headers`` its field lines."""
+    """``max_bytes`` counts a head from its first byte to its empty line, both included; ``max_headers`` its field lines.
+
+    ``underscores`` is what to do with a field name that has one: ALLOW, REJECT_REQUEST or DROP_HEADER.
+    """
 
     max_bytes: int = 60 * 1024
     max_headers: int = 100
+    underscores: str = "ALLOW"
 
 
 REQUEST_LIMITS = HeadLimits()

@@ -26,13 +26,14 @@ class ParsedRequest:
 
     ``framing`` and ``length`` say how the body is delimited, ``connection`` holds the lower-case options of the Connection
     header, ``upgrade`` the wanted protocols if the head asks for an upgrade. ``refusal``, if not empty, is the detail under
-    which the well-formed head has to be answered with status 400. ``plan`` is the caller's: what it derived from
+    which the well-formed head has to be answered with status 400. ``plain``: its response is framed as any other's, which
+    those to HEAD, to CONNECT and to HTTP/1.0 are not. ``plan`` is the caller's: what it derived from
     this head, kept with it in a memo.
     """
 
     __slots__ = (
         "alone", "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
-        "method", "path", "plan", "refusal", "scheme", "upgrade", "version",
+        "method", "path", "plain", "plan", "refusal", "scheme", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, method: bytes, path: bytes, version: bytes, fields: Fields, special: Special) -> None:
@@ -52,6 +53,7 @@ class ParsedRequest:
         self.plan: object | None = None
         self.refusal = ""
         self.alone = (self,)
+        self.plain = version == b"HTTP/1.1" and method not in (b"HEAD", b"CONNECT")
 
     @property
     def end_stream(self) -> bool:
@@ -72,12 +74,20 @@ def parse_request_head(
     lines = split_head(raw)
     method, target, version = _request_line(lines[0], accept_http_10=accept_http_10)
     fields, special = parse_fields(lines, limits.max_headers)
+    if limits.underscores != "ALLOW":
+        fields = _without_underscores(fields, limits.underscores)
     if version == b"HTTP/1.0" and b"transfer-encoding" in special:
         raise bad_request("transfer-encoding in HTTP/1.0", "http1.transfer_encoding_not_allowed")
     request = ParsedRequest(method, target, version, fields, special)
     _resolve_target(request, _host(special, version))
     request.head_bytes = len(raw)
     return request
+
+
+def _without_underscores(fields: Fields, action: str) -> Fields:
+    if action == "REJECT_REQUEST" and any(b"_" in name for name, _ in fields):
+        raise bad_request("underscore in a field name", "http1.unexpected_underscore")
+    return [field for field in fields if b"_" not in field[0]]
 
 
 def _request_line(line: bytes, *, accept_http_10: bool) -> tuple[bytes, bytes, bytes]:

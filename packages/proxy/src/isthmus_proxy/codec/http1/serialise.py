@@ -19,9 +19,10 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
 _LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in _REASONS.items()}
 
 
-def status_line(status: int) -> bytes:
+def status_line(status: int, version: bytes = b"HTTP/1.1") -> bytes:
     """``HTTP/1.1 200 OK`` with its CRLF; a status without a registered phrase is called Unknown, as Envoy calls it."""
-    return _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+    line = _LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+    return line if version == b"HTTP/1.1" else version + line[8:]
 
 
 def reason_phrase(status: int) -> str:
@@ -39,9 +40,9 @@ def request_head(method: bytes, path: bytes, authority: bytes, headers: Iterable
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, path, authority, field_lines(headers))
 
 
-def response_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def response_head(status: int, headers: Iterable[tuple[bytes, bytes]], version: bytes = b"HTTP/1.1") -> bytes:
     """A whole response head."""
-    return b"%b%b\r\n" % (status_line(status), field_lines(headers))
+    return b"%b%b\r\n" % (status_line(status, version), field_lines(headers))
 
 
 def chunk(data: bytes) -> bytes:
