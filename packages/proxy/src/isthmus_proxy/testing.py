@@ -284,7 +284,13 @@ class Proxy:
             str(config),
             per_connection_buffer_limit_bytes=buffer_limit,
         )
-        return self.listeners.add_or_update(listener).port
+        return self.open(listener)
+
+    def open(self, listener: ListenerConfig) -> int:
+        """Add or update a listener; answer its port, 0 for one without."""
+        address = self.listeners.add_or_update(listener)
+        self.port = address.port if isinstance(address, SocketAddress) else 0
+        return self.port
 
     async def client(self, port: int | None = None) -> Peer:
         """Connect to the proxy."""

@@ -29,8 +29,8 @@ def ask(endpoints: tuple[Endpoint, ...], target: str, method: str = "GET") -> tu
 
 def order_endpoints(lifecycle: Lifecycle) -> tuple[Endpoint, ...]:
     rows = [
-        ListenerRow("l1", SocketAddress("127.0.0.1", 80), False, 0),
-        ListenerRow("l2", SocketAddress("::1", 81), False, 2),
+        ListenerRow("l1", SocketAddress("127.0.0.1", 80), (), False, 0),
+        ListenerRow("l2", SocketAddress("::1", 81), (), False, 2),
     ]
     facts = orders.ServerFacts("isthmus-proxy/0", {"concurrency": 1}, {"id": "me"}, lambda: 61.9)
     return orders.endpoints(lifecycle, facts, lambda: rows, lambda: None)

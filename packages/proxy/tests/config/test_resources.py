@@ -445,6 +445,3 @@ def test_a_listener_of_a_control_plane() -> None:
     tls = {**document, "filter_chains": [{"filters": [], "transport_socket": {"name": "tls"}}]}
     with pytest.raises(ConfigError, match=r"filter_chains\[0\]\..*raw_buffer"):
         compile_listener(filled(Listener(), tls))
-    document["filter_chains"] = [{"filters": [], "filter_chain_match": {"destination_port": 1}}]
-    with pytest.raises(ConfigError, match=r"filter_chains\[0\]\.filter_chain_match\.destination_port"):
-        compile_listener(filled(Listener(), document))

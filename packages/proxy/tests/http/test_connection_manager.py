@@ -651,7 +651,7 @@ def buffered(proxy: Proxy) -> int:
     """Bytes that wait to be sent to clients."""
     listener = next(iter(proxy.listeners._listeners.values()))
     assert listener.current is not None
-    manager = listener.current.network_filter
+    manager = listener.current.chains[0].network_filter
     assert isinstance(manager, HttpConnectionManager)
     return sum(connection._connection.buffered for connection in manager.connections)
 

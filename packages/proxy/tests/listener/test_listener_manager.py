@@ -100,7 +100,7 @@ async def test_a_moved_listener_opens_the_new_port_first(proxy: Proxy) -> None:
         wanted = probe.getsockname()[1]
     assert proxy.http(port=wanted) == wanted
     assert (await proxy.get())[0] == 200
-    await eventually(lambda: [row.address.port for row in proxy.listeners.active()] == [wanted])
+    await eventually(lambda: [str(row.address) for row in proxy.listeners.active()] == [f"127.0.0.1:{wanted}"])
     with pytest.raises(OSError, match="all attempts to connect"):
         await trio.open_tcp_stream("127.0.0.1", old)
 
@@ -136,6 +136,11 @@ def warming(port: int, name: str = "l") -> ListenerConfig:
     return ListenerConfig(name, SocketAddress("127.0.0.1", port), (chain,), name)
 
 
+def port_of(config: ListenerConfig) -> int:
+    assert isinstance(config.address, SocketAddress)
+    return config.address.port
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -149,11 +154,10 @@ async def test_a_reserved_address_is_taken_but_not_served_until_the_listener_ope
     proxy.listeners.reserve(config)
     proxy.listeners.reserve(config)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", config.address.port)).close()
+        socket.create_connection(("127.0.0.1", port_of(config))).close()
     with pytest.raises(ConfigError, match="listener l has this address"):
-        proxy.listeners.reserve(warming(config.address.port, "other"))
-    assert proxy.listeners.add_or_update(config) == config.address
-    proxy.port = config.address.port
+        proxy.listeners.reserve(warming(port_of(config), "other"))
+    assert proxy.open(config) == port_of(config)
     assert (await proxy.get())[0] == 200
 
 
@@ -170,13 +174,13 @@ async def test_a_reservation_is_given_up_with_its_listener_or_for_another_addres
     first, second, third = warming(free_port()), warming(free_port()), warming(free_port(), "other")
     proxy.listeners.reserve(first)
     proxy.listeners.reserve(second)
-    with socket.create_server(("127.0.0.1", first.address.port)):
+    with socket.create_server(("127.0.0.1", port_of(first))):
         pass
     proxy.listeners.reserve(third)
     proxy.listeners.remove("l")
     proxy.listeners.close()
     for config in (second, third):
-        with socket.create_server(("127.0.0.1", config.address.port), reuse_port=False):
+        with socket.create_server(("127.0.0.1", port_of(config)), reuse_port=False):
             pass
 
 
@@ -303,7 +307,7 @@ async def test_running_out_of_descriptors_pauses_accepting(proxy: Proxy) -> None
     acceptor = Acceptor(
         proxy.reactor,
         wrapped,  # type: ignore[arg-type]
-        lambda connection, _peer: accepted.append(connection),
+        lambda connection, _remote, _local: accepted.append(connection),
         lambda: exhausted.append(1),
     )
     client = await trio.open_tcp_stream("127.0.0.1", port)

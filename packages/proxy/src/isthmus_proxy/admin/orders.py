@@ -10,7 +10,7 @@ from typing import Protocol
 
 from isthmus_proxy.admin.lifecycle import Lifecycle, ServerState
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
-from isthmus_proxy.listener.model import SocketAddress
+from isthmus_proxy.listener.model import Address, PipeAddress
 from isthmus_proxy.logs import LEVELS
 
 _LOGGER_USAGE = (
@@ -29,8 +29,12 @@ class ListenerRow(Protocol):
         """Its name."""
 
     @property
-    def address(self) -> SocketAddress:
+    def address(self) -> Address:
         """Where it listens."""
+
+    @property
+    def additional_addresses(self) -> tuple[Address, ...]:
+        """Where it listens, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def endpoints(
             return AdminResponse(
                 200, (json.dumps({"listener_statuses": [_status(row) for row in rows]}, indent=1),), JSON
             )
-        return text("".join(f"{row.name}::{row.address}\n" for row in rows))
+        return text("".join(map(_lines, rows)))
 
     def server_info(_request: AdminRequest) -> AdminResponse:
         return AdminResponse(200, (json.dumps(_info(lifecycle, facts), indent=1),), JSON)
@@ -94,9 +98,21 @@ def endpoints(
     )
 
 
+def _lines(row: ListenerRow) -> str:
+    return "".join(f"{row.name}::{address}\n" for address in (row.address, *row.additional_addresses))
+
+
 def _status(row: ListenerRow) -> dict[str, object]:
-    address = {"socket_address": {"address": row.address.host, "port_value": row.address.port}}
-    return {"name": row.name, "local_address": address}
+    status: dict[str, object] = {"name": row.name, "local_address": _address(row.address)}
+    if row.additional_addresses:
+        status["additional_local_addresses"] = [_address(address) for address in row.additional_addresses]
+    return status
+
+
+def _address(address: Address) -> dict[str, object]:
+    if isinstance(address, PipeAddress):
+        return {"pipe": {"path": address.path}}
+    return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
 def _info(lifecycle: Lifecycle, facts: ServerFacts) -> dict[str, object]:

@@ -19,7 +19,14 @@ from isthmus_proxy.config.route import clusters_named
 from isthmus_proxy.config.runtime import compile_runtime
 from isthmus_proxy.config.values import socket_address
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference, SocketAddress
+from isthmus_proxy.listener.model import (
+    FilterChain,
+    HttpConnectionManagerConfig,
+    ListenerConfig,
+    RdsReference,
+    SocketAddress,
+    TcpProxyConfig,
+)
 from isthmus_proxy.runtime import RuntimeConfig
 
 
@@ -91,18 +98,22 @@ def _check_references(
 ) -> None:
     known = {cluster.name for cluster in clusters}
     for index, listener in enumerate(listeners):
-        path = f"static_resources.listeners[{index}]"
-        manager = listener.filter_chains[0].network_filter
-        if isinstance(manager, HttpConnectionManagerConfig):
-            _check_routes(manager, path, known, dynamic)
-            continue
-        for target in manager.clusters if dynamic is None or not dynamic.cds else ():
-            if target.cluster not in known:
-                raise ConfigError(join(path, "tcp_proxy.cluster"), shown(target.cluster), "there is no such cluster")
+        for chain in listener.all_chains:
+            _check_chain(chain, f"static_resources.listeners[{index}]", known, dynamic)
     for index, cluster in enumerate(clusters):
         if cluster.discovery == "EDS" and dynamic is None:
             place = f"static_resources.clusters[{index}].eds_cluster_config"
             raise ConfigError(place, "", "asks for ads, but dynamic_resources.ads_config is not set")
+
+
+def _check_chain(chain: FilterChain, path: str, known: set[str], dynamic: DynamicResources | None) -> None:
+    network_filter = chain.network_filter
+    if isinstance(network_filter, HttpConnectionManagerConfig):
+        _check_routes(network_filter, path, known, dynamic)
+    if isinstance(network_filter, TcpProxyConfig) and (dynamic is None or not dynamic.cds):
+        for target in network_filter.clusters:
+            if target.cluster not in known:
+                raise ConfigError(join(path, "tcp_proxy.cluster"), shown(target.cluster), "there is no such cluster")
 
 
 def _check_routes(

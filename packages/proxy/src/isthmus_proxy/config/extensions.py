@@ -15,6 +15,13 @@ _BALANCING = "envoy.extensions.load_balancing_policies"
 _MODULES = {
     f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager": "http_connection_manager",
     f"{_FILTERS}.network.tcp_proxy.v3.TcpProxy": "tcp_proxy",
+    f"{_FILTERS}.network.direct_response.v3.Config": "config",
+    f"{_FILTERS}.network.connection_limit.v3.ConnectionLimit": "connection_limit",
+    f"{_FILTERS}.network.sni_cluster.v3.SniCluster": "sni_cluster",
+    f"{_FILTERS}.listener.tls_inspector.v3.TlsInspector": "tls_inspector",
+    f"{_FILTERS}.listener.http_inspector.v3.HttpInspector": "http_inspector",
+    f"{_FILTERS}.listener.original_dst.v3.OriginalDst": "original_dst",
+    f"{_FILTERS}.listener.proxy_protocol.v3.ProxyProtocol": "proxy_protocol",
     f"{_FILTERS}.http.router.v3.Router": "router",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",

@@ -2,86 +2,102 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
-from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.check import check
-from isthmus_proxy.config.extensions import unpack_as
-from isthmus_proxy.config.http_connection_manager import compile_http_connection_manager
-from isthmus_proxy.config.parse import join
-from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
-from isthmus_proxy.config.values import content_hash, flag, number, required, seconds, socket_address
+from isthmus_proxy.config.filter_chain import compile_filter_chains
+from isthmus_proxy.config.listener_filter import compile_listener_filters
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.values import content_hash, enum_name, flag, number, required, seconds, socket_address
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
-    FilterChain,
-    HttpConnectionManagerConfig,
+    Address,
     ListenerConfig,
+    PipeAddress,
     SocketAddress,
-    TcpProxyConfig,
+    SocketOptions,
 )
-from isthmus_proxy.route.model import ClusterWeight
 
-_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+_MAX_PIPE_PATH = 107  # sockaddr_un.sun_path without its end
 
 
 def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
     """Check and compile a listener. Raises ConfigError below ``path``."""
     check(proto, path)
-    host, port = socket_address(proto.address, join(path, "address"))
-    content = content_hash(proto)
+    address = _address(proto.address, join(path, "address"))
+    chains, default = compile_filter_chains(proto, path)
+    every = chains if default is None else (*chains, default)
+    bind_to_port = flag(proto, "bind_to_port", default=True)
+    if proto.HasField("deprecated_v1"):
+        bind_to_port = flag(proto.deprecated_v1, "bind_to_port", default=True)
     return ListenerConfig(
-        name=proto.name or f"{host}:{port}",
-        address=SocketAddress(host, port),
-        filter_chains=(_filter_chain(proto, path),),
-        content=content,
+        name=proto.name or str(address),
+        address=address,
+        filter_chains=chains,
+        content=content_hash(proto),
         per_connection_buffer_limit_bytes=number(proto, "per_connection_buffer_limit_bytes", 1024 * 1024, path, low=1),
         tcp_backlog_size=number(proto, "tcp_backlog_size", 1024, path, low=1),
         reuse_port=flag(proto, "enable_reuse_port", default=True),
+        additional_addresses=_additional_addresses(proto, path),
+        default_filter_chain=default,
+        listener_filters=compile_listener_filters(proto, every, path),
+        listener_filters_timeout=seconds(proto, "listener_filters_timeout", 15.0, path),
+        continue_on_listener_filters_timeout=proto.continue_on_listener_filters_timeout,
+        use_original_dst=flag(proto, "use_original_dst", default=False),
+        bind_to_port=bind_to_port,
+        stat_prefix=proto.stat_prefix,
+        socket_options=_socket_options(proto, path),
     )
 
 
-def _filter_chain(proto: Any, path: str) -> FilterChain:
-    chains = [(chain, f"{join(path, 'filter_chains')}[{i}]") for i, chain in enumerate(proto.filter_chains)]
-    if proto.HasField("default_filter_chain"):
-        chains.append((proto.default_filter_chain, join(path, "default_filter_chain")))
-    if len(chains) != 1:
-        raise ConfigError(join(path, "filter_chains"), f"{len(chains)} chains", "exactly one filter chain is supported")
-    chain, place = chains[0]
-    refuse_other_than_raw_buffer(chain, place)
-    if len(chain.filters) != 1:
-        reason = "exactly one network filter, http_connection_manager or tcp_proxy, is supported"
-        raise ConfigError(join(place, "filters"), f"{len(chain.filters)} filters", reason)
-    return FilterChain(chain.name, _network_filter(chain.filters[0], f"{join(place, 'filters')}[0]"))
+def _address(proto: Any, path: str) -> Address:
+    if proto.WhichOneof("address") != "pipe":
+        return SocketAddress(*socket_address(proto, path))
+    place = join(path, "pipe")
+    name = required(proto.pipe, "path", place)
+    if len(name.encode()) > _MAX_PIPE_PATH:
+        raise ConfigError(join(place, "path"), shown(name), f"must be at most {_MAX_PIPE_PATH} bytes long")
+    if proto.pipe.mode > 0o777:
+        raise ConfigError(join(place, "mode"), str(proto.pipe.mode), "must be at most 511 (octal 777)")
+    if name.startswith("@") and proto.pipe.mode:
+        raise ConfigError(join(place, "mode"), str(proto.pipe.mode), "an abstract socket has no permissions")
+    return PipeAddress(name, proto.pipe.mode)
 
 
-def _network_filter(proto: Any, path: str) -> HttpConnectionManagerConfig | TcpProxyConfig:
-    path = join(path, "typed_config")
-    config: Any = unpack_as(proto.typed_config, path, _HCM, _TCP_PROXY)
-    if config.DESCRIPTOR.full_name == _HCM:
-        return compile_http_connection_manager(config, path)
-    attempts = number(config, "max_connect_attempts", 1, path, low=1)
-    return TcpProxyConfig(
-        stat_prefix=required(config, "stat_prefix", path),
-        clusters=_tcp_clusters(config, path),
-        idle_timeout=seconds(config, "idle_timeout", 3600.0, path),
-        max_connect_attempts=attempts,
-        access_logs=compile_access_logs(config.access_log, join(path, "access_log")),
+def _additional_addresses(proto: Any, path: str) -> tuple[Address, ...]:
+    place = join(path, "additional_addresses")
+    found: list[Address] = []
+    for index, each in enumerate(proto.additional_addresses):
+        found.append(_address(each.address, f"{place}[{index}].address"))
+        if found[-1] in found[:-1]:
+            raise ConfigError(f"{place}[{index}].address", str(found[-1]), "this address is used twice")
+    return tuple(found)
+
+
+def _socket_options(proto: Any, path: str) -> SocketOptions:
+    return SocketOptions(
+        transparent=flag(proto, "transparent", default=False),
+        freebind=flag(proto, "freebind", default=False),
+        tcp_fast_open_queue_length=number(proto, "tcp_fast_open_queue_length", 0, path),
+        options=tuple(
+            _option(each, f"{join(path, 'socket_options')}[{index}]") for index, each in enumerate(proto.socket_options)
+        ),
     )
 
 
-def _tcp_clusters(config: Any, path: str) -> tuple[ClusterWeight, ...]:
-    chosen = config.WhichOneof("cluster_specifier")
-    if chosen == "cluster":
-        return (ClusterWeight(required(config, "cluster", path)),)
-    if chosen != "weighted_clusters":
-        raise ConfigError(path, "", "needs one of cluster and weighted_clusters")
-    clusters = []
-    for index, item in enumerate(config.weighted_clusters.clusters):
-        place = f"{path}.weighted_clusters.clusters[{index}]"
-        if item.weight < 1:
-            raise ConfigError(join(place, "weight"), str(item.weight), "must be at least 1")
-        clusters.append(ClusterWeight(required(item, "name", place), int(item.weight)))
-    if not clusters:
-        raise ConfigError(join(path, "weighted_clusters.clusters"), "", "needs at least one cluster")
-    return tuple(clusters)
+def _option(option: Any, path: str) -> tuple[int, int, int | bytes]:
+    if enum_name(option, "state") != "STATE_PREBIND":
+        raise ConfigError(join(path, "state"), enum_name(option, "state"), "only STATE_PREBIND is supported")
+    value: int | bytes = option.int_value
+    if option.WhichOneof("value") == "buf_value":
+        value = bytes(option.buf_value)
+    elif not -(2**31) <= option.int_value < 2**31:
+        raise ConfigError(join(path, "int_value"), str(option.int_value), "must fit into 32 bits")
+    if (option.level, option.name) in _OWN_OPTIONS:
+        reason = "is set by the proxy itself; use enable_reuse_port, transparent or freebind"
+        raise ConfigError(path, f"level {option.level}, name {option.name}", reason)
+    return option.level, option.name, value
+
+
+_OWN_OPTIONS = frozenset({(socket.SOL_SOCKET, socket.SO_REUSEPORT), (socket.SOL_SOCKET, socket.SO_REUSEADDR)})

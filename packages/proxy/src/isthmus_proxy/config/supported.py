@@ -50,7 +50,8 @@ BOOTSTRAP: dict[str, MessageRules] = {
             "user_agent_name user_agent_version user_agent_build_version extensions listening_addresses"
         }
     ),
-    f"{_C}.core.v3.Address": message("socket_address"),
+    f"{_C}.core.v3.Address": message("socket_address pipe"),
+    f"{_C}.core.v3.Pipe": message("path mode"),
     f"{_C}.core.v3.SocketAddress": message(
         "address port_value",
         only={"protocol": "TCP"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from isthmus_proxy.config.rules import MessageRules, message
 
+_NETWORK = "envoy.extensions.filters.network"
+_LISTENER = "envoy.extensions.filters.listener"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LOG = "envoy.extensions.access_loggers"
@@ -12,21 +14,55 @@ _NO_TLS = "connections are not TLS"
 
 LISTENER: dict[str, MessageRules] = {
     "envoy.config.listener.v3.Listener": message(
-        "name address filter_chains default_filter_chain per_connection_buffer_limit_bytes tcp_backlog_size enable_reuse_port",
-        only={"bind_to_port": True, "drain_type": ("DEFAULT", "MODIFY_ONLY")},
+        "name address additional_addresses filter_chains default_filter_chain per_connection_buffer_limit_bytes "
+        "tcp_backlog_size enable_reuse_port stat_prefix listener_filters listener_filters_timeout "
+        "continue_on_listener_filters_timeout use_original_dst bind_to_port deprecated_v1 transparent freebind "
+        "tcp_fast_open_queue_length socket_options",
+        only={"drain_type": ("DEFAULT", "MODIFY_ONLY")},
         no_effect={
-            "a label of stats": "stat_prefix",
-            "a label": "metadata traffic_direction",
-            "there are no listener filters to wait for": "listener_filters_timeout continue_on_listener_filters_timeout",
+            "a label": "metadata",
+            "decides what a redirect means on Windows, and is a label elsewhere": "traffic_direction",
             "the accept loop bounds itself": "max_connections_to_accept_per_socket_event",
             "there is no overload manager": "ignore_global_conn_limit bypass_overload_manager",
+            "each worker has a socket and an accept queue of its own": "connection_balance_config",
         },
+    ),
+    "envoy.config.listener.v3.AdditionalAddress": message("address"),
+    "envoy.config.listener.v3.Listener.DeprecatedV1": message("bind_to_port"),
+    "envoy.config.listener.v3.ListenerFilter": message(
+        "typed_config filter_disabled", no_effect={"the type URL decides": "name"}
+    ),
+    "envoy.config.listener.v3.ListenerFilterChainMatchPredicate": message(
+        "or_match and_match not_match any_match destination_port_range"
+    ),
+    "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": message("rules"),
+    "envoy.type.v3.Int32Range": message("start end"),
+    f"{_LISTENER}.tls_inspector.v3.TlsInspector": message(
+        "max_client_hello_size",
+        only={
+            "enable_ja3_fingerprinting": False,
+            "enable_ja4_fingerprinting": False,
+            "close_connection_on_client_hello_parsing_errors": False,
+        },
+        no_effect={"bytes stay in the kernel": "initial_read_buffer_size"},
+    ),
+    f"{_LISTENER}.http_inspector.v3.HttpInspector": message(),
+    f"{_LISTENER}.original_dst.v3.OriginalDst": message(),
+    f"{_LISTENER}.proxy_protocol.v3.ProxyProtocol": message(
+        "allow_requests_without_proxy_protocol disallowed_versions stat_prefix"
     ),
     "envoy.config.listener.v3.FilterChain": message(
         "filters name filter_chain_match transport_socket",
         no_effect={"a label": "metadata", _NO_TLS: "transport_socket_connect_timeout"},
     ),
-    "envoy.config.listener.v3.FilterChainMatch": message(),
+    "envoy.config.listener.v3.FilterChainMatch": message(
+        "destination_port prefix_ranges server_names transport_protocol application_protocols "
+        "direct_source_prefix_ranges source_type source_prefix_ranges source_ports"
+    ),
+    "envoy.config.core.v3.CidrRange": message("address_prefix prefix_len"),
+    "envoy.config.core.v3.SocketOption": message(
+        "level name int_value buf_value state", no_effect={"a label": "description"}
+    ),
     "envoy.config.listener.v3.Filter": message("typed_config", no_effect={"the type URL decides": "name"}),
     f"{_HCM}.HttpConnectionManager": message(
         "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
@@ -58,7 +94,6 @@ LISTENER: dict[str, MessageRules] = {
     f"{_HCM}.HttpConnectionManager.InternalAddressConfig": message(
         "cidr_ranges", no_effect={"nobody connects over a Unix socket": "unix_sockets"}
     ),
-    "envoy.config.core.v3.CidrRange": message("address_prefix prefix_len"),
     "envoy.config.core.v3.SchemeHeaderTransformation": message(
         "scheme_to_overwrite", no_effect={"HTTP/1 sends no scheme upstream": "match_upstream"}
     ),
@@ -83,6 +118,9 @@ LISTENER: dict[str, MessageRules] = {
         "accept_http_10 default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message",
         no_effect={"names a codec of Envoy": "use_balsa_parser"},
     ),
+    f"{_NETWORK}.direct_response.v3.Config": message("response"),
+    f"{_NETWORK}.connection_limit.v3.ConnectionLimit": message("stat_prefix max_connections delay"),
+    f"{_NETWORK}.sni_cluster.v3.SniCluster": message(),
     _TCP: message("stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts"),
     f"{_TCP}.WeightedCluster": message("clusters"),
     f"{_TCP}.WeightedCluster.ClusterWeight": message("name weight"),

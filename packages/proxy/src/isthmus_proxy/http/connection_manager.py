@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles
 from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.memo import Memo
@@ -119,9 +119,11 @@ class HttpConnectionManager:
         self._vantages: Memo[Vantage] = Memo(PLAN_LIMIT)
         self.begin = self._begin_by_connection if config.reads_connection else self._begin_by_head
 
-    def accept(self, sock: socket.socket, peer: str, local: str, connection_id: int) -> None:
-        """Serve a new connection from ``peer`` (``host:port``)."""
-        connection = DownstreamConnection(self, sock, peer, local, connection_id)
+    def accept(self, accepted: AcceptedSocket) -> None:
+        """Serve a new connection."""
+        connection = DownstreamConnection(
+            self, accepted.sock, str(accepted.remote), str(accepted.local), accepted.connection_id
+        )
         self.connections.add(connection)
         connection.start()
 

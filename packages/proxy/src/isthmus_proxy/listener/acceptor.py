@@ -7,8 +7,8 @@ import logging
 import socket
 from collections.abc import Callable
 
-from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import ListenerConfig, SocketAddress
+from isthmus_proxy.listener.listening_socket import bound_address
+from isthmus_proxy.listener.model import Address, PipeAddress, SocketAddress
 from isthmus_proxy.reactor.reactor import READ, Reactor
 
 _log = logging.getLogger(__name__)
@@ -21,53 +21,16 @@ RETRY_AFTER = 0.1
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-Accepted = Callable[[socket.socket, tuple[str, int]], None]
+Accepted = Callable[[socket.socket, Address, Address], None]
+"""Called with the connection, its peer and its own address."""
 
-
-def bind(config: ListenerConfig, *, share_port: bool) -> socket.socket:
-    """Take the address of a listener, without accepting yet. Raises ConfigError that names it if it cannot be had."""
-    address = config.address
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if share_port and config.reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((address.host, address.port))
-    except OSError as error:
-        sock.close()
-        raise _refusal(config, error) from error
-    return sock
-
-
-def listen(sock: socket.socket, config: ListenerConfig) -> None:
-    """Let connections queue on a bound socket. Raises ConfigError, and closes it, if somebody else was faster."""
-    try:
-        sock.listen(config.tcp_backlog_size)
-    except OSError as error:
-        sock.close()
-        raise _refusal(config, error) from error
-
-
-def _refusal(config: ListenerConfig, error: OSError) -> ConfigError:
-    return ConfigError("address.socket_address", str(config.address), _advice(error), f"listener {config.name}")
-
-
-def _advice(error: OSError) -> str:
-    what = f"cannot listen here: {error.strerror}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{what}; stop the process that holds the port, or choose another"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{what}; give an address of this host, or 0.0.0.0"
-    if error.errno == errno.EACCES:
-        return f"{what}; ports below 1024 need CAP_NET_BIND_SERVICE"
-    return what
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
 class Acceptor:
-    """Accepts on ``sock`` and calls ``accepted(socket, peer)`` with each connection, non-blocking and without delay."""
+    """Accepts on ``sock`` and calls ``accepted`` with each connection, non-blocking and without delay."""
 
-    __slots__ = ("_accepted", "_exhausted", "_reactor", "_sock", "address")
+    __slots__ = ("_accepted", "_exhausted", "_local", "_reactor", "_sock", "address")
 
     def __init__(
         self, reactor: Reactor, sock: socket.socket, accepted: Accepted, exhausted: Callable[[], None]
@@ -76,8 +39,9 @@ class Acceptor:
         self._sock: socket.socket | None = sock
         self._accepted = accepted
         self._exhausted = exhausted
-        host, port = sock.getsockname()[:2]
-        self.address = SocketAddress(host, port)
+        self.address = bound_address(sock)
+        wildcard = isinstance(self.address, SocketAddress) and self.address.host in _WILDCARDS
+        self._local: Address | None = None if wildcard else self.address
         reactor.register(sock.fileno(), READ, self._ready)
 
     @property
@@ -107,14 +71,17 @@ class Acceptor:
                 return
             self._take(connection, peer)
 
-    def _take(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+    def _take(self, connection: socket.socket, peer: tuple[str, int] | str | bytes) -> None:
         try:
             connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if isinstance(peer, tuple):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local = self._local or bound_address(connection)
         except OSError:
             connection.close()
             return
-        self._accepted(connection, peer)
+        remote = SocketAddress(peer[0], peer[1]) if isinstance(peer, tuple) else PipeAddress("")
+        self._accepted(connection, remote, local)
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: the kernel's queue holds the clients until some are free again."""

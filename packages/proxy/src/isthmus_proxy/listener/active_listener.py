@@ -1,46 +1,34 @@
-"""One listener in use: its socket, the network filter for new connections, and older ones until their connections end."""
+"""One listener in use: its sockets, the filter chains for new connections, and older ones until their connections end."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from isthmus_proxy.http.stats import StatsScope
+from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
-from isthmus_proxy.listener.model import ListenerConfig, SocketAddress
-
-
-class NetworkFilter(Protocol):
-    """The terminal network filter of a filter chain: an HTTP connection manager or a TCP proxy."""
-
-    @property
-    def connections(self) -> Collection[object]:
-        """What is being served."""
-
-    def accept(self, sock: socket.socket, peer: str, local: str, connection_id: int) -> None:
-        """Serve a new connection."""
-
-    def drain(self) -> None:
-        """Let connections end as soon as their protocol allows it."""
-
-    def close(self) -> None:
-        """Close every connection at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A filter and what to give back once its last connection is gone."""
-
-    network_filter: NetworkFilter
-    release: Callable[[], None]
+from isthmus_proxy.listener.generation import Generation
+from isthmus_proxy.listener.model import Address, ListenerConfig
 
 
 class ListenerStats:
     """What a listener counts, under Envoy's names below ``listener.<address>.``."""
 
-    __slots__ = ("active", "destroyed", "length", "overflow", "scope", "total")
+    __slots__ = (
+        "active",
+        "destroyed",
+        "filter_error",
+        "filter_remote_close",
+        "length",
+        "no_filter_chain_match",
+        "overflow",
+        "pre_active",
+        "pre_timeout",
+        "scope",
+        "total",
+    )
 
     def __init__(self, scope: StatsScope) -> None:
         self.scope = scope
@@ -49,61 +37,121 @@ class ListenerStats:
         self.overflow = scope.counter("downstream_cx_overflow")
         self.active = scope.gauge("downstream_cx_active")
         self.length = scope.histogram("downstream_cx_length_ms")
+        self.no_filter_chain_match = scope.counter("no_filter_chain_match")
+        self.pre_active = scope.gauge("downstream_pre_cx_active")
+        self.pre_timeout = scope.counter("downstream_pre_cx_timeout")
+        self.filter_remote_close = scope.counter("downstream_listener_filter_remote_close")
+        self.filter_error = scope.counter("downstream_listener_filter_error")
+
+
+class Owner(Protocol):
+    """Who knows all listeners."""
+
+    def redirect(self, listener: ActiveListener, accepted: AcceptedSocket) -> bool:
+        """Give a connection to the listener of its original destination, if there is another one."""
+
+    def connection_ended(self) -> None:
+        """A connection of any listener is over."""
 
 
 class ActiveListener:
     """Accepts for the newest generation of its configuration; older generations drain."""
 
-    __slots__ = ("_acceptor", "_connection_id", "_local", "config", "current", "draining", "stats")
+    __slots__ = (
+        "_acceptors",
+        "_connection_id",
+        "_owner",
+        "_stopped",
+        "config",
+        "current",
+        "draining",
+        "stats",
+    )
 
-    def __init__(self, config: ListenerConfig, stats: ListenerStats, connection_id: Callable[[], int]) -> None:
+    def __init__(
+        self, config: ListenerConfig, stats: ListenerStats, connection_id: Callable[[], int], owner: Owner
+    ) -> None:
         self.config = config
         self.stats = stats
         self.current: Generation | None = None
         self.draining: list[Generation] = []
         self._connection_id = connection_id
-        self._acceptor: Acceptor | None = None
-        self._local = ""
+        self._owner = owner
+        self._acceptors: list[Acceptor] = []
+        self._stopped = False
 
     def listen(self, acceptor: Acceptor) -> None:
-        """Take connections from ``acceptor``."""
-        self._acceptor = acceptor
-        self._local = str(acceptor.address)
+        """Take connections from ``acceptor``, too."""
+        self._acceptors.append(acceptor)
 
     @property
-    def address(self) -> SocketAddress:
-        """The bound address; the configured one before the socket is there."""
-        return self._acceptor.address if self._acceptor is not None else self.config.address
+    def addresses(self) -> tuple[Address, ...]:
+        """The bound addresses, the main one first; the configured ones where nothing is bound."""
+        return tuple(acceptor.address for acceptor in self._acceptors) or self.config.addresses
+
+    @property
+    def address(self) -> Address:
+        """The main address."""
+        return self.addresses[0]
 
     @property
     def listening(self) -> bool:
         """Whether new connections are taken."""
-        return self._acceptor is not None and self._acceptor.listening
+        return not self._stopped
 
     @property
     def connection_count(self) -> int:
         """Connections being served, by all generations."""
         generations = [*self.draining, *([self.current] if self.current is not None else [])]
-        return sum(len(generation.network_filter.connections) for generation in generations)
+        return sum(generation.connection_count for generation in generations)
 
     def swap(self, config: ListenerConfig, generation: Generation) -> None:
         """Serve new connections by ``generation``; the others finish what they are at."""
         previous, self.current, self.config = self.current, generation, config
         if previous is not None:
             self.draining.append(previous)
-            previous.network_filter.drain()
-        self.sweep()
+            previous.drain(generation.chains)
+        self.emptied()
 
-    def accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def accepted(self, sock: socket.socket, remote: Address, local: Address) -> None:
         """Serve a new connection."""
         if self.current is None:
             sock.close()
             return
+        self.current.accept(AcceptedSocket(sock, remote, local, self._connection_id()))
+
+    def take_over(self, accepted: AcceptedSocket) -> bool:
+        """Serve a connection that came in at another listener. Answer whether it does."""
+        if self.current is None:
+            return False
+        self.current.accept(accepted, redirected=True)
+        return True
+
+    def redirect(self, accepted: AcceptedSocket) -> bool:
+        """See ``generation.Host``."""
+        return self._owner.redirect(self, accepted)
+
+    def opened(self) -> None:
+        """See ``generation.Host``."""
         self.stats.total.value += 1
         self.stats.active.value += 1
-        host, port = peer[:2]
-        remote = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.current.network_filter.accept(sock, remote, self._local, self._connection_id())
+
+    def looking_at(self) -> None:
+        """See ``generation.Host``."""
+        self.stats.pre_active.value += 1
+
+    def timed_out(self) -> None:
+        """See ``generation.Host``."""
+        self.stats.pre_timeout.value += 1
+
+    def dropped(self, reason: str) -> None:
+        """See ``generation.Host``."""
+        if reason == "no_match":
+            self.stats.no_filter_chain_match.value += 1
+        elif reason == "remote_close":
+            self.stats.filter_remote_close.value += 1
+        elif reason == "error":
+            self.stats.filter_error.value += 1
 
     def connection_closed(self, seconds: float) -> None:
         """A connection that lasted for ``seconds`` is over."""
@@ -111,28 +159,37 @@ class ActiveListener:
         self.stats.destroyed.value += 1
         self.stats.length.record(seconds * 1000.0)
         if self.draining:
-            self.sweep()
+            self.emptied()
+        self._owner.connection_ended()
 
-    def sweep(self) -> None:
+    def looked_at(self) -> None:
+        """See ``generation.Host``."""
+        self.stats.pre_active.value -= 1
+        if self.draining:
+            self.emptied()
+        self._owner.connection_ended()
+
+    def emptied(self) -> None:
         """Give up drained generations without connections."""
-        done = [generation for generation in self.draining if not generation.network_filter.connections]
+        done = [generation for generation in self.draining if not generation.connection_count]
         self.draining = [generation for generation in self.draining if generation not in done]
         for generation in done:
             generation.release()
 
     def stop(self) -> None:
         """Take no more connections and let those there are end."""
-        if self._acceptor is not None:
-            self._acceptor.close()
+        self._stopped = True
+        for acceptor in self._acceptors:
+            acceptor.close()
         if self.current is not None:
             current, self.current = self.current, None
             self.draining.append(current)
-            current.network_filter.drain()
-        self.sweep()
+            current.drain()
+        self.emptied()
 
     def close(self) -> None:
         """Close everything at once."""
         self.stop()
         for generation in list(self.draining):
-            generation.network_filter.close()
-        self.sweep()
+            generation.close()
+        self.emptied()

@@ -6,42 +6,21 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
 
 import trio
 
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
-from isthmus_proxy.http.stats import HttpStats, StatsScope
-from isthmus_proxy.listener.acceptor import Acceptor, bind, listen
-from isthmus_proxy.listener.active_listener import ActiveListener, Generation, ListenerStats, NetworkFilter
-from isthmus_proxy.listener.model import (
-    AccessLogConfig,
-    HttpConnectionManagerConfig,
-    ListenerConfig,
-    RdsReference,
-    SocketAddress,
-    TcpProxyConfig,
-)
-from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
-from isthmus_proxy.route.table import RouteHandle, RouteHandles, RouteTable
-
-
-class Stats(Protocol):
-    """Where scopes are made (``observe.stats.StatsStore``)."""
-
-    def scope(self, prefix: str) -> StatsScope:
-        """The scope below ``prefix``."""
-
-
-class AccessLogs(Protocol):
-    """Opens and closes the loggers of a filter chain (``observe.access_log.AccessLogManager``)."""
-
-    def open_loggers(self, configs: tuple[AccessLogConfig, ...], /) -> tuple[AccessLog, ...]:
-        """One logger for each config."""
-
-    def close_loggers(self, loggers: tuple[AccessLog, ...], /) -> None:
-        """Give loggers up."""
+from isthmus_proxy.http.connection_manager import HttpConnectionManager, Surroundings
+from isthmus_proxy.listener.accepted_socket import AcceptedSocket
+from isthmus_proxy.listener.acceptor import Acceptor
+from isthmus_proxy.listener.active_listener import ActiveListener, ListenerStats
+from isthmus_proxy.listener.chain_factory import AccessLogs, ChainFactory, Stats
+from isthmus_proxy.listener.generation import Generation
+from isthmus_proxy.listener.listener_filters import make_filter
+from isthmus_proxy.listener.listening_socket import bind, bound_address, listen
+from isthmus_proxy.listener.model import Address, ListenerConfig, SocketAddress, SocketOptions
+from isthmus_proxy.listener.serving_chain import ServingChain
+from isthmus_proxy.route.table import RouteHandles
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +28,47 @@ class ListenerRow:
     """One listener as the admin view shows it."""
 
     name: str
-    address: SocketAddress
+    address: Address
+    additional_addresses: tuple[Address, ...]
     draining: bool
     connections: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Reservation:
-    """A bound socket on which nothing is accepted yet."""
+class Binding:
+    """What cannot change while a socket stays."""
 
-    address: SocketAddress
-    sock: socket.socket
+    addresses: tuple[Address, ...]
+    bind_to_port: bool
+    reuse_port: bool
+    socket_options: SocketOptions
+
+    @classmethod
+    def of(cls, config: ListenerConfig) -> Binding:
+        """That of ``config``."""
+        return cls(config.addresses, config.bind_to_port, config.reuse_port, config.socket_options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    """Bound sockets on which nothing is accepted yet."""
+
+    binding: Binding
+    socks: list[socket.socket]
 
 
 class ListenerManager:
     """See the module. ``share_ports`` lets other worker processes listen on the same ports (SO_REUSEPORT)."""
 
     __slots__ = (
-        "_access_logs",
-        "_closing",
+        "_by_address",
+        "_chains",
         "_connection_ids",
         "_leaving",
         "_listeners",
         "_no_connections",
         "_own_stats",
         "_reserved",
-        "_routes",
         "_share_ports",
         "_stats",
         "_surroundings",
@@ -90,15 +84,14 @@ class ListenerManager:
         share_ports: bool = False,
     ) -> None:
         self._surroundings = surroundings
-        self._routes = routes
         self._stats = stats
-        self._access_logs = access_logs
+        self._chains = ChainFactory(surroundings, routes, stats, access_logs)
         self._share_ports = share_ports
         self._listeners: dict[str, ActiveListener] = {}
+        self._by_address: dict[Address, ActiveListener] = {}
         self._leaving: list[ActiveListener] = []
         self._reserved: dict[str, _Reservation] = {}
         self._connection_ids = count(1)
-        self._closing = False
         self._no_connections: trio.Event | None = None
         self._own_stats = stats.scope("listener_manager")
         for name in ("listener_added", "listener_modified", "listener_removed", "listener_create_failure"):
@@ -106,38 +99,49 @@ class ListenerManager:
         self._count_listeners()
 
     def reserve(self, config: ListenerConfig) -> None:
-        """Take the address of a listener that is to open later. Raises ConfigError (and changes nothing) if it cannot be had.
+        """Take the addresses of a listener that is to open later. Raises ConfigError (and changes nothing) if that fails.
 
         Envoy, too, binds before a listener warms: so the control plane hears of a conflict in the answer to its update.
         """
         listener, reserved = self._listeners.get(config.name), self._reserved.get(config.name)
-        if config.address in (listener and listener.config.address, reserved and reserved.address):
+        binding = Binding.of(config)
+        if binding in (listener and Binding.of(listener.config), reserved and reserved.binding):
             return
         try:
-            self._check_address(config)
-            sock = bind(config, share_port=self._share_ports)
+            self._check_addresses(config)
+            socks = self._bind(config)
         except ConfigError:
             self._own_stats.counter("listener_create_failure").value += 1
             raise
         self._release(config.name)
-        self._reserved[config.name] = _Reservation(config.address, sock)
+        self._reserved[config.name] = _Reservation(binding, socks)
 
     def _release(self, name: str) -> None:
         reserved = self._reserved.pop(name, None)
-        if reserved is not None:
-            reserved.sock.close()
+        for sock in reserved.socks if reserved is not None else ():
+            sock.close()
 
-    def _bound(self, config: ListenerConfig) -> socket.socket:
-        """The socket of a listener that opens now: the reserved one if its address did not change meanwhile."""
+    def _bind(self, config: ListenerConfig) -> list[socket.socket]:
+        socks: list[socket.socket] = []
+        try:
+            addresses = config.addresses if config.bind_to_port else ()
+            socks.extend(bind(config, address, share_port=self._share_ports) for address in addresses)
+        except ConfigError:
+            _close(socks)
+            raise
+        return socks
+
+    def _bound(self, config: ListenerConfig) -> list[socket.socket]:
+        """The sockets of a listener that opens now: the reserved ones if its addresses did not change meanwhile."""
         reserved = self._reserved.get(config.name)
-        if reserved is not None and reserved.address == config.address:
-            return self._reserved.pop(config.name).sock
-        sock = bind(config, share_port=self._share_ports)
+        if reserved is not None and reserved.binding == Binding.of(config):
+            return self._reserved.pop(config.name).socks
+        socks = self._bind(config)
         self._release(config.name)
-        return sock
+        return socks
 
-    def add_or_update(self, config: ListenerConfig) -> SocketAddress:
-        """Make ``config`` serve; answer the address it is bound to. An unchanged one is left alone.
+    def add_or_update(self, config: ListenerConfig) -> Address:
+        """Make ``config`` serve; answer the (main) address it is bound to. An unchanged one is left alone.
 
         Raises ConfigError (and changes nothing) if the address cannot be had. On the same address the socket stays, and with
         it what waits in its queue; on another one the new socket opens before the old one closes.
@@ -146,7 +150,7 @@ class ListenerManager:
         if listener is not None and listener.config == config:
             return listener.address
         try:
-            if listener is not None and listener.config.address == config.address:
+            if listener is not None and Binding.of(listener.config) == Binding.of(config):
                 listener.swap(config, self._generation(config, listener))
                 self._release(config.name)
             else:
@@ -158,72 +162,80 @@ class ListenerManager:
         return listener.address
 
     def _open(self, config: ListenerConfig) -> ActiveListener:
-        self._check_address(config)
-        sock = self._bound(config)
-        listen(sock, config)
-        host, port = sock.getsockname()[:2]
-        stats = ListenerStats(self._stats.scope(f"listener.{SocketAddress(host, port)}".replace(":", "_")))
-        listener = ActiveListener(config, stats, self._connection_ids.__next__)
+        self._check_addresses(config)
+        socks = self._bound(config)
+        try:
+            for sock in socks:
+                listen(sock, config)
+        except ConfigError:
+            _close(socks)
+            raise
+        address = bound_address(socks[0]) if socks else config.address
+        scope = self._stats.scope(f"listener.{config.stat_prefix or address}".replace(":", "_"))
+        listener = ActiveListener(config, ListenerStats(scope), self._connection_ids.__next__, self)
         try:
             generation = self._generation(config, listener)
         except ConfigError:
-            sock.close()
-            stats.scope.close()
+            _close(socks)
+            scope.close()
             raise
         listener.swap(config, generation)
-        listener.listen(Acceptor(self._surroundings.reactor, sock, listener.accepted, _counting(stats)))
-        previous = self._listeners.get(config.name)
-        self._listeners[config.name] = listener
+        for sock in socks:
+            exhausted = _counting(listener.stats)
+            listener.listen(Acceptor(self._surroundings.reactor, sock, listener.accepted, exhausted))
+        self._replace(listener)
+        return listener
+
+    def _replace(self, listener: ActiveListener) -> None:
+        name = listener.config.name
+        previous = self._listeners.get(name)
+        self._listeners[name] = listener
         if previous is not None:
             self._retire(previous)
             self._own_stats.counter("listener_modified").value += 1
         else:
             self._own_stats.counter("listener_added").value += 1
-        return listener
 
-    def _check_address(self, config: ListenerConfig) -> None:
-        taken = {listener.address: name for name, listener in self._listeners.items() if name != config.name}
-        taken |= {reserved.address: name for name, reserved in self._reserved.items() if name != config.name}
-        if config.address.port and config.address in taken:
-            reason = f"listener {taken[config.address]} has this address; give each listener its own"
-            raise ConfigError("address.socket_address", str(config.address), reason, f"listener {config.name}")
+    def _check_addresses(self, config: ListenerConfig) -> None:
+        taken: dict[Address, str] = {}
+        for name, listener in self._listeners.items():
+            if name != config.name:
+                taken |= dict.fromkeys((*listener.config.addresses, *listener.addresses), name)
+        for name, reserved in self._reserved.items():
+            if name != config.name:
+                taken |= dict.fromkeys(reserved.binding.addresses, name)
+        for address in config.addresses:
+            if address in taken and not (isinstance(address, SocketAddress) and not address.port):
+                reason = f"listener {taken[address]} has this address; give each listener its own"
+                raise ConfigError("address.socket_address", str(address), reason, f"listener {config.name}")
+        current = self._listeners.get(config.name)
+        if current is not None and current.config.bind_to_port and config.bind_to_port:
+            self._check_move(config, current)
+
+    def _check_move(self, config: ListenerConfig, current: ActiveListener) -> None:
+        """A listener may open on other addresses while it serves, but not once more on one of its own."""
+        for address in set(config.addresses) & set(current.addresses):
+            reason = (
+                "this version of the listener keeps an address and changes how it is bound (socket options, pipe mode, "
+                "reuse_port or its other addresses), which cannot be done while it serves; give it another name or address"
+            )
+            raise ConfigError("address", str(address), reason, f"listener {config.name}")
 
     def _generation(self, config: ListenerConfig, listener: ActiveListener) -> Generation:
-        chain = config.filter_chains[0].network_filter
-        loggers = self._access_logs.open_loggers(chain.access_logs)
-        network_filter, scope = self._filter(chain, config, listener, loggers)
-
-        def release() -> None:
-            self._access_logs.close_loggers(loggers)
-            scope.close()
-
-        return Generation(network_filter, release)
-
-    def _filter(
-        self,
-        chain: HttpConnectionManagerConfig | TcpProxyConfig,
-        config: ListenerConfig,
-        listener: ActiveListener,
-        loggers: tuple[AccessLog, ...],
-    ) -> tuple[NetworkFilter, StatsScope]:
-        def closed(seconds: float) -> None:
-            listener.connection_closed(seconds)
-            self._connection_closed()
-
+        """The chains of ``config``; those that ``listener`` serves already without a difference go on as they are."""
         limit = config.per_connection_buffer_limit_bytes
-        if isinstance(chain, TcpProxyConfig):
-            tcp_stats = TcpStats(self._stats.scope(f"tcp.{chain.stat_prefix}"))
-            return TcpProxy(chain, self._surroundings, tcp_stats, loggers, limit, closed), tcp_stats.scope
-        stats = HttpStats(self._stats.scope(f"http.{chain.stat_prefix}"))
-        handle = self._handle(chain)
-        manager = HttpConnectionManager(chain, self._surroundings, handle, stats, loggers, limit, closed)
-        manager.draining = self._closing
-        return manager, stats.scope
-
-    def _handle(self, config: HttpConnectionManagerConfig) -> RouteHandle:
-        if isinstance(config.route, RdsReference):
-            return self._routes.get_or_create(config.route.route_config_name)
-        return RouteHandle(config.route.name, RouteTable(config.route, self._routes.runtime))
+        serving = listener.current.chains if listener.current is not None else []
+        kept: list[ServingChain] = []
+        chains: list[ServingChain] = []
+        for chain_config in config.all_chains:
+            chain = next((each for each in serving if each not in kept and each.serves(chain_config, limit)), None)
+            if chain is not None:
+                kept.append(chain)
+            else:
+                chain = self._chains.make(chain_config, limit, listener.connection_closed)
+            chains.append(chain)
+        filters = tuple(make_filter(each, self._stats) for each in config.listener_filters)
+        return Generation(config, tuple(chains), filters, self._surroundings.reactor, listener)
 
     def remove(self, name: str) -> bool:
         """Take no more connections for ``name``; those there are end by themselves. Answer whether it was there."""
@@ -243,7 +255,17 @@ class ListenerManager:
         else:
             listener.stats.scope.close()
 
-    def _connection_closed(self) -> None:
+    def redirect(self, listener: ActiveListener, accepted: AcceptedSocket) -> bool:
+        """See ``active_listener.Owner``: by the exact address, else by the port on all addresses."""
+        local = accepted.local
+        if not isinstance(local, SocketAddress):
+            return False
+        anywhere = SocketAddress("::" if ":" in local.host else "0.0.0.0", local.port)  # noqa: S104 - not bound
+        other = self._by_address.get(local) or self._by_address.get(anywhere)
+        return other is not None and other is not listener and other.take_over(accepted)
+
+    def connection_ended(self) -> None:
+        """See ``active_listener.Owner``."""
         if self._leaving:
             self._sweep()
         if self._no_connections is not None and not self.connection_count:
@@ -257,6 +279,9 @@ class ListenerManager:
         self._count_listeners()
 
     def _count_listeners(self) -> None:
+        self._by_address = {
+            address: listener for listener in self._listeners.values() for address in listener.addresses
+        }
         self._own_stats.gauge("total_listeners_active").value = len(self._listeners)
         self._own_stats.gauge("total_listeners_draining").value = len(self._leaving)
 
@@ -275,11 +300,11 @@ class ListenerManager:
 
     def close_after_response(self, closing: bool) -> None:
         """Go on accepting, but answer with ``connection: close`` (``/healthcheck/fail``), or no longer (``ok``)."""
-        self._closing = closing
+        self._chains.closing = closing
         for listener in self._listeners.values():
-            current = listener.current
-            if current is not None and isinstance(current.network_filter, HttpConnectionManager):
-                current.network_filter.draining = closing
+            for chain in listener.current.chains if listener.current is not None else ():
+                if isinstance(chain.network_filter, HttpConnectionManager):
+                    chain.network_filter.draining = closing
 
     def close(self) -> None:
         """Close every listener and every connection at once."""
@@ -300,9 +325,20 @@ class ListenerManager:
     def active(self) -> list[ListenerRow]:
         """All listeners, those that drain included, for ``/listeners``."""
         return [
-            ListenerRow(listener.config.name, listener.address, not listener.listening, listener.connection_count)
+            ListenerRow(
+                listener.config.name,
+                listener.address,
+                listener.addresses[1:],
+                not listener.listening,
+                listener.connection_count,
+            )
             for listener in [*self._listeners.values(), *self._leaving]
         ]
+
+
+def _close(socks: list[socket.socket]) -> None:
+    for sock in socks:
+        sock.close()
 
 
 def _counting(stats: ListenerStats) -> Callable[[], None]:

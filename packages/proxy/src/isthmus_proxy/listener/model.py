@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from isthmus_proxy.route.model import ClusterWeight, RouteConfiguration
@@ -19,6 +19,20 @@ class SocketAddress:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PipeAddress:
+    """A Unix-domain socket; ``path`` beginning with ``@`` is abstract, ``mode`` 0 leaves the permissions to the umask."""
+
+    path: str
+    mode: int = 0
+
+    def __str__(self) -> str:
+        return self.path
+
+
+Address = SocketAddress | PipeAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +116,160 @@ class HttpConnectionManagerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TcpProxyConfig:
-    """envoy.extensions.filters.network.tcp_proxy.v3, the supported part."""
+    """envoy.extensions.filters.network.tcp_proxy.v3, the supported part. Durations in seconds, 0 = off.
+
+    ``cluster_from_sni``: the sni_cluster filter stands before it, so a server name is the name of the cluster.
+    """
 
     stat_prefix: str
     clusters: tuple[ClusterWeight, ...]
     idle_timeout: float = 3600.0
     max_connect_attempts: int = 1
+    cluster_from_sni: bool = False
     access_logs: tuple[AccessLogConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class DirectResponseConfig:
+    """envoy.extensions.filters.network.direct_response.v3: these bytes, then the end."""
+
+    response: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimitConfig:
+    """envoy.extensions.filters.network.connection_limit.v3: connections above the limit close after ``delay`` seconds."""
+
+    stat_prefix: str
+    max_connections: int
+    delay: float = 0.0
+
+
+TerminalFilterConfig = HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChainMatch:
+    """config.listener.v3.FilterChainMatch; nothing set fits every connection. Server names may begin with ``*.``."""
+
+    destination_port: int = 0
+    prefix_ranges: tuple[IpNetwork, ...] = ()
+    server_names: tuple[str, ...] = ()
+    transport_protocol: str = ""
+    application_protocols: tuple[str, ...] = ()
+    direct_source_prefix_ranges: tuple[IpNetwork, ...] = ()
+    source_type: str = "ANY"  # ANY, SAME_IP_OR_LOOPBACK, EXTERNAL
+    source_prefix_ranges: tuple[IpNetwork, ...] = ()
+    source_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FilterChain:
-    """The terminal network filter that serves a connection."""
+    """The terminal network filter that serves a connection, and what it passes before. Equal ``content``: unchanged."""
 
     name: str
-    network_filter: HttpConnectionManagerConfig | TcpProxyConfig
+    network_filter: TerminalFilterConfig
+    match: FilterChainMatch = FilterChainMatch()
+    gates: tuple[ConnectionLimitConfig, ...] = ()
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsInspectorConfig:
+    """envoy.extensions.filters.listener.tls_inspector.v3."""
+
+    max_client_hello_size: int = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class HttpInspectorConfig:
+    """envoy.extensions.filters.listener.http_inspector.v3."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalDstConfig:
+    """envoy.extensions.filters.listener.original_dst.v3."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyProtocolConfig:
+    """envoy.extensions.filters.listener.proxy_protocol.v3."""
+
+    allow_requests_without_proxy_protocol: bool = False
+    disallowed_versions: frozenset[int] = frozenset()
+    stat_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """ListenerFilterChainMatchPredicate.destination_port_range: from ``start`` to before ``end``."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """ListenerFilterChainMatchPredicate. ``kind`` is ``any``, ``port``, ``not``, ``or`` or ``and``."""
+
+    kind: str
+    ports: PortRange | None = None
+    rules: tuple[Predicate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerFilterConfig:
+    """One listener filter, and the connections that it leaves alone."""
+
+    kind: TlsInspectorConfig | HttpInspectorConfig | OriginalDstConfig | ProxyProtocolConfig
+    disabled: Predicate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """What is set on the sockets of a listener. ``options`` are (level, name, value) to be set before binding."""
+
+    transparent: bool = False
+    freebind: bool = False
+    tcp_fast_open_queue_length: int = 0
+    options: tuple[tuple[int, int, int | bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
-    """One listener. ``content`` is the hash of the message it was compiled from: equal content means nothing to do."""
+    """One listener. ``content`` is the hash of the message it was compiled from: equal content means nothing to do.
+
+    ``listener_filters_timeout`` in seconds, 0 = none. ``stat_prefix`` stands in the names of its stats; its address if empty.
+    """
 
     name: str
-    address: SocketAddress
+    address: Address
     filter_chains: tuple[FilterChain, ...]
     content: str
     per_connection_buffer_limit_bytes: int = 1024 * 1024
     tcp_backlog_size: int = 1024
     reuse_port: bool = True
-    metadata: dict[str, object] = field(default_factory=dict)
+    additional_addresses: tuple[Address, ...] = ()
+    default_filter_chain: FilterChain | None = None
+    listener_filters: tuple[ListenerFilterConfig, ...] = ()
+    listener_filters_timeout: float = 15.0
+    continue_on_listener_filters_timeout: bool = False
+    use_original_dst: bool = False
+    bind_to_port: bool = True
+    stat_prefix: str = ""
+    socket_options: SocketOptions = SocketOptions()
+    access_logs: tuple[AccessLogConfig, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All addresses, the main one first."""
+        return (self.address, *self.additional_addresses)
+
+    @property
+    def all_chains(self) -> tuple[FilterChain, ...]:
+        """All filter chains, the default one last."""
+        return (
+            self.filter_chains
+            if self.default_filter_chain is None
+            else (*self.filter_chains, self.default_filter_chain)
+        )

@@ -11,6 +11,7 @@ from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
 from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import TcpProxyConfig
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.relay import Relay
@@ -64,15 +65,16 @@ class TcpProxy:
         self._loggers = loggers
         self._total_weight = sum(target.weight for target in config.clusters)
 
-    def accept(self, sock: socket.socket, peer: str, local: str, connection_id: int) -> None:
-        """Serve a new connection from ``peer`` (``host:port``)."""
+    def accept(self, accepted: AcceptedSocket) -> None:
+        """Serve a new connection."""
         surroundings = self._surroundings
         now = surroundings.reactor.now
         info = StreamInfo(now, surroundings.clock.at(now))
         info.protocol = ""
-        info.connection_id = connection_id
-        info.downstream_remote, info.downstream_local = peer, local
-        session = _TcpSession(self, surroundings, sock, info)
+        info.connection_id = accepted.connection_id
+        info.downstream_remote, info.downstream_local = str(accepted.remote), str(accepted.local)
+        server_name = accepted.server_name if self.config.cluster_from_sni else ""
+        session = _TcpSession(self, surroundings, accepted.sock, info, server_name)
         self.connections.add(session)
         self.stats.total.value += 1
         self.stats.active.value += 1
@@ -118,12 +120,16 @@ class _TcpSession:
         "_info",
         "_proxy",
         "_relay",
+        "_server_name",
         "_surroundings",
         "_timer",
     )
 
-    def __init__(self, proxy: TcpProxy, surroundings: Surroundings, sock: socket.socket, info: StreamInfo) -> None:
+    def __init__(
+        self, proxy: TcpProxy, surroundings: Surroundings, sock: socket.socket, info: StreamInfo, server_name: str
+    ) -> None:
         self._proxy = proxy
+        self._server_name = server_name
         self._surroundings = surroundings
         self._info = info
         self._downstream = Connection(surroundings.reactor, sock, self, proxy.buffer_limit)
@@ -140,7 +146,7 @@ class _TcpSession:
         """Choose an endpoint and begin to connect."""
         surroundings, info = self._surroundings, self._info
         info.attempts += 1
-        name = info.upstream_cluster = self._proxy.target().cluster
+        name = info.upstream_cluster = self._server_name or self._proxy.target().cluster
         cluster = self._cluster = surroundings.clusters.get(name)
         if cluster is None:
             self._proxy.stats.no_route.value += 1

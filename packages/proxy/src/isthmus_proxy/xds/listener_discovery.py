@@ -59,7 +59,7 @@ class Warming:
 def route_references(config: ListenerConfig) -> dict[str, tuple[RdsReference, str]]:
     """The route configurations that a listener takes over RDS, by name, each with the stat prefix of its user."""
     references: dict[str, tuple[RdsReference, str]] = {}
-    for chain in config.filter_chains:
+    for chain in config.all_chains:
         manager = chain.network_filter
         if isinstance(manager, HttpConnectionManagerConfig) and isinstance(manager.route, RdsReference):
             references[manager.route.route_config_name] = (manager.route, manager.stat_prefix)

@@ -1,0 +1,40 @@
+"""Compiles envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus_proxy.config.access_log import compile_access_logs
+from isthmus_proxy.config.parse import join
+from isthmus_proxy.config.values import number, required, seconds
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.listener.model import TcpProxyConfig
+from isthmus_proxy.route.model import ClusterWeight
+
+
+def compile_tcp_proxy(config: Any, path: str) -> TcpProxyConfig:
+    """Compile a checked message. Raises ConfigError."""
+    return TcpProxyConfig(
+        stat_prefix=required(config, "stat_prefix", path),
+        clusters=_clusters(config, path),
+        idle_timeout=seconds(config, "idle_timeout", 3600.0, path),
+        max_connect_attempts=number(config, "max_connect_attempts", 1, path, low=1),
+        access_logs=compile_access_logs(config.access_log, join(path, "access_log")),
+    )
+
+
+def _clusters(config: Any, path: str) -> tuple[ClusterWeight, ...]:
+    chosen = config.WhichOneof("cluster_specifier")
+    if chosen == "cluster":
+        return (ClusterWeight(required(config, "cluster", path)),)
+    if chosen != "weighted_clusters":
+        raise ConfigError(path, "", "needs one of cluster and weighted_clusters")
+    clusters = []
+    for index, item in enumerate(config.weighted_clusters.clusters):
+        place = f"{path}.weighted_clusters.clusters[{index}]"
+        if item.weight < 1:
+            raise ConfigError(join(place, "weight"), str(item.weight), "must be at least 1")
+        clusters.append(ClusterWeight(required(item, "name", place), int(item.weight)))
+    if not clusters:
+        raise ConfigError(join(path, "weighted_clusters.clusters"), "", "needs at least one cluster")
+    return tuple(clusters)

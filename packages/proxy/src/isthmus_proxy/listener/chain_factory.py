@@ -1,0 +1,108 @@
+"""Makes filter chains serve: opens their access logs and stats, and builds the network filters on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
+from isthmus_proxy.http.stats import HttpStats, StatsScope
+from isthmus_proxy.listener.connection_limit import ConnectionLimit
+from isthmus_proxy.listener.direct_response import DirectResponse
+from isthmus_proxy.listener.model import (
+    AccessLogConfig,
+    ConnectionLimitConfig,
+    DirectResponseConfig,
+    FilterChain,
+    HttpConnectionManagerConfig,
+    RdsReference,
+    TcpProxyConfig,
+)
+from isthmus_proxy.listener.serving_chain import NetworkFilter, ServingChain
+from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
+from isthmus_proxy.route.table import RouteHandle, RouteHandles, RouteTable
+
+
+class Stats(Protocol):
+    """Where scopes are made (``observe.stats.StatsStore``)."""
+
+    def scope(self, prefix: str) -> StatsScope:
+        """The scope below ``prefix``."""
+
+
+class AccessLogs(Protocol):
+    """Opens and closes the loggers of a filter chain (``observe.access_log.AccessLogManager``)."""
+
+    def open_loggers(self, configs: tuple[AccessLogConfig, ...], /) -> tuple[AccessLog, ...]:
+        """One logger for each config."""
+
+    def close_loggers(self, loggers: tuple[AccessLog, ...], /) -> None:
+        """Give loggers up."""
+
+
+class ChainFactory:
+    """See the module. ``closing``: responses of connection managers made from now on close their connections."""
+
+    __slots__ = ("_access_logs", "_routes", "_stats", "_surroundings", "closing")
+
+    def __init__(self, surroundings: Surroundings, routes: RouteHandles, stats: Stats, access_logs: AccessLogs) -> None:
+        self._surroundings = surroundings
+        self._routes = routes
+        self._stats = stats
+        self._access_logs = access_logs
+        self.closing = False
+
+    def make(self, config: FilterChain, buffer_limit: int, closed: Callable[[float], None]) -> ServingChain:
+        """A chain that calls ``closed`` with the duration of each connection that is over. Raises ConfigError."""
+        filter_config = config.network_filter
+        loggers: tuple[AccessLog, ...] = ()
+        if not isinstance(filter_config, DirectResponseConfig):
+            loggers = self._access_logs.open_loggers(filter_config.access_logs)
+        scopes: list[StatsScope] = []
+        gates = [self._limit(gate, closed, scopes) for gate in config.gates]
+
+        def ended(seconds: float) -> None:
+            for gate in gates:
+                gate.connection_closed()
+            closed(seconds)
+
+        def release() -> None:
+            self._access_logs.close_loggers(loggers)
+            for scope in scopes:
+                scope.close()
+
+        on_close = ended if gates else closed
+        network_filter = self._filter(filter_config, buffer_limit, loggers, on_close, scopes)
+        return ServingChain(config, buffer_limit, network_filter, gates, release)
+
+    def _limit(
+        self, config: ConnectionLimitConfig, closed: Callable[[float], None], scopes: list[StatsScope]
+    ) -> ConnectionLimit:
+        scopes.append(self._stats.scope(f"connection_limit.{config.stat_prefix}"))
+        return ConnectionLimit(config, scopes[-1], self._surroundings.reactor, closed)
+
+    def _filter(
+        self,
+        config: HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig,
+        buffer_limit: int,
+        loggers: tuple[AccessLog, ...],
+        closed: Callable[[float], None],
+        scopes: list[StatsScope],
+    ) -> NetworkFilter:
+        if isinstance(config, DirectResponseConfig):
+            return DirectResponse(config, self._surroundings.reactor, closed)
+        if isinstance(config, TcpProxyConfig):
+            tcp_stats = TcpStats(self._stats.scope(f"tcp.{config.stat_prefix}"))
+            scopes.append(tcp_stats.scope)
+            return TcpProxy(config, self._surroundings, tcp_stats, loggers, buffer_limit, closed)
+        stats = HttpStats(self._stats.scope(f"http.{config.stat_prefix}"))
+        scopes.append(stats.scope)
+        handle = self._handle(config)
+        manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed)
+        manager.draining = self.closing
+        return manager
+
+    def _handle(self, config: HttpConnectionManagerConfig) -> RouteHandle:
+        if isinstance(config.route, RdsReference):
+            return self._routes.get_or_create(config.route.route_config_name)
+        return RouteHandle(config.route.name, RouteTable(config.route, self._routes.runtime))
