@@ -6,9 +6,10 @@ import ipaddress
 import logging
 import os
 import random
+import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from signal import SIGINT, SIGTERM, SIGUSR1
@@ -41,6 +42,7 @@ from isthmus_proxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from isthmus_proxy.dynamic import DynamicConfiguration
+    from isthmus_proxy.workers.seat import Seat
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +52,19 @@ RESOLVE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line adds to the bootstrap file. ``drain_seconds`` is how long SIGTERM waits for requests."""
+    """What the command line adds to the bootstrap file. ``drain_seconds`` is how long SIGTERM waits for requests.
+
+    ``seat`` is set in a worker process, whose parent has the admin server.
+    """
 
     drain_seconds: float = 30.0
     admin_address_path: Path | None = None
     allow_remote_admin: bool = False
+    seat: Seat | None = None
+
+    def as_worker(self, seat: Seat) -> Options:
+        """The same for a worker."""
+        return replace(self, seat=seat)
 
 
 class Proxy:
@@ -73,7 +83,14 @@ class Proxy:
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles(Runtime(bootstrap.runtime))
         surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random())
-        self.listeners = ListenerManager(surroundings, self.routes, self.stats, self.access_logs)
+        seat = options.seat
+        self.listeners = ListenerManager(
+            surroundings,
+            self.routes,
+            self.stats,
+            self.access_logs,
+            shared=seat.shared if seat is not None else None,
+        )
         self.freezer = Freezer(trio.current_time)
         self.lifecycle = Lifecycle()
         self.lifecycle.on_health = self.listeners.close_after_response
@@ -118,7 +135,12 @@ class Proxy:
     def endpoints(self) -> Dispatcher:
         """The admin endpoints."""
         static = frozenset(config.name for config in self.bootstrap.clusters)
-        options = {"concurrency": 1, "drain_time": f"{self.options.drain_seconds:g}s", "mode": "Serve"}
+        seat = self.options.seat
+        options = {
+            "concurrency": seat.count if seat is not None else 1,
+            "drain_time": f"{self.options.drain_seconds:g}s",
+            "mode": "Serve",
+        }
         facts = orders.ServerFacts(f"isthmus-proxy/{__version__}", dict(options), self._node(), self.uptime)
         return Dispatcher(
             [
@@ -161,7 +183,8 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         await nursery.start(proxy.access_logs.run)
         await nursery.start(proxy.dns.run)
         await nursery.start(_watch_signals, proxy)
-        await _start_admin(proxy, nursery)
+        if options.seat is None:
+            await _start_admin(proxy, nursery)
         await proxy.load()
         if proxy.dynamic is not None:
             nursery.start_soon(proxy.dynamic.run)
@@ -169,6 +192,8 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         proxy.freezer.start()
         release_free_memory()
         _log.info("serving %d listeners of %s", len(proxy.listeners.active()), bootstrap.origin)
+        if options.seat is not None:
+            await _join_parent(proxy, options.seat, nursery)
         await proxy.quit.wait()
         proxy.listeners.close()
         nursery.cancel_scope.cancel()
@@ -199,28 +224,43 @@ async def _drain_and_quit(proxy: Proxy) -> None:
     proxy.quit.set()
 
 
+async def _join_parent(proxy: Proxy, seat: Seat, nursery: trio.Nursery) -> None:
+    from isthmus_proxy.workers.worker_link import WorkerLink  # noqa: PLC0415 - one process alone has no parent
+
+    gone = partial(nursery.start_soon, _drain_and_quit, proxy)
+    link = WorkerLink(seat.sock, proxy.endpoints(), proxy.stats, proxy.process_stats.refresh, gone)
+    await link.started()
+    nursery.start_soon(link.run)
+
+
 async def _start_admin(proxy: Proxy, nursery: trio.Nursery) -> None:
-    address = proxy.bootstrap.admin
+    sock = open_admin(proxy.bootstrap, proxy.options)
+    if sock is not None:
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        await nursery.start(AdminServer(proxy.endpoints().answer).run, [listener])
+
+
+def open_admin(bootstrap: Bootstrap, options: Options) -> socket.socket | None:
+    """The listening socket of the admin server, None without one. Tells its address where the options say.
+
+    Raises ConfigError for an address that cannot or should not be had.
+    """
+    address, path = bootstrap.admin, "admin.address.socket_address"
     if address is None:
-        return
-    listeners = await _listen(address, allow_remote=proxy.options.allow_remote_admin)
-    host, port = listeners[0].socket.getsockname()[:2]
-    await nursery.start(AdminServer(proxy.endpoints()).run, listeners)
-    if proxy.options.admin_address_path is not None:
-        write_atomically(proxy.options.admin_address_path, str(SocketAddress(host, port)))
-
-
-async def _listen(address: SocketAddress, *, allow_remote: bool) -> list[trio.SocketListener]:
-    """Listeners of the admin server. Raises ConfigError for an address that cannot or should not be had."""
-    path = "admin.address.socket_address"
-    if not ipaddress.ip_address(address.host).is_loopback and not allow_remote:
+        return None
+    ip = ipaddress.ip_address(address.host)
+    if not ip.is_loopback and not options.allow_remote_admin:
         reason = "the admin port can stop the proxy and shows its configuration; use 127.0.0.1, or --allow-remote-admin"
         raise ConfigError(path, str(address), reason)
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
     try:
-        return await trio.open_tcp_listeners(address.port, host=address.host)
+        sock = socket.create_server((address.host, address.port), family=family)
     except OSError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        raise ConfigError(path, str(address), f"cannot listen here: {cause.strerror or cause}") from error
+        raise ConfigError(path, str(address), f"cannot listen here: {os.strerror(error.errno or 0)}") from error
+    host, port = sock.getsockname()[:2]
+    if options.admin_address_path is not None:
+        write_atomically(options.admin_address_path, str(SocketAddress(host, port)))
+    return sock
 
 
 def write_atomically(path: Path, text: str) -> None:

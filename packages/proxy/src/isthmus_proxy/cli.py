@@ -6,9 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isthmus_proxy import __version__
 from isthmus_proxy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from isthmus_proxy.app import Options
+    from isthmus_proxy.config.bootstrap import Bootstrap
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--log-level", default="info", choices=_LEVELS, help="least level to log (default: info)")
         command.add_argument("--log-format", default="text", choices=("text", "json"), help="form of log lines")
-    run.add_argument("--concurrency", type=_one, default=1, metavar="N", help="worker processes; only 1 is supported")
+    run.add_argument(
+        "--concurrency",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="worker processes behind the same ports (default: 1)",
+    )
     run.add_argument(
         "--drain-time-s",
         type=_seconds,
@@ -61,14 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_MOST_WORKERS = 256
 _LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
 
 
-def _one(text: str) -> int:
-    if text != "1":
-        message = f"{text} is not supported: this version runs one worker; start more processes behind one port instead"
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_WORKERS):
+        message = f"{text} is not a number of workers from 1 to {_MOST_WORKERS}"
         raise argparse.ArgumentTypeError(message)
-    return 1
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -94,23 +106,45 @@ def _run(options: argparse.Namespace) -> int:
     from isthmus_proxy import lean_imports  # noqa: PLC0415 - so that --help is quick
 
     lean_imports.prepare()
-    import trio  # noqa: PLC0415 - as above, and after the preparation
-
     from isthmus_proxy import app, logs  # noqa: PLC0415 - as above
     from isthmus_proxy.config.bootstrap import load  # noqa: PLC0415 - as above
 
     logs.configure(options.log_level, options.log_format)
     settings = app.Options(options.drain_time_s, options.admin_address_path, options.allow_remote_admin)
     bootstrap = load(options.config_path)
+    if options.concurrency > 1:
+        return _run_workers(bootstrap, settings, options.concurrency)
+    return _serve(bootstrap, settings)
+
+
+def _serve(bootstrap: Bootstrap, settings: Options) -> int:
+    """Serve in this process. Raises ConfigError."""
+    import trio  # noqa: PLC0415 - as above
+
+    from isthmus_proxy import app  # noqa: PLC0415 - as above
+
     status, failure = 1, None
     try:
         status = trio.run(app.serve, bootstrap, settings, restrict_keyboard_interrupt_to_checkpoints=True)
     except* ConfigError as group:
         failure = _first(group)
     if failure is not None:
-        failure.origin = failure.origin or str(options.config_path)
+        failure.origin = failure.origin or bootstrap.origin
         raise failure
     return status
+
+
+def _run_workers(bootstrap: Bootstrap, settings: Options, count: int) -> int:
+    from isthmus_proxy.workers.supervisor import Supervisor  # noqa: PLC0415 - one process alone needs none
+
+    def worker(bootstrap: Bootstrap, settings: Options) -> int:
+        try:
+            return _serve(bootstrap, settings)
+        except ConfigError as error:
+            print(f"isthmus-proxy: {error}", file=sys.stderr)
+            return 1
+
+    return Supervisor(bootstrap, settings, count, worker).run()
 
 
 def _first(group: BaseExceptionGroup[ConfigError]) -> ConfigError:

@@ -38,7 +38,7 @@ def make_server() -> AdminServer:
                 Endpoint("/long", "", long),
                 Endpoint("/broken", "", broken),
             ]
-        )
+        ).answer
     )
 
 

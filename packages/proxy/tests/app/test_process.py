@@ -233,11 +233,12 @@ def test_validate(tools: ModuleType, tmp_path: Path) -> None:
     assert errors == f"isthmus-proxy: {tmp_path / 'absent.yaml'}: file: cannot be read: No such file or directory\n"
 
 
-def test_more_workers_are_refused_for_now() -> None:
-    command = [sys.executable, "-m", "isthmus_proxy", "run", "-c", "x", "--concurrency", "2"]
+@pytest.mark.parametrize("number", ["0", "257", "-1", "x"])
+def test_a_number_of_workers_that_cannot_be_is_refused(number: str) -> None:
+    command = [sys.executable, "-m", "isthmus_proxy", "run", "-c", "x", f"--concurrency={number}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "2 is not supported: this version runs one worker" in done.stderr
+    assert f"{number} is not a number of workers from 1 to 256" in done.stderr
 
 
 def test_nothing_heavy_is_loaded_for_a_static_file(tools: ModuleType, tmp_path: Path) -> None:

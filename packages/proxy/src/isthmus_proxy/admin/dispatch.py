@@ -19,6 +19,10 @@ class Dispatcher:
             endpoint.path: endpoint for endpoint in sorted((*own, *endpoints), key=lambda each: each.path)
         }
 
+    async def answer(self, request: AdminRequest) -> AdminResponse:
+        """``respond`` for a server that would also wait for an answer."""
+        return self.respond(request)
+
     def respond(self, request: AdminRequest) -> AdminResponse:
         """The answer to ``request``; never raises for what a client sent."""
         endpoint = self._endpoints.get(request.path)

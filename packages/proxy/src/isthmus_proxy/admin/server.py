@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from email.utils import formatdate
 
 import trio
 
-from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.response import AdminRequest, AdminResponse, text
 from isthmus_proxy.codec.http1 import (
     LAST_CHUNK,
@@ -38,10 +37,10 @@ _LIMITS = HeadLimits(max_bytes=16 * 1024, max_headers=64)
 
 
 class AdminServer:
-    """Serves a dispatcher on listeners until cancelled."""
+    """Serves on listeners until cancelled; ``answer`` gives the answer to a request (``Dispatcher.answer``)."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, answer: Callable[[AdminRequest], Awaitable[AdminResponse]]) -> None:
+        self._answer = answer
         self._connections = 0
 
     async def run(
@@ -82,7 +81,7 @@ class AdminServer:
             if request is None:
                 return
             keep_alive = request.keep_alive
-            response = self._dispatcher.respond(AdminRequest.from_target(request.method, request.path))
+            response = await self._answer(AdminRequest.from_target(request.method, request.path))
             await _send_response(stream, response, keep_alive=keep_alive, with_body=request.method != b"HEAD")
             events = parser.next_request()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -18,7 +18,7 @@ from isthmus_proxy.listener.chain_factory import AccessLogs, ChainFactory, Stats
 from isthmus_proxy.listener.generation import Generation
 from isthmus_proxy.listener.listener_filters import make_filter
 from isthmus_proxy.listener.listening_socket import bind, bound_address, listen
-from isthmus_proxy.listener.model import Address, ListenerConfig, SocketAddress, SocketOptions
+from isthmus_proxy.listener.model import Address, ListenerConfig, PipeAddress, SocketAddress, SocketOptions
 from isthmus_proxy.listener.serving_chain import ServingChain
 from isthmus_proxy.route.table import RouteHandles
 
@@ -58,7 +58,10 @@ class _Reservation:
 
 
 class ListenerManager:
-    """See the module. ``share_ports`` lets other worker processes listen on the same ports (SO_REUSEPORT)."""
+    """See the module. ``shared`` is set where other worker processes listen on the same ports.
+
+    Each then has sockets of its own by SO_REUSEPORT; where that cannot be, ``shared`` has the socket by name and address.
+    """
 
     __slots__ = (
         "_by_address",
@@ -69,7 +72,7 @@ class ListenerManager:
         "_no_connections",
         "_own_stats",
         "_reserved",
-        "_share_ports",
+        "_shared",
         "_stats",
         "_surroundings",
     )
@@ -81,12 +84,12 @@ class ListenerManager:
         stats: Stats,
         access_logs: AccessLogs,
         *,
-        share_ports: bool = False,
+        shared: Mapping[tuple[str, Address], socket.socket] | None = None,
     ) -> None:
         self._surroundings = surroundings
         self._stats = stats
         self._chains = ChainFactory(surroundings, routes, stats, access_logs)
-        self._share_ports = share_ports
+        self._shared = shared
         self._listeners: dict[str, ActiveListener] = {}
         self._by_address: dict[Address, ActiveListener] = {}
         self._leaving: list[ActiveListener] = []
@@ -125,11 +128,25 @@ class ListenerManager:
         socks: list[socket.socket] = []
         try:
             addresses = config.addresses if config.bind_to_port else ()
-            socks.extend(bind(config, address, share_port=self._share_ports) for address in addresses)
+            socks.extend(self._bind_address(config, address) for address in addresses)
         except ConfigError:
             _close(socks)
             raise
         return socks
+
+    def _bind_address(self, config: ListenerConfig, address: Address) -> socket.socket:
+        if self._shared is None:
+            return bind(config, address, share_port=False)
+        sock = self._shared.get((config.name, address))
+        if sock is not None:
+            return sock.dup()
+        if isinstance(address, PipeAddress) or not config.reuse_port or not address.port:
+            reason = (
+                "workers cannot share this address unless it is in the bootstrap file: over xDS, a pipe, port 0 and "
+                "enable_reuse_port: false need --concurrency 1"
+            )
+            raise ConfigError("address", str(address), reason, f"listener {config.name}")
+        return bind(config, address, share_port=True)
 
     def _bound(self, config: ListenerConfig) -> list[socket.socket]:
         """The sockets of a listener that opens now: the reserved ones if its addresses did not change meanwhile."""

@@ -7,7 +7,7 @@ this one a tenth. Recording is one index computation and one array increment, wi
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0)
 """The quantiles that Envoy prints."""
@@ -46,6 +46,14 @@ class Histogram:
                 self._grow()
         self.counts[index] += 1
         self.total += milliseconds
+
+    def add(self, total: float, counts: Mapping[int, int]) -> None:
+        """Take in what another histogram counted: the sum of its values, and its counts by bucket."""
+        if counts and max(counts) >= len(self.counts):
+            self._grow()
+        for index, count in counts.items():
+            self.counts[index] += count
+        self.total += total
 
     def _grow(self) -> None:
         self.counts.frombytes(bytes(8 * (_SIZE - len(self.counts))))

@@ -131,6 +131,11 @@ class Scope:
         if self._catalog is not None:
             yield from self._catalog.missing(self._metrics)
 
+    @property
+    def tags(self) -> Mapping[str, str] | None:
+        """The Prometheus labels that were given with the prefix."""
+        return self._tags
+
     def extracted(self) -> tuple[str, tag_rules.Tags]:
         """The prefix without its label values, and the labels (for Prometheus)."""
         if self._tags is None:

@@ -1,0 +1,1 @@
+"""Several worker processes behind one set of ports: forked, supervised, and shown as one in the admin view."""
