@@ -93,4 +93,5 @@ class ClusterConfig:
     per_connection_buffer_limit_bytes: int = 1024 * 1024
     healthy_panic_threshold: float = 50.0
     http2: bool = False
+    enable_trailers: bool = False
     extra: dict[str, object] = field(default_factory=dict)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from isthmus_proxy.config.extensions import unpack_as
+from isthmus_proxy.config.log_filter import compile_log_filter
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.values import required
 from isthmus_proxy.errors import ConfigError
@@ -18,7 +20,14 @@ _STDERR = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog"
 
 def compile_access_logs(logs: Any, path: str) -> tuple[AccessLogConfig, ...]:
     """Compile the access logs of one filter. Raises ConfigError, also for a format that cannot be rendered."""
-    return tuple(_compile(log, f"{path}[{index}].typed_config") for index, log in enumerate(logs))
+    return tuple(_filtered(log, f"{path}[{index}]") for index, log in enumerate(logs))
+
+
+def _filtered(log: Any, path: str) -> AccessLogConfig:
+    config = _compile(log, join(path, "typed_config"))
+    if not log.HasField("filter"):
+        return config
+    return replace(config, matches=compile_log_filter(log.filter, join(path, "filter")))
 
 
 def _compile(log: Any, path: str) -> AccessLogConfig:
@@ -43,7 +52,7 @@ def _from_file(sink: Any, path: str) -> AccessLogConfig:
     if chosen == "format":
         return AccessLogConfig(target, text_format=sink.format)
     if chosen in ("json_format", "typed_json_format"):
-        document = _pairs(getattr(sink, chosen))
+        document = struct_pairs(getattr(sink, chosen))
         return AccessLogConfig(target, json_format=document, typed=chosen == "typed_json_format")
     return _with_format(target, sink.log_format, join(path, "log_format"))
 
@@ -52,7 +61,9 @@ def _with_format(target: str, log_format: Any, path: str) -> AccessLogConfig:
     omit = bool(log_format.omit_empty_values)
     chosen = log_format.WhichOneof("format")
     if chosen == "json_format":
-        return AccessLogConfig(target, json_format=_pairs(log_format.json_format), typed=True, omit_empty_values=omit)
+        return AccessLogConfig(
+            target, json_format=struct_pairs(log_format.json_format), typed=True, omit_empty_values=omit
+        )
     if chosen == "text_format":
         return AccessLogConfig(target, text_format=log_format.text_format, omit_empty_values=omit)
     if chosen == "text_format_source":
@@ -63,15 +74,15 @@ def _with_format(target: str, log_format: Any, path: str) -> AccessLogConfig:
     return AccessLogConfig(target, omit_empty_values=omit)  # Envoy's default format
 
 
-def _pairs(struct: Any) -> tuple[tuple[str, object], ...]:
-    """A Struct as nested tuples of (key, value), sorted by key, as the messages do not keep an order."""
+def struct_pairs(struct: Any) -> tuple[tuple[str, object], ...]:
+    """Return a Struct as nested tuples of (key, value), sorted by key, as the messages do not keep an order."""
     return tuple((key, _plain(value)) for key, value in sorted(struct.fields.items()))
 
 
 def _plain(value: Any) -> object:
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
-        return _pairs(value.struct_value)
+        return struct_pairs(value.struct_value)
     if kind == "list_value":
         return [_plain(item) for item in value.list_value.values]
     return None if kind in (None, "null_value") else getattr(value, kind)

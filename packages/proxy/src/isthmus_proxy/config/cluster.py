@@ -67,6 +67,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         per_connection_buffer_limit_bytes=number(proto, "per_connection_buffer_limit_bytes", 1024 * 1024, path, low=1),
         healthy_panic_threshold=_panic_threshold(common, join(path, "common_lb_config")),
         http2=http.http2,
+        enable_trailers=http.enable_trailers,
     )
 
 

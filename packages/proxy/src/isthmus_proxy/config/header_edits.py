@@ -25,6 +25,11 @@ def compile_response_edits(message: Any, path: str) -> HeaderEdits:
     return _compile(message, "response", path)
 
 
+def compile_added_headers(options: Any, path: str) -> HeaderEdits:
+    """Compile a list of HeaderValueOption."""
+    return HeaderEdits(tuple(_edit(option, f"{path}[{i}]") for i, option in enumerate(options)))
+
+
 def _compile(message: Any, side: str, path: str) -> HeaderEdits:
     add, remove = f"{side}_headers_to_add", f"{side}_headers_to_remove"
     return HeaderEdits(

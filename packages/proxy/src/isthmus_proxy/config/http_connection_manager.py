@@ -7,6 +7,7 @@ from typing import Any
 from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.ip_ranges import compile_ranges
+from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.config.values import enum_name, flag, number, required, seconds
@@ -45,6 +46,8 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         max_request_headers_kb=_headers_kb(proto, path),
         accept_http_10=http1.accept_http_10,
         default_host_for_http_10=_header_value(http1, "default_host_for_http_10", join(path, "http_protocol_options")),
+        enable_trailers=http1.enable_trailers,
+        local_replies=compile_local_replies(proto, path),
         allow_absolute_url=flag(http1, "allow_absolute_url", default=True),
         keep_connection_on_bad_request=_keeps_connection(proto),
         upgrade_types=_upgrades(proto, path),

@@ -21,7 +21,9 @@ def compile_match(match: Any, path: str) -> RouteMatch:
     """Compile one route match. Raises ConfigError."""
     return RouteMatch(
         path=_path(match, path),
-        headers=tuple(_header(item, f"{join(path, 'headers')}[{i}]") for i, item in enumerate(match.headers)),
+        headers=tuple(
+            compile_header_match(item, f"{join(path, 'headers')}[{i}]") for i, item in enumerate(match.headers)
+        ),
         query=tuple(
             _query(item, f"{join(path, 'query_parameters')}[{i}]") for i, item in enumerate(match.query_parameters)
         ),
@@ -97,7 +99,8 @@ def _string(matcher: Any, path: str) -> StringMatch:
     return StringMatch(chosen, _bytes(getattr(matcher, chosen), matcher.ignore_case), matcher.ignore_case)
 
 
-def _header(matcher: Any, path: str) -> HeaderMatch:
+def compile_header_match(matcher: Any, path: str) -> HeaderMatch:
+    """Compile a config.route.v3.HeaderMatcher."""
     name = required(matcher, "name", path).lower().encode()
     invert, empty = matcher.invert_match, matcher.treat_missing_header_as_empty
     chosen = matcher.WhichOneof("header_match_specifier")

@@ -12,6 +12,27 @@ _LOG = "envoy.extensions.access_loggers"
 _NO_HTTP2 = "HTTP/2 and HTTP/3 are not spoken downstream"
 _NO_TLS = "connections are not TLS"
 
+_ACCESS = "envoy.config.accesslog.v3"
+_LOG_FILTERS = {
+    f"{_ACCESS}.AccessLogFilter": message(
+        "status_code_filter duration_filter not_health_check_filter traceable_filter runtime_filter and_filter or_filter "
+        "header_filter response_flag_filter grpc_status_filter log_type_filter"
+    ),
+    f"{_ACCESS}.StatusCodeFilter": message("comparison"),
+    f"{_ACCESS}.DurationFilter": message("comparison"),
+    f"{_ACCESS}.ComparisonFilter": message("op value"),
+    f"{_ACCESS}.NotHealthCheckFilter": message(),
+    f"{_ACCESS}.TraceableFilter": message(),
+    f"{_ACCESS}.RuntimeFilter": message("runtime_key percent_sampled use_independent_randomness"),
+    f"{_ACCESS}.AndFilter": message("filters"),
+    f"{_ACCESS}.OrFilter": message("filters"),
+    f"{_ACCESS}.HeaderFilter": message("header"),
+    f"{_ACCESS}.ResponseFlagFilter": message("flags"),
+    f"{_ACCESS}.GrpcStatusFilter": message("statuses exclude"),
+    f"{_ACCESS}.LogTypeFilter": message("types exclude"),
+    "envoy.config.core.v3.RuntimeUInt32": message("default_value runtime_key"),
+}
+
 LISTENER: dict[str, MessageRules] = {
     "envoy.config.listener.v3.Listener": message(
         "name address additional_addresses filter_chains default_filter_chain per_connection_buffer_limit_bytes "
@@ -71,7 +92,7 @@ LISTENER: dict[str, MessageRules] = {
         "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
         "stream_error_on_invalid_http_message always_set_request_id_in_response append_x_forwarded_port "
-        "scheme_header_transformation original_ip_detection_extensions",
+        "scheme_header_transformation local_reply_config original_ip_detection_extensions",
         only={
             "codec_type": ("AUTO", "HTTP1"),
             # Without TLS there is no certificate to speak of: Envoy removes the header under all values but the last.
@@ -115,7 +136,7 @@ LISTENER: dict[str, MessageRules] = {
         "idle_timeout max_headers_count max_requests_per_connection headers_with_underscores_action"
     ),
     "envoy.config.core.v3.Http1ProtocolOptions": message(
-        "accept_http_10 default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message",
+        "accept_http_10 enable_trailers default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message",
         no_effect={"names a codec of Envoy": "use_balsa_parser"},
     ),
     f"{_NETWORK}.direct_response.v3.Config": message("response"),
@@ -124,12 +145,15 @@ LISTENER: dict[str, MessageRules] = {
     _TCP: message("stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts"),
     f"{_TCP}.WeightedCluster": message("clusters"),
     f"{_TCP}.WeightedCluster.ClusterWeight": message("name weight"),
-    "envoy.config.accesslog.v3.AccessLog": message("typed_config", no_effect={"the type URL decides": "name"}),
+    **_LOG_FILTERS,
+    f"{_HCM}.LocalReplyConfig": message("mappers body_format"),
+    f"{_HCM}.ResponseMapper": message("filter status_code body body_format_override headers_to_add"),
+    "envoy.config.accesslog.v3.AccessLog": message("typed_config filter", no_effect={"the type URL decides": "name"}),
     f"{_LOG}.file.v3.FileAccessLog": message("path format json_format typed_json_format log_format"),
     f"{_LOG}.stream.v3.StdoutAccessLog": message("log_format"),
     f"{_LOG}.stream.v3.StderrAccessLog": message("log_format"),
     "envoy.config.core.v3.SubstitutionFormatString": message(
-        "text_format json_format text_format_source omit_empty_values",
-        no_effect={"of local replies only": "content_type", "keys are always sorted": "json_format_options"},
+        "text_format json_format text_format_source omit_empty_values content_type",
+        no_effect={"keys are always sorted": "json_format_options"},
     ),
 }

@@ -20,6 +20,7 @@ class UpstreamHttp:
     max_requests_per_connection: int = 0
     idle_timeout: float = 3600.0
     http2: bool = False
+    enable_trailers: bool = False
 
 
 def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
@@ -62,4 +63,5 @@ def _build(common: Any, path: str, http1: Any, http2: bool, max_requests: int) -
         number(common, "max_requests_per_connection", max_requests, path),
         seconds(common, "idle_timeout", 3600.0, path),
         http2,
+        bool(http1.enable_trailers),
     )

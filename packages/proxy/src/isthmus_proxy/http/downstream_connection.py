@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.events import EndOfMessage, Event
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.request_parser import RequestParser
 from isthmus_proxy.codec.http1.serialise import CONTINUE, response_head
@@ -23,6 +23,7 @@ from isthmus_proxy.http.local_reply import (
     headers_of,
     is_grpc,
 )
+from isthmus_proxy.http.local_reply_mapping import mapped
 from isthmus_proxy.http.message import Headers, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.connection import Connection
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 _HOLD_PIPELINE, _HOLD_BODY = 1, 2
 _CLOSE = b"connection: close\r\n\r\n"
+
+
+def _as_is(headers: Headers) -> None:
+    """What is left to edit in a mapped reply: nothing."""
 
 
 class DownstreamConnection:
@@ -144,9 +149,9 @@ class DownstreamConnection:
             elif self._exchange is not None:
                 if type(event) is bytes:
                     self._exchange.request_data(event)
-                else:
+                elif type(event) is EndOfMessage:
                     self.request_timer.at = float("inf")
-                    self._exchange.request_end()
+                    self._exchange.request_end(event.trailers)
         if self._exchange is not None:
             self.stream_timer.set(self._manager.reactor.now + self._stall_after)
         if self._parser.unread:
@@ -291,8 +296,13 @@ class DownstreamConnection:
         grpc: bool,
         edit: Callable[[Headers], None] | None,
     ) -> None:
-        status, headers, body = headers_of(reply, grpc=grpc, edit=edit)
         config = self._manager.config
+        content_type = b"text/plain"
+        info.local_reply_body = reply.body
+        if config.local_replies is not None:
+            reply, content_type = mapped(config.local_replies, reply, info, grpc=grpc, edit=edit)
+            edit = _as_is
+        status, headers, body = headers_of(reply, grpc=grpc, edit=edit, content_type=content_type)
         headers.append((b"date", self._manager.clock.date(self._manager.reactor.now)))
         if config.server_header_transformation != "PASS_THROUGH":
             headers.append((b"server", config.server_name))

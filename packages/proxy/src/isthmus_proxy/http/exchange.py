@@ -10,16 +10,16 @@ The file is longer than others because this state has one owner: every way in wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
-from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.events import EndOfMessage, Event
 from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
-from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk
+from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
 from isthmus_proxy.http.charge import charge
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
@@ -33,6 +33,7 @@ from isthmus_proxy.http.local_reply import (
     reset_details,
     upstream_reset,
 )
+from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.plan import Plan, Target
 from isthmus_proxy.http.replay import ReplayBody
 from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
@@ -47,6 +48,9 @@ from isthmus_proxy.upstream.pool import ConnectionPool
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
     from isthmus_proxy.http.downstream_connection import DownstreamConnection
+
+Edit = Callable[[Headers], None]
+Trailers = tuple[tuple[bytes, bytes], ...]
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 """Methods that a proxy may repeat on its own when a kept-alive connection turns out dead (RFC 9110, 9.2.2)."""
@@ -160,8 +164,8 @@ class Exchange:
             return
         self._pass_body(chunk(data) if target.chunked else data)
 
-    def request_end(self) -> None:
-        """The request is complete; its trailers are dropped, as Envoy drops them by default."""
+    def request_end(self, trailers: Trailers = ()) -> None:
+        """The request is complete. Its trailers go on only where both sides enable them, as in Envoy."""
         self.request_done = True
         self.info.request_end_at = self._manager.reactor.now
         target = self.target
@@ -170,7 +174,7 @@ class Exchange:
         if self._upstream is not None:
             self._upstream.request_done = True
         if target.chunked:
-            self._pass_body(LAST_CHUNK)
+            self._pass_body(self._last_chunk(trailers) if trailers else LAST_CHUNK)
         self._start_route_timeout()
 
     def _pass_body(self, framed: bytes) -> None:
@@ -295,7 +299,8 @@ class Exchange:
                     self._switch(events)
                     return
         if done:
-            self._response_done()
+            last = events[-1] if events else None
+            self._response_done(last.trailers if type(last) is EndOfMessage else ())
 
     def _retries_response(self, response: ParsedResponse, *, done: bool) -> bool:
         retry = self._retry
@@ -361,12 +366,18 @@ class Exchange:
         plan = self.response
         self._connection.write(chunk(data) if plan is not None and plan.chunked else data)
 
-    def _response_done(self) -> None:
+    def _last_chunk(self, trailers: Trailers) -> bytes:
+        """The end of a chunked body, with its trailers where both connections enable them (enable_trailers)."""
+        if self._manager.config.enable_trailers and self._cluster is not None and self._cluster.config.enable_trailers:
+            return last_chunk(trailers)
+        return LAST_CHUNK
+
+    def _response_done(self, trailers: Trailers = ()) -> None:
         plan = self.response
         self._upstream = None
         self._attempt_over()
         if plan is not None and plan.chunked:
-            self._connection.write(LAST_CHUNK)
+            self._connection.write(self._last_chunk(trailers) if trailers else LAST_CHUNK)
         info = self.info
         now = self._manager.reactor.now
         if self._cluster is not None:
@@ -494,7 +505,13 @@ class Exchange:
     def reply(self, reply: LocalReply) -> None:
         """Answer in place of an upstream."""
         self._give_up()
-        self._connection.local_reply(self, reply)
+        target = self.target
+        if target is None or not (target.decision.response_edits or target.weight.response_headers):
+            self._connection.local_reply(self, reply)
+        else:
+            decision, weight = target.decision, target.weight
+            edit: Edit = lambda headers: apply_response(decision, weight, headers, self.info)  # noqa: E731
+            self._connection.local_reply(self, reply, edit)
 
     def replied(self, details: str, flags: tuple[str, ...]) -> None:
         """The local reply has been written."""

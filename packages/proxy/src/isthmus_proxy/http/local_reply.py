@@ -90,6 +90,11 @@ _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 50
 """gRPC's mapping from HTTP statuses; all others are UNKNOWN (2)."""
 
 
+def grpc_status(status: int) -> int:
+    """The gRPC status that stands for an HTTP status."""
+    return _GRPC_STATUS.get(status, 2)
+
+
 def is_grpc(content_type: bytes | None) -> bool:
     """Whether a request's content type asks for a gRPC reply."""
     return content_type is not None and (
@@ -98,21 +103,25 @@ def is_grpc(content_type: bytes | None) -> bool:
 
 
 def headers_of(
-    reply: LocalReply, *, grpc: bool, edit: Callable[[Headers], None] | None = None
+    reply: LocalReply,
+    *,
+    grpc: bool,
+    edit: Callable[[Headers], None] | None = None,
+    content_type: bytes = b"text/plain",
 ) -> tuple[int, Headers, bytes]:
     """(status, headers, body) as sent, before ``date`` and ``server``. A gRPC client gets trailers-only with HTTP 200.
 
     ``edit`` changes the reply's own headers; those of its content come behind them then, and respect a content type.
     """
     if grpc:
-        code = _GRPC_STATUS.get(reply.status, 2)
-        headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % code)]
+        headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % grpc_status(reply.status))]
         if reply.body:
             headers.append((b"grpc-message", _percent_encoded(reply.body)))
-        headers += reply.headers
-        if edit is not None:
-            edit(headers)
-        return 200, headers, b""
+        if edit is None:
+            return 200, [*headers, *reply.headers], b""
+        own = [*reply.headers]
+        edit(own)
+        return 200, [*own, *headers], b""
     content: Headers = []
     if edit is not None:
         content = [*reply.headers]
@@ -120,10 +129,10 @@ def headers_of(
         if reply.body:
             content.append((b"content-length", b"%d" % len(reply.body)))
             if not any(name == b"content-type" for name, _ in content):
-                content.append((b"content-type", b"text/plain"))
+                content.append((b"content-type", content_type))
         return reply.status, content, reply.body
     if reply.body:
-        content = [(b"content-length", b"%d" % len(reply.body)), (b"content-type", b"text/plain")]
+        content = [(b"content-length", b"%d" % len(reply.body)), (b"content-type", content_type)]
     return reply.status, [*content, *reply.headers], reply.body
 
 

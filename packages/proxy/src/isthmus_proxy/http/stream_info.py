@@ -24,6 +24,7 @@ class StreamInfo:
         "downstream_remote",
         "ended_at",
         "flags",
+        "local_reply_body",
         "original_path",
         "protocol",
         "request",
@@ -53,6 +54,7 @@ class StreamInfo:
         self.response_first_byte_at: float | None = None
         self.request: RequestHead | None = None
         self.response: ResponseHead | None = None
+        self.local_reply_body = b""
         self.original_path: bytes | None = None
         self.protocol = "HTTP/1.1"
         self.status = 0

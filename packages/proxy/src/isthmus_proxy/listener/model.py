@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from isthmus_proxy.route.model import ClusterWeight, RouteConfiguration
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -48,6 +50,36 @@ class AccessLogConfig:
     json_format: tuple[tuple[str, object], ...] | None = None
     typed: bool = False
     omit_empty_values: bool = False
+    matches: Callable[[StreamInfo], bool] | None = field(
+        default=None, compare=False
+    )  # its filter; None logs everything
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFormat:
+    """How the body of a local reply is written (core.v3.SubstitutionFormatString)."""
+
+    render: Callable[[StreamInfo], bytes]
+    content_type: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyMapper:
+    """One mapper of local_reply_config: what is changed in a local reply that ``matches``; None leaves it as it is."""
+
+    matches: Callable[[StreamInfo], bool]
+    status: int | None = None
+    body: bytes | None = None
+    format: ReplyFormat | None = None
+    headers: HeaderEdits = field(default_factory=HeaderEdits)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReplies:
+    """local_reply_config: the first mapper that matches is applied, then the body is formatted."""
+
+    mappers: tuple[ReplyMapper, ...] = ()
+    format: ReplyFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +120,8 @@ class HttpConnectionManagerConfig:
     upgrade_types: frozenset[bytes] = frozenset()
     suppress_envoy_headers: bool = False
     default_host_for_http_10: bytes = b""
+    enable_trailers: bool = False
+    local_replies: LocalReplies | None = field(default=None, compare=False)
     allow_absolute_url: bool = True
     internal_ranges: tuple[IpNetwork, ...] = ()  # internal_address_config
     always_forward_client_cert: bool = (

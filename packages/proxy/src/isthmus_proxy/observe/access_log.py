@@ -14,18 +14,31 @@ from isthmus_proxy.observe.stats import StatsStore
 
 
 class AccessLogger:
-    """Logs one line per exchange; ``log`` renders it and returns without touching the disk."""
+    """Logs one line per exchange for which its filter holds; ``log`` queues it and returns without touching the disk."""
 
-    __slots__ = ("_render", "_write", "path")
+    __slots__ = ("_render", "_write", "log", "path")
 
-    def __init__(self, path: str, render: Render, write: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        render: Render,
+        write: Callable[[bytes], None],
+        matches: Callable[[StreamInfo], bool] | None = None,
+    ) -> None:
         self.path = path
         self._render = render
         self._write = write
+        self.log: Callable[[StreamInfo], None] = self._log if matches is None else self._only_if(matches)
 
-    def log(self, info: StreamInfo) -> None:
-        """Queue the line of a finished exchange."""
+    def _log(self, info: StreamInfo) -> None:
         self._write(self._render(info))
+
+    def _only_if(self, matches: Callable[[StreamInfo], bool]) -> Callable[[StreamInfo], None]:
+        def log(info: StreamInfo) -> None:
+            if matches(info):
+                self._log(info)
+
+        return log
 
 
 LoggerFactory = Callable[[tuple[AccessLogConfig, ...]], tuple[AccessLogger, ...]]
@@ -54,7 +67,7 @@ class AccessLogManager:
         """One logger for each config. Raises ConfigError for a bad format; a bad path only counts as failed writes."""
         renders = [compile_format(config) for config in configs]
         return tuple(
-            AccessLogger(config.path, render, self._writer(config.path).write)
+            AccessLogger(config.path, render, self._writer(config.path).write, config.matches)
             for config, render in zip(configs, renders, strict=True)
         )
 

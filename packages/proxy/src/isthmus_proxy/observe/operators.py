@@ -137,6 +137,7 @@ PLAIN: dict[str, Reader] = {
     "RESPONSE_CODE_DETAILS": lambda info: info.response_code_details or None,
     "CONNECTION_TERMINATION_DETAILS": lambda info: info.connection_termination_details or None,
     "RESPONSE_FLAGS": _flags,
+    "LOCAL_REPLY_BODY": lambda info: info.local_reply_body.decode("latin-1"),
     "ROUTE_NAME": lambda info: info.route_name or None,
     "BYTES_RECEIVED": lambda info: info.bytes_received,
     "BYTES_SENT": lambda info: info.bytes_sent,

@@ -8,6 +8,21 @@ from http import HTTPStatus
 LAST_CHUNK = b"0\r\n\r\n"
 """End of a chunked body without trailers."""
 
+_NOT_IN_TRAILERS = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"host",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Fields that say how a message is framed or where it goes; no recipient may take them from trailers (RFC 9110, 6.5.1)."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
@@ -16,6 +31,8 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     416: "Range Not Satisfiable",
     422: "Unprocessable Entity",
 }
+for _status in (103, 418):  # Envoy has no phrase for these
+    del _REASONS[_status]
 _LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in _REASONS.items()}
 
 
@@ -43,6 +60,11 @@ def request_head(method: bytes, path: bytes, authority: bytes, headers: Iterable
 def response_head(status: int, headers: Iterable[tuple[bytes, bytes]], version: bytes = b"HTTP/1.1") -> bytes:
     """A whole response head."""
     return b"%b%b\r\n" % (status_line(status, version), field_lines(headers))
+
+
+def last_chunk(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The end of a chunked body with ``trailers``, without those that a trailer section must not have."""
+    return b"0\r\n%b\r\n" % field_lines([field for field in trailers if field[0] not in _NOT_IN_TRAILERS])
 
 
 def chunk(data: bytes) -> bytes:
