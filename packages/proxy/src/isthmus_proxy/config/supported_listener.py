@@ -108,7 +108,7 @@ LISTENER: dict[str, MessageRules] = {
             _NO_HTTP2: "http2_protocol_options http3_protocol_options",
             _NO_TLS: "set_current_client_cert_details",
             "the grace between two HTTP/2 GOAWAY frames": "drain_timeout",
-            "max_connection_duration is not supported": "http1_safe_max_connection_duration",
+            "an old connection always ends with a response, or idle": "http1_safe_max_connection_duration",
         },
     ),
     f"{_HCM}.HttpConnectionManager.UpgradeConfig": message("upgrade_type enabled"),
@@ -133,7 +133,7 @@ LISTENER: dict[str, MessageRules] = {
         },
     ),
     "envoy.config.core.v3.HttpProtocolOptions": message(
-        "idle_timeout max_headers_count max_requests_per_connection headers_with_underscores_action"
+        "idle_timeout max_headers_count max_requests_per_connection max_connection_duration headers_with_underscores_action"
     ),
     "envoy.config.core.v3.Http1ProtocolOptions": message(
         "accept_http_10 enable_trailers default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message",

@@ -57,6 +57,8 @@ def _build(common: Any, path: str, http1: Any, http2: bool, max_requests: int) -
     if common.HasField("max_headers_count"):
         value = shown(common.max_headers_count.value)
         raise ConfigError(join(path, "max_headers_count"), value, "is supported downstream only; remove it")
+    if common.HasField("max_connection_duration"):
+        raise ConfigError(join(path, "max_connection_duration"), "", "is supported downstream only; remove it")
     if http1.accept_http_10:
         raise ConfigError(path, "accept_http_10", "is supported downstream only; remove it")
     return UpstreamHttp(

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.codec.http1.events import EndOfMessage, Event
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.request_parser import RequestParser
-from isthmus_proxy.codec.http1.serialise import CONTINUE, response_head
+from isthmus_proxy.codec.http1.serialise import CONTINUE
 from isthmus_proxy.errors import ProtocolError
 from isthmus_proxy.http.exchange import Exchange
-from isthmus_proxy.http.forwarded import append_via
 from isthmus_proxy.http.local_reply import (
     REQUEST_HEADER_TIMEOUT,
     REQUEST_TIMEOUT,
@@ -20,51 +19,33 @@ from isthmus_proxy.http.local_reply import (
     STREAM_IDLE_INCOMPLETE,
     LocalReply,
     codec_error,
-    headers_of,
     is_grpc,
 )
-from isthmus_proxy.http.local_reply_mapping import mapped
-from isthmus_proxy.http.message import Headers, ResponseHead
+from isthmus_proxy.http.local_reply_encoding import encode_reply
+from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.reactor.relay import Relay
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
 
 _HOLD_PIPELINE, _HOLD_BODY = 1, 2
+_RETIRE_AGAIN_S = 1.0
+"""How often an old connection looks whether the request that is coming in is complete."""
+
 _CLOSE = b"connection: close\r\n\r\n"
-
-
-def _as_is(headers: Headers) -> None:
-    """What is left to edit in a mapped reply: nothing."""
 
 
 class DownstreamConnection:
     """See the module. ``remote`` and ``local`` are ``host:port``; ``closing``: no further request is served."""
 
     __slots__ = (
-        "_connection",
-        "_exchange",
-        "_hold",
-        "_manager",
-        "_opened_at",
-        "_parser",
-        "_pumping",
-        "_requests",
-        "_sent_before",
-        "_stall_after",
-        "_timer",
-        "_tunnel",
-        "_vantage",
-        "closing",
-        "connection_id",
-        "local",
-        "remote",
-        "request_timer",
-        "route_timer",
-        "stream_timer",
-    )
+        "_age", "_connection", "_exchange", "_hold", "_manager", "_opened_at", "_parser", "_pumping", "_requests",
+        "_sent_before", "_stall_after", "_timer", "_tunnel", "_vantage", "closing", "connection_id", "local", "remote",
+        "request_timer", "route_timer", "stream_timer",
+    )  # fmt: skip
 
     def __init__(
         self, manager: HttpConnectionManager, sock: socket.socket, peer: str, local: str, connection_id: int
@@ -86,6 +67,7 @@ class DownstreamConnection:
         self._stall_after = manager.config.stream_idle_timeout or float("inf")
         self._opened_at = reactor.now
         self.closing = False
+        self._age: Timer | None = None
         self._timer = reactor.timer(self._timed_out)
         self.route_timer = reactor.timer(self._route_timed_out)
         self.stream_timer = reactor.timer(self._stream_timed_out)
@@ -99,6 +81,9 @@ class DownstreamConnection:
         stats.downstream_cx_active.value += 1
         stats.downstream_cx_http1_active.value += 1
         self._connection.start()
+        lifetime = self._manager.config.max_connection_duration
+        if lifetime:
+            self._age = self._manager.reactor.call_later(lifetime, self._too_old)
         self._rest()
 
     @property
@@ -296,30 +281,14 @@ class DownstreamConnection:
         grpc: bool,
         edit: Callable[[Headers], None] | None,
     ) -> None:
-        config = self._manager.config
-        content_type = b"text/plain"
-        info.local_reply_body = reply.body
-        if config.local_replies is not None:
-            reply, content_type = mapped(config.local_replies, reply, info, grpc=grpc, edit=edit)
-            edit = _as_is
-        status, headers, body = headers_of(reply, grpc=grpc, edit=edit, content_type=content_type)
-        headers.append((b"date", self._manager.clock.date(self._manager.reactor.now)))
-        if config.server_header_transformation != "PASS_THROUGH":
-            headers.append((b"server", config.server_name))
-        if config.always_set_request_id_in_response and info.request_id:
-            headers.append((b"x-request-id", info.request_id))
-        if config.via:
-            append_via(headers, config.via)
-        if self.closing or self._manager.draining:
-            self.closing = True
-            headers.append((b"connection", b"close"))
-        if not body and status not in (204, 304):
-            headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
-        info.status = status
-        version = info.request.version if info.request is not None else b"HTTP/1.1"
-        info.response = ResponseHead(status, headers, version)
-        self.write(response_head(status, headers, version))
-        if body and not head_only:
+        manager = self._manager
+        self.closing = self.closing or manager.draining
+        date = manager.clock.date(manager.reactor.now)
+        head, body = encode_reply(
+            manager.config, info, reply, date, head_only=head_only, grpc=grpc, edit=edit, close=self.closing
+        )
+        self.write(head)
+        if body:
             info.bytes_sent += len(body)
             self.write(body)
 
@@ -397,6 +366,8 @@ class DownstreamConnection:
         manager.connections.discard(self)
         for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer):
             timer.discard()
+        if self._age is not None:
+            self._age.discard()
         stats = manager.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
@@ -460,6 +431,20 @@ class DownstreamConnection:
         elif self._exchange is None:
             stats.downstream_cx_idle_timeout.value += 1
             self.break_off()
+
+    def _too_old(self) -> None:
+        """max_connection_duration is over: close when idle, after the response of the request that is here."""
+        self._manager.stats.downstream_cx_max_duration_reached.value += 1
+        self._retire()
+
+    def _retire(self) -> None:
+        exchange = self._exchange
+        if self.idle:
+            self.break_off()
+        elif exchange is not None and exchange.request_done:
+            self.closing = True
+        elif self._tunnel is None:
+            self._age = self._manager.reactor.call_later(_RETIRE_AGAIN_S, self._retire)
 
     def _route_timed_out(self) -> None:
         if self._exchange is not None:

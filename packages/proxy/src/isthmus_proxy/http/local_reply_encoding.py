@@ -1,0 +1,52 @@
+"""The bytes of a local reply: what it says, mapped by local_reply_config, behind it what every response carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from isthmus_proxy.codec.http1.serialise import response_head
+from isthmus_proxy.http.forwarded import append_via
+from isthmus_proxy.http.local_reply import LocalReply, headers_of
+from isthmus_proxy.http.local_reply_mapping import mapped
+from isthmus_proxy.http.message import Headers, ResponseHead
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+
+
+def encode_reply(
+    config: HttpConnectionManagerConfig,
+    info: StreamInfo,
+    reply: LocalReply,
+    date: bytes,
+    *,
+    head_only: bool,
+    grpc: bool,
+    edit: Callable[[Headers], None] | None,
+    close: bool,
+) -> tuple[bytes, bytes]:
+    """(head, body) of ``reply`` as sent, which ``info`` is told of. ``edit`` is the route's; ``close`` ends the connection."""
+    content_type = b"text/plain"
+    info.local_reply_body = reply.body
+    if config.local_replies is not None:
+        reply, content_type = mapped(config.local_replies, reply, info, grpc=grpc, edit=edit)
+        edit = _as_is
+    status, headers, body = headers_of(reply, grpc=grpc, edit=edit, content_type=content_type)
+    headers.append((b"date", date))
+    if config.server_header_transformation != "PASS_THROUGH":
+        headers.append((b"server", config.server_name))
+    if config.always_set_request_id_in_response and info.request_id:
+        headers.append((b"x-request-id", info.request_id))
+    if config.via:
+        append_via(headers, config.via)
+    if close:
+        headers.append((b"connection", b"close"))
+    if not body and status not in (204, 304):
+        headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
+    version = info.request.version if info.request is not None else b"HTTP/1.1"
+    info.status = status
+    info.response = ResponseHead(status, headers, version)
+    return response_head(status, headers, version), b"" if head_only else body
+
+
+def _as_is(headers: Headers) -> None:
+    """What is left to edit in a mapped reply: nothing."""
