@@ -89,7 +89,7 @@ class Runtime:
 
 
 def _whole(value: Value | None) -> int | None:
-    if value is None or isinstance(value, bool | str | tuple) or value < 0 or value != int(value):
+    if value is None or isinstance(value, bool | str | tuple) or value < 0 or value % 1 != 0:  # infinity and nan, too
         return None
     return int(value)
 
