@@ -25,6 +25,9 @@ from isthmus_proxy.admin.lifecycle import Lifecycle
 from isthmus_proxy.admin.server import AdminServer
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.dns import DnsClusters
+from isthmus_proxy.cluster.monitoring import ClusterMonitoring
+from isthmus_proxy.cluster.outlier.detector import OutlierEventLog
+from isthmus_proxy.cluster.outlier.event_log import JsonOutlierEventLog
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
@@ -36,6 +39,7 @@ from isthmus_proxy.observe.access_log import AccessLogManager
 from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
 from isthmus_proxy.observe.process_stats import ProcessStats
 from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.observe.time_format import IsoTime
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.runtime import Runtime
@@ -80,6 +84,7 @@ class Proxy:
         self.reactor = Reactor()
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random)
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
+        self.monitoring = ClusterMonitoring(self.reactor, self.clusters, random.random, self._outlier_log())
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles(Runtime(bootstrap.runtime))
         surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random())
@@ -103,6 +108,12 @@ class Proxy:
             state=lambda: self.lifecycle.state.value,
             connections=lambda: self.listeners.connection_count,
         )
+
+    def _outlier_log(self) -> OutlierEventLog | None:
+        path = self.bootstrap.outlier_event_log_path
+        if not path:
+            return None
+        return JsonOutlierEventLog(self.access_logs.line_writer(path), lambda: IsoTime()(time.time()))
 
     def uptime(self) -> float:
         """Seconds since the start."""

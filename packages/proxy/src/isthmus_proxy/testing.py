@@ -15,6 +15,7 @@ import trio
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints, Thresholds
+from isthmus_proxy.cluster.monitoring import ClusterMonitoring
 from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.listener_manager import ListenerManager
@@ -227,6 +228,7 @@ class Proxy:
         self.stats = StatsStore()
         self.random = random.Random(1)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), self.random.random)
+        self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
         self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random)
         self.routes = RouteHandles()
         self.logs = LogRecorder()

@@ -128,7 +128,6 @@ CLUSTER = ("static_resources", "clusters", 0)
             "only ROUND_ROBIN or LEAST_REQUEST",
         ),
         ((*CLUSTER, "health_checks"), [{}], "clusters[0].health_checks", "is not supported"),
-        ((*CLUSTER, "outlier_detection"), {}, "clusters[0].outlier_detection", "is not supported"),
         ((*CLUSTER, "name"), "", "clusters[0].name", "required"),
         ((*CLUSTER, "name"), "second", 'clusters[1].name = "second"', "used twice"),
         ((*CLUSTER, "connect_timeout"), "0s", "clusters[0].connect_timeout", "more than zero"),

@@ -71,8 +71,9 @@ def _host_lines(host: Host) -> Iterator[tuple[str, object]]:
     yield from zip(("region", "zone", "sub_zone"), host.locality, strict=True)
     yield "canary", "true" if host.canary else "false"
     yield "priority", host.priority
-    yield "success_rate", -1
-    yield "local_origin_success_rate", -1
+    monitor = host.monitor
+    yield "success_rate", -1 if monitor is None else f"{monitor.success_rate:g}"
+    yield "local_origin_success_rate", -1 if monitor is None else f"{monitor.local_origin_success_rate:g}"
 
 
 def _json(clusters: ClusterManager, configs: list[ClusterConfig], is_static: Callable[[str], bool]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from isthmus_proxy.cluster.balancer import RandomSource
@@ -20,6 +20,8 @@ from isthmus_proxy.cluster.stats import ClusterStats
 from isthmus_proxy.cluster.subset import SubsetLoadBalancer
 from isthmus_proxy.observe.stats import Gauge
 
+MembershipObserver = Callable[[list[Endpoint], list[Endpoint]], None]
+
 
 class Cluster:
     """Mutable state of one cluster. ``breakers`` are its circuit breakers, by the number of the routing priority."""
@@ -27,6 +29,7 @@ class Cluster:
     __slots__ = (
         "_balancer",
         "_now",
+        "_observers",
         "_order",
         "_random",
         "_revision",
@@ -52,6 +55,7 @@ class Cluster:
         self.endpoints: dict[tuple[str, int], Endpoint] = {}
         self._order: tuple[Endpoint, ...] = ()
         self.assignment = Assignment(config.name)
+        self._observers: list[MembershipObserver] = []
         self._balancer = self._make_balancer()
         self._count()
 
@@ -85,6 +89,14 @@ class Cluster:
         for priority, breaker in zip(PRIORITIES, self.breakers, strict=True):
             yield from breaker.gauges(priority)
 
+    def observe(self, observer: MembershipObserver) -> None:
+        """Call ``observer(added, gone)`` with each assignment, before it is balanced."""
+        self._observers.append(observer)
+
+    def forget(self, observer: MembershipObserver) -> None:
+        """Call ``observer`` no more."""
+        self._observers.remove(observer)
+
     def health_changed(self, endpoint: Endpoint | None = None) -> None:
         """The ``flags`` of ``endpoint``, or of any when it is None, changed: balance anew, once the next request comes."""
         self._revision += 1
@@ -103,6 +115,8 @@ class Cluster:
         gone = [endpoint for address, endpoint in before.items() if address not in after]
         for endpoint in gone:
             endpoint.removed = True
+        for observer in self._observers:
+            observer([endpoint for address, endpoint in after.items() if address not in before], gone)
         if gone or len(after) != len(before):
             self.stats.membership_change.value += 1
         self.endpoints = after

@@ -20,7 +20,7 @@ class ClusterManager:
     ``scope`` makes the stats scope of one cluster, given its name; ``random`` returns numbers in [0, 1).
     """
 
-    __slots__ = ("_assignments", "_clusters", "_configs", "_on_config", "_on_removed", "_random", "_scope")
+    __slots__ = ("_assignments", "_clusters", "_configs", "_on_built", "_on_config", "_on_removed", "_random", "_scope")
 
     def __init__(self, scope: Callable[[str], StatsScope], random: RandomSource) -> None:
         self._scope = scope
@@ -28,6 +28,7 @@ class ClusterManager:
         self._configs: dict[str, ClusterConfig] = {}
         self._assignments: dict[str, Assignment] = {}
         self._clusters: dict[str, Cluster] = {}
+        self._on_built: list[Callable[[Cluster], None]] = []
         self._on_removed: list[RemovalCallback] = []
         self._on_config: list[ConfigCallback] = []
 
@@ -46,6 +47,8 @@ class ClusterManager:
         config = self._configs[name]
         stats = ClusterStats(self._scope(config.alt_stat_name or name))
         cluster = self._clusters[name] = Cluster(config, stats, self._random)
+        for callback in self._on_built:
+            callback(cluster)
         assignment = self._assignments.get(name)
         if assignment is not None:
             cluster.update_assignment(assignment)
@@ -98,6 +101,10 @@ class ClusterManager:
     def on_endpoints_removed(self, callback: RemovalCallback) -> None:
         """Call ``callback(cluster, endpoints)`` after endpoints left a cluster, so that pools close idle connections."""
         self._on_removed.append(callback)
+
+    def on_built(self, callback: Callable[[Cluster], None]) -> None:
+        """Call ``callback(cluster)`` when a cluster is built, before it gets its endpoints."""
+        self._on_built.append(callback)
 
     def on_config_changed(self, callback: ConfigCallback) -> None:
         """Call ``callback(name, config)`` after a cluster was added or changed, with None after its removal."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from isthmus_proxy.cluster.health.flags import DEGRADED, EXCLUDED, FROM_EDS, UNHEALTHY, names, of_eds
 from isthmus_proxy.cluster.model import EndpointConfig, LocalityEndpoints
+
+if TYPE_CHECKING:
+    from isthmus_proxy.cluster.outlier.monitor import OutlierMonitor
 
 
 class Endpoint:
@@ -13,7 +16,7 @@ class Endpoint:
 
     Counters are plain numbers (Envoy's host stats): ``/clusters`` shows them. ``pool`` and ``high_pool`` (of requests
     of high priority) belong to the connection pools. ``flags`` are those of ``health.flags``; whoever changes them tells the
-    cluster (``Cluster.health_changed``).
+    cluster (``Cluster.health_changed``). ``monitor`` is told how requests end, if the cluster has outlier detection.
     ``revision`` is the cluster's as of the last change of what balancers read in ``config`` or of the place. ``healthy_since``, in
     seconds of the cluster's clock, is when the endpoint came or passed its health check again; slow start counts from there.
     ``removed`` turns true once and stays so: a pool then closes what is idle and reuses nothing.
@@ -30,6 +33,7 @@ class Endpoint:
         "healthy_since",
         "high_pool",
         "locality",
+        "monitor",
         "name",
         "pool",
         "priority",
@@ -49,6 +53,7 @@ class Endpoint:
         self.pool: object | None = None
         self.high_pool: object | None = None
         self.flags = 0
+        self.monitor: OutlierMonitor | None = None
         self.removed = False
         self.cx_active = 0
         self.cx_total = 0

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN, LbPolicy
 from isthmus_proxy.cluster.metadata import Criteria
+from isthmus_proxy.cluster.outlier.model import OutlierDetectionConfig
 
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
@@ -88,6 +89,7 @@ class ClusterConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     high_thresholds: Thresholds = field(default_factory=Thresholds)
     per_host_max_connections: int = UNLIMITED
+    outlier_detection: OutlierDetectionConfig | None = None
     max_requests_per_connection: int = 0
     upstream_idle_timeout: float = 3600.0
     per_connection_buffer_limit_bytes: int = 1024 * 1024

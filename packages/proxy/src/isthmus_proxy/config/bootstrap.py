@@ -45,6 +45,7 @@ class Bootstrap:
     admin: SocketAddress | None
     dynamic_resources: DynamicResources | None
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    outlier_event_log_path: str = ""
 
 
 def load(path: Path) -> Bootstrap:
@@ -79,10 +80,11 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     _refuse_duplicates("clusters", [cluster.name for cluster in clusters])
     _refuse_duplicates("listeners", [listener.name for listener in listeners])
     _check_references(listeners, clusters, dynamic)
+    outlier_log = proto.cluster_manager.outlier_detection.event_log_path
     admin = None
     if proto.HasField("admin"):
         admin = SocketAddress(*socket_address(proto.admin.address, "admin.address"))
-    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic, runtime)
+    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic, runtime, outlier_log)
 
 
 def _refuse_duplicates(field: str, names: list[str]) -> None:

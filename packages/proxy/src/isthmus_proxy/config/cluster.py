@@ -10,6 +10,7 @@ from isthmus_proxy.config.circuit_breakers import compile_circuit_breakers
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
 from isthmus_proxy.config.load_balancing import compile_load_balancing
+from isthmus_proxy.config.outlier_detection import compile_outlier_detection
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
 from isthmus_proxy.config.upstream_http import UpstreamHttp, compile_upstream_http
@@ -61,6 +62,9 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         dns_lookup_family=enum_name(proto, "dns_lookup_family"),  # type: ignore[arg-type]
         thresholds=breakers.default,
         high_thresholds=breakers.high,
+        outlier_detection=compile_outlier_detection(proto.outlier_detection, join(path, "outlier_detection"))
+        if proto.HasField("outlier_detection")
+        else None,
         per_host_max_connections=breakers.per_host_max_connections,
         max_requests_per_connection=http.max_requests_per_connection,
         upstream_idle_timeout=http.idle_timeout,

@@ -37,10 +37,12 @@ BOOTSTRAP: dict[str, MessageRules] = {
         },
     ),
     f"{_B}.ClusterManager": message(
+        "outlier_detection",
         no_effect={
             "clusters are always built on first use": "enable_deferred_cluster_creation",
-        }
+        },
     ),
+    f"{_B}.ClusterManager.OutlierDetection": message("event_log_path"),
     f"{_B}.LayeredRuntime": message("layers"),
     f"{_B}.RuntimeLayer": message("name admin_layer", elsewhere="static_layer"),
     f"{_B}.RuntimeLayer.AdminLayer": message(),

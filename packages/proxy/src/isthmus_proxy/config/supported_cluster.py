@@ -15,7 +15,7 @@ CLUSTER: dict[str, MessageRules] = {
     **LOAD_BALANCING,
     f"{_CLUSTER}.Cluster": message(
         "name alt_stat_name eds_cluster_config connect_timeout per_connection_buffer_limit_bytes load_assignment "
-        "circuit_breakers max_requests_per_connection common_http_protocol_options http_protocol_options "
+        "circuit_breakers outlier_detection max_requests_per_connection common_http_protocol_options http_protocol_options "
         "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "
         "least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config lb_subset_config "
         "load_balancing_policy common_lb_config transport_socket",
@@ -54,6 +54,15 @@ CLUSTER: dict[str, MessageRules] = {
             _NO_ACTIVE_CHECKS: "ignore_new_hosts_until_first_hc",
             "of stateful sessions only": "override_host_status",
         },
+    ),
+    f"{_CLUSTER}.OutlierDetection": message(
+        "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx enforcing_success_rate "
+        "success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure "
+        "enforcing_consecutive_gateway_failure split_external_local_origin_errors consecutive_local_origin_failure "
+        "enforcing_consecutive_local_origin_failure enforcing_local_origin_success_rate failure_percentage_threshold "
+        "enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts "
+        "failure_percentage_request_volume max_ejection_time max_ejection_time_jitter "
+        "successful_active_health_check_uneject_host always_eject_one_host"
     ),
     f"{_CLUSTER}.CircuitBreakers": message("thresholds per_host_thresholds"),
     f"{_CLUSTER}.CircuitBreakers.Thresholds": message(

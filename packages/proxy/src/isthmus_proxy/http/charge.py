@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.codec.http1.response import ParsedResponse
+from isthmus_proxy.http.local_reply import is_grpc
 from isthmus_proxy.observe.stats import Counter
 
 _CLASSES = tuple(f"upstream_rq_{digit}xx" for digit in (5, 1, 2, 3, 4, 5))
 
 
 def charge(cluster: Cluster, endpoint: Endpoint | None, status: int) -> None:
-    """Count ``status``. What is beyond 599 counts as a server error."""
+    """Count ``status``, whether it was answered or stands for a failure. What is beyond 599 counts as a server error."""
     stats = cluster.stats
     stats.upstream_rq_completed.value += 1
     by_class: Counter = getattr(stats, _CLASSES[status // 100 if status < 600 else 0])
@@ -22,3 +24,20 @@ def charge(cluster: Cluster, endpoint: Endpoint | None, status: int) -> None:
         endpoint.rq_error += 1
     else:
         endpoint.rq_success += 1
+
+
+def outcome(response: ParsedResponse) -> int:
+    """What outlier detection takes for the status: that of the gRPC status where a gRPC response has one in its head."""
+    grpc = None
+    for name, value in response.headers:
+        if name == b"content-type" and not is_grpc(value):
+            return response.status
+        if name == b"grpc-status":
+            grpc = _HTTP_STATUS.get(value, 500)
+    return response.status if grpc is None else grpc
+
+
+_HTTP_STATUS = {
+    b"0": 200, b"1": 499, b"3": 400, b"4": 504, b"5": 404, b"6": 409, b"7": 403, b"8": 429, b"9": 400, b"10": 409,
+    b"11": 400, b"12": 501, b"14": 503, b"16": 401,
+}  # fmt: skip

@@ -20,7 +20,7 @@ from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
-from isthmus_proxy.http.charge import charge
+from isthmus_proxy.http.charge import charge, outcome
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
     NO_HEALTHY_UPSTREAM,
@@ -306,7 +306,7 @@ class Exchange:
         retry = self._retry
         if retry is None or not retry.wants_response(response.status, response.headers):
             return False
-        self._charge(response.status)
+        self._charge_response(response)
         if not self._may_retry(retry):
             return False
         if done:
@@ -339,9 +339,9 @@ class Exchange:
         head = plan.encode(int(took * 1000.0), manager.clock.date(now))
         self._connection.write_head(plan.identify(head, self.identifier) if plan.identified else head)
         if self._retry is None:
-            self._charge(response.status)
+            self._charge_response(response)
         elif not self._retry.wants_response(response.status, response.headers):
-            self._charge(response.status)
+            self._charge_response(response)
             if self._retry.tried and self._cluster is not None:
                 self._cluster.stats.upstream_rq_retry_success.value += 1
 
@@ -357,9 +357,22 @@ class Exchange:
             response.plan = plan
         return plan
 
+    def _charge_response(self, response: ParsedResponse) -> None:
+        endpoint = self._endpoint
+        if self._cluster is not None:
+            charge(self._cluster, endpoint, response.status)
+        if endpoint is not None and endpoint.monitor is not None:
+            endpoint.monitor.responded(outcome(response))
+
     def _charge(self, status: int) -> None:
+        """Count a failure that ``status`` stands for."""
         if self._cluster is not None:
             charge(self._cluster, self._endpoint, status)
+
+    def _blame(self, status: int) -> None:
+        """Tell outlier detection that the endpoint left a request without an answer."""
+        if self._endpoint is not None and self._endpoint.monitor is not None:
+            self._endpoint.monitor.failed(status)
 
     def _response_data(self, data: bytes) -> None:
         self.info.bytes_sent += len(data)
@@ -407,6 +420,7 @@ class Exchange:
             self._upstream = None
             self._attempt_over()
         if self.response_started:
+            self._blame(503)
             details = f"upstream_reset_after_response_started{{{reset_details(reason, transport)}}}"
             self._cut_off(RESET_FLAGS[reason], details)
         elif reused and not self._revived and self._body.possible and (not sent or self.request.method in _IDEMPOTENT):
@@ -422,6 +436,8 @@ class Exchange:
         retry = self._retry
         reply = upstream_reset(reason, transport, retried=retry is not None and retry.tried > 0)
         self._charge(reply.status)
+        if reason != OVERFLOW:
+            self._blame(503)
         if retry is not None and retry.wants_reset(reason, sent=sent) and self._may_retry(retry):
             self._retry_later(retry)
         else:
@@ -458,6 +474,7 @@ class Exchange:
         self._give_up()
         cluster.stats.upstream_rq_per_try_timeout.value += 1
         self._charge(504)
+        self._blame(504)
         if retry is not None and retry.wants_timeout() and self._may_retry(retry):
             self._retry_later(retry)
         else:
@@ -465,6 +482,7 @@ class Exchange:
 
     def route_timed_out(self) -> None:
         """The response did not come within the route's timeout."""
+        asked = self._upstream is not None
         self._give_up()
         if self._cluster is not None:
             self._cluster.stats.upstream_rq_timeout.value += 1
@@ -474,6 +492,8 @@ class Exchange:
             self._cut_off("UT", "response_timeout")
         else:
             self._charge(504)
+            if asked:
+                self._blame(504)
             self.reply(ROUTE_TIMEOUT)
 
     def stalled(self, reply: LocalReply, flag: str = "SI") -> None:

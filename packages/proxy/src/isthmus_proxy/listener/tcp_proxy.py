@@ -183,6 +183,8 @@ class _TcpSession:
     def _connected(self, sock: socket.socket) -> None:
         self._connector = None
         self._timer.cancel()
+        if self._endpoint is not None and self._endpoint.monitor is not None:
+            self._endpoint.monitor.served()
         reactor, cluster = self._surroundings.reactor, self._cluster
         limit = cluster.config.per_connection_buffer_limit_bytes if cluster is not None else self._proxy.buffer_limit
         upstream = Connection(reactor, sock, self, limit)
@@ -194,22 +196,25 @@ class _TcpSession:
     def _connect_failed(self, error: OSError) -> None:
         words = os.strerror(error.errno) if error.errno else str(error)
         self._info.upstream_transport_failure = f"delayed_connect_error:_{words}".replace(" ", "_")
-        self._try_again()
+        self._try_again(503)
 
     def _connect_timed_out(self) -> None:
         if self._connector is not None:
             self._connector.cancel()
         if self._cluster is not None:
             self._cluster.stats.upstream_cx_connect_timeout.value += 1
-        self._try_again()
+        self._try_again(504)
 
-    def _try_again(self) -> None:
+    def _try_again(self, status: int) -> None:
+        """The endpoint did not take the connection; ``status`` stands for that in outlier detection."""
         self._connector = None
         self._timer.cancel()
         self._count(-1)
         if self._cluster is not None and self._endpoint is not None:
             self._cluster.stats.upstream_cx_connect_fail.value += 1
             self._endpoint.cx_connect_fail += 1
+            if self._endpoint.monitor is not None:
+                self._endpoint.monitor.failed(status)
         self._endpoint = None
         if self._info.attempts < self._proxy.config.max_connect_attempts:
             self.connect()

@@ -71,6 +71,10 @@ class AccessLogManager:
             for config, render in zip(configs, renders, strict=True)
         )
 
+    def line_writer(self, path: str) -> Callable[[bytes], None]:
+        """How to write lines to ``path``, which may be shared with access logs; it stays open."""
+        return self._writer(path).write
+
     def close_loggers(self, loggers: tuple[object, ...]) -> None:
         """Give loggers of ours up; a file without loggers is written out and closed."""
         for logger in loggers:

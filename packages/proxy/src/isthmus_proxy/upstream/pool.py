@@ -100,6 +100,8 @@ class ConnectionPool:
         self.breaker.active_requests += 1
         endpoint.rq_active += 1
         endpoint.rq_total += 1
+        if endpoint.monitor is not None:
+            endpoint.monitor.connected()
         stats = cluster.stats
         stats.upstream_rq_total.value += 1
         stats.upstream_rq_active.value += 1
