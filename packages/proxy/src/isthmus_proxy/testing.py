@@ -42,6 +42,7 @@ from isthmus_proxy.route.model import (
     VirtualHost,
 )
 from isthmus_proxy.route.table import RouteHandles
+from isthmus_proxy.runtime import Runtime, RuntimeConfig
 
 PATIENCE = 20.0
 """Seconds after which a wait is taken for lost; far beyond anything a healthy run needs."""
@@ -229,8 +230,9 @@ class Proxy:
         self.random = random.Random(1)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), self.random.random)
         self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
-        self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random)
-        self.routes = RouteHandles()
+        self.runtime = Runtime(RuntimeConfig(admin_layer=True))
+        self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random, self.runtime)
+        self.routes = RouteHandles(self.runtime)
         self.logs = LogRecorder()
         self.listeners = ListenerManager(self.surroundings, self.routes, self.stats, self.logs)
         self.port = 0

@@ -118,7 +118,7 @@ CLUSTER = ("static_resources", "clusters", 0)
         ((*MANAGER, "max_request_headers_kb"), 9000, "max_request_headers_kb = 9000", "at most 8192"),
         ((*MANAGER, "http_filters"), [], "http_filters = 0 filters", "exactly one"),
         ((*ROUTE, "route", "cluster"), "typo", '.routes[4].route = "typo"', "validate_clusters"),
-        ((*ROUTE, "route", "hedge_policy"), {}, "routes[4].route.hedge_policy", "is not supported"),
+        ((*ROUTE, "route", "cluster_specifier_plugin"), "x", "routes[4].route.cluster", "only one of"),
         ((*ROUTE, "typed_per_filter_config"), {}, None, ""),
         ((*ROUTE, "match"), {"connect_matcher": {}}, "match.connect_matcher", "is not supported"),
         (

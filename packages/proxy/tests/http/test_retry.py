@@ -14,12 +14,15 @@ from isthmus_proxy.http.local_reply import (
     is_grpc,
     upstream_reset,
 )
-from isthmus_proxy.http.retry import RetryState
+from isthmus_proxy.http.message import RequestHead
+from isthmus_proxy.http.retry import RetryState, retry_rules
 from isthmus_proxy.route.model import RetryPolicy
+from isthmus_proxy.runtime import Runtime
 
 
 def state(*conditions: str, **options: object) -> RetryState:
-    return RetryState(RetryPolicy(frozenset(conditions), **options))  # type: ignore[arg-type]
+    policy = RetryPolicy(frozenset(conditions), **options)  # type: ignore[arg-type]
+    return RetryState(retry_rules(policy), RequestHead(b"GET", b"/", b"h", []), Runtime())
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,9 @@ class ClusterStats:
     upstream_rq_pending_total: Counter
     upstream_rq_per_try_timeout: Counter
     upstream_rq_retry: Counter
+    upstream_rq_per_try_idle_timeout: Counter
+    upstream_rq_retry_backoff_exponential: Counter
+    upstream_rq_retry_backoff_ratelimited: Counter
     upstream_rq_retry_limit_exceeded: Counter
     upstream_rq_retry_overflow: Counter
     upstream_rq_retry_success: Counter

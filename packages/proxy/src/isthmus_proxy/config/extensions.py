@@ -28,6 +28,8 @@ _MODULES = {
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "http_protocol_options",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous_hosts",
+    "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "omit_canary_hosts",
+    "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "omit_host_metadata_config",
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "uri_template_match",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "uri_template_rewrite",
     f"{_BALANCING}.round_robin.v3.RoundRobin": "round_robin",

@@ -34,13 +34,28 @@ def _compile(message: Any, side: str, path: str) -> HeaderEdits:
     add, remove = f"{side}_headers_to_add", f"{side}_headers_to_remove"
     return HeaderEdits(
         tuple(_edit(option, f"{join(path, add)}[{i}]") for i, option in enumerate(getattr(message, add))),
-        tuple(_name(name, f"{join(path, remove)}[{i}]") for i, name in enumerate(getattr(message, remove))),
+        tuple(header_name(name, f"{join(path, remove)}[{i}]") for i, name in enumerate(getattr(message, remove))),
     )
+
+
+def compile_mutations(mutations: Any, path: str) -> HeaderEdits:
+    """Compile a list of config.common.mutation_rules.v3.HeaderMutation that only remove and append."""
+    add, remove = [], []
+    for index, mutation in enumerate(mutations):
+        place = f"{path}[{index}]"
+        chosen = mutation.WhichOneof("action")
+        if chosen == "append":
+            add.append(_edit(mutation.append, join(place, chosen)))
+        elif chosen == "remove":
+            remove.append(header_name(mutation.remove, join(place, chosen)))
+        else:
+            raise ConfigError(place, shown(chosen or ""), "only append and remove are supported")
+    return HeaderEdits(tuple(add), tuple(remove))
 
 
 def _edit(option: Any, path: str) -> HeaderEdit:
     header = option.header
-    name = _name(header.key, join(path, "header.key"))
+    name = header_name(header.key, join(path, "header.key"))
     text = header.value
     if _BAD_VALUE.search(text):
         raise ConfigError(join(path, "header.value"), shown(text), "must not hold line ends or NUL")
@@ -58,7 +73,8 @@ def _edit(option: Any, path: str) -> HeaderEdit:
     )
 
 
-def _name(name: str, path: str) -> bytes:
+def header_name(name: str, path: str) -> bytes:
+    """A header that may be changed, in lower case. Raises ConfigError."""
     lowered = name.lower()
     if lowered.startswith(":") or lowered == "host":
         raise ConfigError(path, shown(name), "pseudo-headers and host may not be modified; use host_rewrite_literal")

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.header_edits import compile_request_edits, compile_response_edits
+from isthmus_proxy.config.mirror_policy import compile_mirrors
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.retry_policy import compile_retry_policy
-from isthmus_proxy.config.route_action import compile_action
+from isthmus_proxy.config.route_action import Inherited, buffer_limit, compile_action
 from isthmus_proxy.config.route_match import compile_match
 from isthmus_proxy.config.values import content_hash, flag, number, required
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.route.model import ForwardAction, Route, RouteConfiguration, VirtualHost
+from isthmus_proxy.route.model import (
+    ForwardAction,
+    Route,
+    RouteConfiguration,
+    VirtualHost,
+)
 
 
 def compile_route_configuration(proto: Any, path: str = "", *, inline: bool = False) -> RouteConfiguration:
     """Check and compile a route configuration, ``inline`` in a listener or of RDS. Raises ConfigError below ``path``."""
     check(proto, path)
-    max_body = number(proto, "max_direct_response_body_size_bytes", 4096, path)
+    inherited = Inherited(
+        max_body=number(proto, "max_direct_response_body_size_bytes", 4096, path), mirrors=compile_mirrors(proto, path)
+    )
     hosts = tuple(
-        _virtual_host(host, f"{join(path, 'virtual_hosts')}[{i}]", max_body)
+        _virtual_host(host, f"{join(path, 'virtual_hosts')}[{i}]", inherited)
         for i, host in enumerate(proto.virtual_hosts)
     )
     _refuse_duplicates(hosts, join(path, "virtual_hosts"))
@@ -43,35 +52,49 @@ def clusters_named(configuration: RouteConfiguration, path: str) -> Iterator[tup
     for i, host in enumerate(configuration.virtual_hosts):
         for j, route in enumerate(host.routes):
             if isinstance(route.action, ForwardAction):
-                for cluster in route.action.clusters:
-                    yield f"{join(path, 'virtual_hosts')}[{i}].routes[{j}].route", cluster.cluster
+                place = f"{join(path, 'virtual_hosts')}[{i}].routes[{j}].route"
+                named = [weight.cluster for weight in route.action.clusters]
+                named += [mirror.cluster for mirror in route.action.mirrors]
+                yield from [(place, cluster) for cluster in named if cluster]
 
 
-def _virtual_host(host: Any, path: str, max_body: int) -> VirtualHost:
-    inherited = None
+def _virtual_host(host: Any, path: str, inherited: Inherited) -> VirtualHost:
     if host.HasField("retry_policy"):
-        inherited = compile_retry_policy(host.retry_policy, join(path, "retry_policy"))
-    routes = []
-    for index, route in enumerate(host.routes):
-        place = f"{join(path, 'routes')}[{index}]"
-        routes.append(
-            Route(
-                match=compile_match(route.match, join(place, "match")),
-                action=compile_action(route, place, inherited, max_body),
-                name=route.name,
-                request_headers=compile_request_edits(route, place),
-                response_headers=compile_response_edits(route, place),
-            )
-        )
+        policy = compile_retry_policy(host.retry_policy, join(path, "retry_policy"))
+        inherited = replace(inherited, retry_policy=policy)
+    inherited = replace(
+        inherited,
+        hedge_on_per_try_timeout=host.hedge_policy.hedge_on_per_try_timeout,
+        mirrors=compile_mirrors(host, path) or inherited.mirrors,
+        buffer_limit=buffer_limit(host, path, None),
+    )
     return VirtualHost(
         name=required(host, "name", path),
         domains=_domains(host, path),
-        routes=tuple(routes),
+        routes=tuple(_route(route, f"{join(path, 'routes')}[{i}]", inherited) for i, route in enumerate(host.routes)),
         request_headers=compile_request_edits(host, path),
         response_headers=compile_response_edits(host, path),
         include_request_attempt_count=host.include_request_attempt_count,
         include_attempt_count_in_response=host.include_attempt_count_in_response,
+        include_is_timeout_retry_header=host.include_is_timeout_retry_header,
     )
+
+
+def _route(route: Any, path: str, inherited: Inherited) -> Route:
+    return Route(
+        match=compile_match(route.match, join(path, "match")),
+        action=compile_action(route, path, inherited),
+        name=route.name,
+        request_headers=compile_request_edits(route, path),
+        response_headers=compile_response_edits(route, path),
+        metadata=_metadata(route) if route.HasField("metadata") else {},
+    )
+
+
+def _metadata(route: Any) -> dict[str, object]:
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - few routes have metadata
+
+    return {name: MessageToDict(struct) for name, struct in route.metadata.filter_metadata.items()}
 
 
 def _domains(host: Any, path: str) -> tuple[bytes, ...]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from isthmus_proxy.config.header_edits import compile_request_edits, compile_response_edits
-from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.direct_response import compile_direct_response
+from isthmus_proxy.config.mirror_policy import compile_mirrors
+from isthmus_proxy.config.parse import join
+from isthmus_proxy.config.path_rewrite import compile_rewrites
 from isthmus_proxy.config.retry_policy import compile_retry_policy
 from isthmus_proxy.config.route_match import compile_regex_rewrite
-from isthmus_proxy.config.values import flag, required, seconds
+from isthmus_proxy.config.values import flag, number, optional_seconds, seconds
+from isthmus_proxy.config.weighted_clusters import compile_clusters
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.route.model import (
     Action,
-    ClusterWeight,
-    DirectResponseAction,
     ForwardAction,
+    MirrorPolicy,
+    NonForwardingAction,
     RedirectAction,
-    RegexRewrite,
     RetryPolicy,
 )
 
@@ -24,80 +27,89 @@ _NOT_FOUND_STATUS = (503, 404, 500)  # RouteAction.ClusterNotFoundResponseCode
 _REDIRECT_STATUS = (301, 302, 303, 307, 308)  # RedirectAction.RedirectResponseCode
 
 
-def compile_action(route: Any, path: str, inherited: RetryPolicy | None, max_body: int) -> Action:
-    """Compile the action of a route. ``inherited`` is the retry policy of its virtual host, ``max_body`` a limit in bytes."""
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a route takes from its virtual host and its route configuration where it says nothing itself.
+
+    ``max_body`` is the limit of direct response bodies in bytes; ``buffer_limit`` that of bodies kept for a retry.
+    """
+
+    max_body: int
+    retry_policy: RetryPolicy | None = None
+    hedge_on_per_try_timeout: bool = False
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    buffer_limit: int | None = None
+
+
+def compile_action(route: Any, path: str, inherited: Inherited) -> Action:
+    """Compile the action of a route."""
     chosen = route.WhichOneof("action")
     if chosen == "route":
-        return _forward(route.route, join(path, chosen), inherited)
+        return _forward(route, join(path, chosen), inherited)
     if chosen == "redirect":
         return _redirect(route.redirect, join(path, chosen))
     if chosen == "direct_response":
-        return _direct_response(route.direct_response, join(path, chosen), max_body)
-    raise ConfigError(path, "", "needs one of route, redirect and direct_response")
+        return compile_direct_response(route.direct_response, join(path, chosen), inherited.max_body)
+    if chosen == "non_forwarding_action":
+        return NonForwardingAction()
+    raise ConfigError(path, "", "needs one of route, redirect, direct_response and non_forwarding_action")
 
 
-def _forward(action: Any, path: str, inherited: RetryPolicy | None) -> ForwardAction:
-    clusters = _clusters(action, path)
-    prefix, regex = _rewrites(action, path)
-    policy = inherited
+def _forward(route: Any, path: str, inherited: Inherited) -> ForwardAction:
+    action = route.route
+    clusters = compile_clusters(action, path)
+    prefix, regex, template = compile_rewrites(route, path)
+    policy = inherited.retry_policy
     if action.HasField("retry_policy"):
         policy = compile_retry_policy(action.retry_policy, join(path, "retry_policy"))
+    hedge = inherited.hedge_on_per_try_timeout
+    if action.HasField("hedge_policy"):
+        hedge = action.hedge_policy.hedge_on_per_try_timeout
     host = action.WhichOneof("host_rewrite_specifier")
-    idle = seconds(action, "idle_timeout", -1.0, path)
+    duration = action.max_stream_duration
+    durations = join(path, "max_stream_duration")
     return ForwardAction(
         clusters=clusters,
         total_weight=sum(cluster.weight for cluster in clusters),
-        timeout=seconds(action, "timeout", 15.0, path),
-        idle_timeout=None if idle < 0 else idle,
-        retry_policy=policy if policy is not None and policy.retry_on else None,
+        timeout=_timeout(action, path),
+        idle_timeout=optional_seconds(action, "idle_timeout", path),
+        retry_policy=policy if policy is not None and (policy.retry_on or policy.per_try_timeout) else None,
         prefix_rewrite=prefix,
         regex_rewrite=regex,
+        template_rewrite=template,
         host_rewrite=action.host_rewrite_literal.encode() if host == "host_rewrite_literal" else None,
+        host_rewrite_header=action.host_rewrite_header.lower().encode() if host == "host_rewrite_header" else b"",
+        host_rewrite_path_regex=compile_regex_rewrite(action.host_rewrite_path_regex, join(path, host))
+        if host == "host_rewrite_path_regex"
+        else None,
         auto_host_rewrite=flag(action, "auto_host_rewrite", default=False) if host == "auto_host_rewrite" else False,
         append_forwarded_host=action.append_x_forwarded_host,
         priority=action.priority,
         cluster_not_found_status=_NOT_FOUND_STATUS[action.cluster_not_found_response_code],
+        random_header=action.weighted_clusters.header_name.lower().encode(),
+        max_stream_duration=optional_seconds(duration, "max_stream_duration", durations),
+        max_grpc_timeout=optional_seconds(duration, "grpc_timeout_header_max", durations),
+        grpc_timeout_offset=seconds(duration, "grpc_timeout_header_offset", 0.0, durations),
+        hedge_on_per_try_timeout=hedge,
+        mirrors=compile_mirrors(action, path) or inherited.mirrors,
+        buffer_limit=buffer_limit(route, path, inherited.buffer_limit),
     )
 
 
-def _clusters(action: Any, path: str) -> tuple[ClusterWeight, ...]:
-    chosen = action.WhichOneof("cluster_specifier")
-    if chosen == "cluster":
-        return (ClusterWeight(required(action, "cluster", path)),)
-    if chosen != "weighted_clusters":
-        raise ConfigError(path, "", "needs one of cluster and weighted_clusters")
-    path = join(path, chosen)
-    weighted = action.weighted_clusters
-    clusters = tuple(
-        _cluster_weight(item, f"{join(path, 'clusters')}[{i}]") for i, item in enumerate(weighted.clusters)
-    )
-    total = sum(cluster.weight for cluster in clusters)
-    if total == 0 or total > 0xFFFFFFFF:
-        raise ConfigError(join(path, "clusters"), f"weights add up to {total}", "must be from 1 to 4294967295 together")
-    if weighted.HasField("total_weight") and weighted.total_weight.value != total:
-        reason = f"is not the sum of the weights, {total}; remove it"
-        raise ConfigError(join(path, "total_weight"), str(weighted.total_weight.value), reason)
-    return clusters
+def _timeout(action: Any, path: str) -> float:
+    timeout = seconds(action, "timeout", 15.0, path)
+    # Envoy: whoever sets max_stream_duration has chosen that kind of limit, and the other no longer counts.
+    return 0.0 if action.HasField("max_stream_duration") else timeout
 
 
-def _cluster_weight(item: Any, path: str) -> ClusterWeight:
-    return ClusterWeight(
-        required(item, "name", path),
-        int(item.weight.value),
-        compile_request_edits(item, path),
-        compile_response_edits(item, path),
-    )
-
-
-def _rewrites(action: Any, path: str) -> tuple[bytes | None, RegexRewrite | None]:
-    regex = None
-    if action.HasField("regex_rewrite"):
-        if action.prefix_rewrite:
-            raise ConfigError(
-                join(path, "regex_rewrite"), "", "only one of prefix_rewrite and regex_rewrite may be set"
-            )
-        regex = compile_regex_rewrite(action.regex_rewrite, join(path, "regex_rewrite"))
-    return action.prefix_rewrite.encode() or None, regex
+def buffer_limit(message: Any, path: str, inherited: int | None) -> int | None:
+    """``request_body_buffer_limit`` or its predecessor of a route or a virtual host, in bytes."""
+    name = "request_body_buffer_limit"
+    if message.HasField(name):
+        return number(message, name, 0, path)
+    if message.HasField("per_request_buffer_limit_bytes"):
+        return number(message, "per_request_buffer_limit_bytes", 0, path)
+    return inherited
 
 
 def _redirect(action: Any, path: str) -> RedirectAction:
@@ -116,14 +128,3 @@ def _redirect(action: Any, path: str) -> RedirectAction:
         regex_rewrite=regex,
         strip_query=action.strip_query,
     )
-
-
-def _direct_response(action: Any, path: str, max_body: int) -> DirectResponseAction:
-    if not 200 <= action.status <= 599:
-        raise ConfigError(join(path, "status"), str(action.status), "must be from 200 to 599")
-    chosen = action.body.WhichOneof("specifier")
-    body = action.body.inline_string.encode() if chosen == "inline_string" else action.body.inline_bytes
-    if len(body) > max_body:
-        reason = f"is longer than max_direct_response_body_size_bytes of its route configuration, {max_body}"
-        raise ConfigError(join(path, "body"), shown(body[:40]), reason)
-    return DirectResponseAction(action.status, body)

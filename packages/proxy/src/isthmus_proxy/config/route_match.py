@@ -21,9 +21,7 @@ def compile_match(match: Any, path: str) -> RouteMatch:
     """Compile one route match. Raises ConfigError."""
     return RouteMatch(
         path=_path(match, path),
-        headers=tuple(
-            compile_header_match(item, f"{join(path, 'headers')}[{i}]") for i, item in enumerate(match.headers)
-        ),
+        headers=compile_headers(match, "headers", path),
         query=tuple(
             _query(item, f"{join(path, 'query_parameters')}[{i}]") for i, item in enumerate(match.query_parameters)
         ),
@@ -97,6 +95,12 @@ def _string(matcher: Any, path: str) -> StringMatch:
     if chosen == "safe_regex":
         return StringMatch("regex", _pattern(matcher.safe_regex, join(path, "safe_regex")))
     return StringMatch(chosen, _bytes(getattr(matcher, chosen), matcher.ignore_case), matcher.ignore_case)
+
+
+def compile_headers(message: Any, field: str, path: str) -> tuple[HeaderMatch, ...]:
+    """Compile a list of header matchers."""
+    items = enumerate(getattr(message, field))
+    return tuple(compile_header_match(item, f"{join(path, field)}[{i}]") for i, item in items)
 
 
 def compile_header_match(matcher: Any, path: str) -> HeaderMatch:

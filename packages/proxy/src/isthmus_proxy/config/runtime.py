@@ -11,7 +11,7 @@ from isthmus_proxy.runtime import RuntimeConfig, Value, parsed
 
 HARMLESS = ("re2.", "envoy.reloadable_features.", "envoy.deprecated_features.", "envoy.restart_features.")
 """Switches of Envoy's own code paths."""
-READ = ("upstream.use_retry", "upstream.base_retry_backoff_ms", "upstream.maintenance_mode.")
+READ = ("upstream.use_retry", "upstream.base_retry_backoff_ms")
 """Keys that this proxy reads without their being named in a configuration."""
 _RESERVED = (
     "upstream.", "overload.", "health_check.", "outlier_detection.", "tracing.", "ssl.", "listener.", "cluster.",

@@ -79,7 +79,7 @@ BOOTSTRAP: dict[str, MessageRules] = {
     ),
     f"{_C}.core.v3.RuntimeDouble": message("default_value", no_effect={"there is no run-time layer": "runtime_key"}),
     f"{_C}.core.v3.RuntimeFractionalPercent": message("default_value runtime_key"),
-    f"{_C}.core.v3.DataSource": message("inline_string inline_bytes"),
+    f"{_C}.core.v3.DataSource": message("inline_string inline_bytes filename"),
     f"{_C}.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
     f"{_C}.core.v3.TransportSocket": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": message(),

@@ -11,16 +11,19 @@ _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_a
 ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteConfiguration": message(
         f"name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "
-        f"ignore_port_in_host_matching ignore_path_parameters_in_path_matching {_EDITS}",
+        f"ignore_port_in_host_matching ignore_path_parameters_in_path_matching request_mirror_policies {_EDITS}",
         no_effect={"a label": "metadata"},
     ),
     f"{_ROUTE}.VirtualHost": message(
-        f"name domains routes include_request_attempt_count include_attempt_count_in_response retry_policy {_EDITS}",
+        f"name domains routes include_request_attempt_count include_attempt_count_in_response retry_policy hedge_policy "
+        f"include_is_timeout_retry_header request_mirror_policies request_body_buffer_limit "
+        f"per_request_buffer_limit_bytes {_EDITS}",
         only={"require_tls": "NONE"},
         no_effect={"a label": "metadata", "stats of request groups, which are not kept": "virtual_clusters"},
     ),
     f"{_ROUTE}.Route": message(
-        f"name match route redirect direct_response {_EDITS}",
+        f"name match route redirect direct_response non_forwarding_action request_body_buffer_limit "
+        f"per_request_buffer_limit_bytes {_EDITS}",
         no_effect={"a label": "metadata stat_prefix", "there is no tracing": "decorator tracing"},
     ),
     f"{_ROUTE}.RouteMatch": message(
@@ -37,22 +40,39 @@ ROUTE: dict[str, MessageRules] = {
     f"{_MATCH}.RegexMatcher": message("regex", no_effect={"RE2 is the only engine": "google_re2"}),
     f"{_MATCH}.RegexMatchAndSubstitute": message("pattern substitution"),
     f"{_ROUTE}.RouteAction": message(
-        "cluster weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal "
-        "auto_host_rewrite append_x_forwarded_host timeout idle_timeout retry_policy",
+        "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "
+        "path_rewrite_policy host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite "
+        "append_x_forwarded_host timeout idle_timeout max_stream_duration retry_policy hedge_policy "
+        "request_mirror_policies",
         only={"priority": ("DEFAULT", "HIGH")},
         no_effect={
             "balancers here do not hash": "hash_policy",
             "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",
         },
     ),
-    f"{_ROUTE}.WeightedCluster": message(
-        "clusters total_weight", no_effect={"there is no run-time layer": "runtime_key_prefix"}
+    f"{_ROUTE}.RouteAction.MaxStreamDuration": message(
+        "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset"
     ),
-    f"{_ROUTE}.WeightedCluster.ClusterWeight": message(f"name weight {_EDITS}"),
+    f"{_ROUTE}.RouteAction.RequestMirrorPolicy": message(
+        "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append host_rewrite_literal "
+        "request_headers_mutations",
+        no_effect={"there is no tracing": "trace_sampled"},
+    ),
+    "envoy.config.common.mutation_rules.v3.HeaderMutation": message("remove append"),
+    f"{_ROUTE}.HedgePolicy": message(
+        "hedge_on_per_try_timeout",
+        no_effect={"Envoy reads them and does nothing with them either": "initial_requests additional_request_chance"},
+    ),
+    f"{_ROUTE}.WeightedCluster": message("clusters total_weight runtime_key_prefix header_name"),
+    f"{_ROUTE}.WeightedCluster.ClusterWeight": message(f"name cluster_header weight host_rewrite_literal {_EDITS}"),
     f"{_ROUTE}.RetryPolicy": message(
         "retry_on num_retries per_try_timeout retry_host_predicate host_selection_retry_max_attempts retriable_status_codes "
-        "retry_back_off"
+        "retry_back_off per_try_idle_timeout retriable_headers retriable_request_headers rate_limited_retry_back_off"
     ),
+    f"{_ROUTE}.RetryPolicy.RateLimitedRetryBackOff": message("reset_headers max_interval"),
+    f"{_ROUTE}.RetryPolicy.ResetHeader": message("name format"),
+    "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": message(),
+    "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": message(elsewhere="metadata_match"),
     f"{_ROUTE}.RetryPolicy.RetryBackOff": message("base_interval max_interval"),
     f"{_ROUTE}.RetryPolicy.RetryHostPredicate": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": message(),
@@ -60,10 +80,10 @@ ROUTE: dict[str, MessageRules] = {
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite "
         "response_code strip_query"
     ),
-    f"{_ROUTE}.DirectResponseAction": message("status body"),
+    f"{_ROUTE}.DirectResponseAction": message("status body body_format"),
+    f"{_ROUTE}.NonForwardingAction": message(),
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": message("path_template"),
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": message("path_template_rewrite"),
-    "envoy.config.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.config.core.v3.HeaderValueOption": message("header append append_action keep_empty_value"),
     "envoy.config.core.v3.HeaderValue": message("key value"),
 }

@@ -23,6 +23,11 @@ def seconds(message: Any, name: str, default: float, path: str) -> float:
     return value
 
 
+def optional_seconds(message: Any, name: str, path: str) -> float | None:
+    """Duration field ``name`` in seconds, None when it is not set."""
+    return seconds(message, name, 0.0, path) if message.HasField(name) else None
+
+
 def positive_seconds(message: Any, name: str, default: float, path: str) -> float:
     """Like ``seconds``, and zero is refused too."""
     value = seconds(message, name, default, path)

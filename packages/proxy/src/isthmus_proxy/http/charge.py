@@ -18,6 +18,19 @@ def charge(cluster: Cluster, endpoint: Endpoint | None, status: int) -> None:
     by_class: Counter = getattr(stats, _CLASSES[status // 100 if status < 600 else 0])
     by_class.value += 1
     stats.code(status).value += 1
+    _count(endpoint, status)
+
+
+def charge_retried(cluster: Cluster, endpoint: Endpoint | None, status: int) -> None:
+    """Count a response that nobody gets to see, because the request is tried again."""
+    counter = cluster.stats.scope.counter
+    known = status if 100 <= status <= 599 else "unknown"
+    for name in (known, f"{min(status // 100, 5)}xx", "completed"):
+        counter(f"retry.upstream_rq_{name}").value += 1
+    _count(endpoint, status)
+
+
+def _count(endpoint: Endpoint | None, status: int) -> None:
     if endpoint is None:
         return
     if status >= 500:

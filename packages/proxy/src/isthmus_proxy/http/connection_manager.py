@@ -25,6 +25,7 @@ from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.memo import Memo
 from isthmus_proxy.route.table import RouteHandle, RouteTable
+from isthmus_proxy.runtime import Runtime
 from isthmus_proxy.upstream.pool import Pools
 
 PLAN_LIMIT = 4096
@@ -57,14 +58,20 @@ class Randomness(Protocol):
 class Surroundings:
     """What connection managers and TCP proxies get from the process: reactor, clusters and their pools, clock, randomness.
 
-    ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``.
+    ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
     """
 
-    __slots__ = ("clock", "clusters", "getrandbits", "pools", "random", "reactor")
+    __slots__ = ("clock", "clusters", "getrandbits", "pools", "random", "reactor", "runtime")
 
     def __init__(
-        self, reactor: Reactor, clusters: ClusterManager, time: Callable[[], float], random: Randomness
+        self,
+        reactor: Reactor,
+        clusters: ClusterManager,
+        time: Callable[[], float],
+        random: Randomness,
+        runtime: Runtime | None = None,
     ) -> None:
+        self.runtime = runtime or Runtime()
         self.reactor = reactor
         self.clusters = clusters
         self.pools = Pools(reactor)
@@ -81,7 +88,7 @@ class HttpConnectionManager:
         "_loggers", "_memoise_for", "_plans", "_plans_kept", "_route", "_vantages", "begin",
         "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "getrandbits", "limits", "memo",
-        "on_close", "pools", "random", "reactor", "stats", "styles",
+        "on_close", "pools", "random", "reactor", "runtime", "stats", "styles",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +105,7 @@ class HttpConnectionManager:
         self.config = config
         self.reactor = surroundings.reactor
         self.clusters = surroundings.clusters
+        self.runtime = surroundings.runtime
         self.pools = surroundings.pools
         self.clock = surroundings.clock
         self.random: Callable[[], float] = surroundings.random

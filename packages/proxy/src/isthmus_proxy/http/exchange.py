@@ -20,11 +20,15 @@ from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
-from isthmus_proxy.http.charge import charge, outcome
+from isthmus_proxy.http.charge import charge, charge_retried, outcome
+from isthmus_proxy.http.hedge import Rival, Rivals
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
+    MAX_DURATION,
+    MAX_DURATION_INCOMPLETE,
     NO_HEALTHY_UPSTREAM,
     OVERFLOW,
+    PER_TRY_IDLE_TIMEOUT,
     PER_TRY_TIMEOUT,
     RESET_FLAGS,
     ROUTE_TIMEOUT,
@@ -37,9 +41,12 @@ from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.plan import Plan, Target
 from isthmus_proxy.http.replay import ReplayBody
 from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
-from isthmus_proxy.http.retry import RetryState, admit, avoiding
+from isthmus_proxy.http.retry import Fields, RetryState, admit
+from isthmus_proxy.http.retry_hosts import avoiding
+from isthmus_proxy.http.shadow import Shadows, start_shadows
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.route.model import RetryPolicy
 from isthmus_proxy.route.rewrite import apply_response
 from isthmus_proxy.route.table import pick
 from isthmus_proxy.upstream.http1_connection import Http1Connection
@@ -64,8 +71,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_cluster", "_connection", "_endpoint", "_manager", "_per_try", "_pool", "_previous", "_priority", "_retry",
-        "_retry_timer", "_retrying", "_revived", "_upstream", "_waiting", "ended", "identifier", "info", "request",
+        "_after_timeout", "_blamed", "_body", "_cluster", "_connection", "_duration", "_endpoint", "_idle", "_manager", "_per_try", "_pool",
+        "_previous", "_priority", "_retry", "_retry_timer", "_retrying", "_revived", "_rivals", "_shadows", "_upstream", "_waiting",
+        "ended", "identifier", "info", "request",
         "request_done", "response", "response_started", "target",
     )  # fmt: skip
 
@@ -91,6 +99,12 @@ class Exchange:
         self._per_try: Timer | None = None
         self._retry_timer: Timer | None = None
         self._retrying = False
+        self._after_timeout = False
+        self._blamed = False
+        self._duration: Timer | None = None
+        self._idle: Timer | None = None
+        self._rivals: Rivals | None = None
+        self._shadows: Shadows | None = None
         self._previous: list[Endpoint] | None = None
         self._revived = False
         self._body = ReplayBody()
@@ -121,7 +135,7 @@ class Exchange:
     def _answer(self, plan: Plan) -> None:
         """A redirect or a direct response."""
         decision = plan.decision
-        reply = local_answer(decision, plan.head, self._manager.stats) if decision is not None else None
+        reply = local_answer(decision, plan.head, self.info, self._manager.stats) if decision is not None else None
         if decision is None or reply is None:
             return
         self.info.route_name = decision.route.name
@@ -133,7 +147,9 @@ class Exchange:
         manager = self._manager
         if action is None or plan.decision is None:
             return
-        weight = action.clusters[0] if len(action.clusters) == 1 else pick(action, manager.random())
+        weight = action.clusters[0]
+        if len(action.clusters) > 1:
+            weight = pick(action, manager.random(), manager.runtime)
         target = self.target = plan.target(weight, self.request, manager.styles)
         info = self.info
         info.route_name = plan.decision.route.name
@@ -145,11 +161,23 @@ class Exchange:
             return
         info.upstream_cluster = target.cluster
         self._priority = action.priority
-        if action.retry_policy is not None:
-            self._retry = RetryState(action.retry_policy)
+        if target.rules is not None:
+            self._retry = RetryState(target.rules, plan.head, manager.runtime)
+        if target.duration:
+            self._duration = manager.reactor.call_later(target.duration, self._max_duration_reached)
         if self.request_done:
             self._start_route_timeout()
         self._attempt()
+        if action.mirrors and not self.ended:
+            self._mirror(target)
+
+    def _mirror(self, target: Target) -> None:
+        action = target.action
+        head = target.finish(self.info, self.identifier, 1, action.timeout)
+        limit = self._connection.buffer_limit
+        self._shadows = start_shadows(
+            action.mirrors, self._manager, head, self.info, timeout=action.timeout, limit=limit, done=self.request_done
+        )
 
     def _start_route_timeout(self) -> None:
         timeout = self.target.action.timeout if self.target is not None else 0.0
@@ -175,6 +203,8 @@ class Exchange:
             self._upstream.request_done = True
         if target.chunked:
             self._pass_body(self._last_chunk(trailers) if trailers else LAST_CHUNK)
+        if self._shadows is not None:
+            self._shadows.complete()
         self._start_route_timeout()
 
     def _pass_body(self, framed: bytes) -> None:
@@ -182,11 +212,18 @@ class Exchange:
         upstream = self._upstream
         if upstream is not None:
             upstream.send_body(framed)
-        if self._body.possible and self._body.keep(framed) > self._connection.buffer_limit:
+        if self._shadows is not None:
+            self._shadows.send(framed)
+        if self._body.possible and self._body.keep(framed) > self._body_limit():
             if upstream is None:
                 self._connection.hold_request()
             else:
                 self._forget_body()
+
+    def _body_limit(self) -> int:
+        """Bytes of the body that may be kept."""
+        limit = self.target.action.buffer_limit if self.target is not None else None
+        return self._connection.buffer_limit if limit is None else limit
 
     def _forget_body(self) -> None:
         """Keep the body no longer: from now on the request cannot be sent again."""
@@ -247,9 +284,15 @@ class Exchange:
         if self._retry is None:
             if not self.request_done or (body.parts is not None and connection.requests <= 1):
                 body.forget()
-        elif target.action.retry_policy is not None and target.action.retry_policy.per_try_timeout:
-            timeout = target.action.retry_policy.per_try_timeout
-            self._per_try = self._manager.reactor.call_later(timeout, self._per_try_timed_out)
+        elif target.action.retry_policy is not None:
+            self._start_per_try(target.action.retry_policy)
+
+    def _start_per_try(self, policy: RetryPolicy) -> None:
+        reactor = self._manager.reactor
+        if policy.per_try_timeout:
+            self._per_try = reactor.call_later(policy.per_try_timeout, self._per_try_timed_out)
+        if policy.per_try_idle_timeout:
+            self._idle = reactor.call_later(policy.per_try_idle_timeout, self._per_try_idled)
 
     def _finished_head(self, target: Target) -> bytes:
         """The head of this attempt, made for it alone."""
@@ -258,10 +301,21 @@ class Exchange:
         if timeout and self.info.attempts > 1 and due != float("inf"):
             timeout = max(due - self._manager.reactor.now, 0.001)
         hostname = self._endpoint.config.hostname if self._endpoint is not None else ""
-        return target.encode(target.finish(self.info, self.identifier, self.info.attempts, timeout, hostname))
+        head = target.finish(self.info, self.identifier, self.info.attempts, timeout, hostname)
+        if self.info.attempts > 1 and target.decision.virtual_host.include_is_timeout_retry_header:
+            head.headers.append((b"x-envoy-is-timeout-retry", b"true" if self._after_timeout else b"false"))
+        return target.encode(head)
 
     def _give_up(self) -> None:
-        """Detach from the upstream request, whatever its state, and stop the timers of the attempt."""
+        """Detach from all upstream requests, whatever their state, and stop the timers of the attempt."""
+        self._leave_attempt()
+        if self._retry_timer is not None:
+            self._retry_timer.discard()
+            self._retry_timer = None
+        if self._rivals is not None:
+            self._rivals.drop()
+
+    def _leave_attempt(self) -> None:
         if self._waiting and self._pool is not None:
             self._waiting = False
             self._pool.cancel(self)
@@ -269,9 +323,6 @@ class Exchange:
         if upstream is not None:
             upstream.reset(self)
             self._attempt_over()
-        if self._retry_timer is not None:
-            self._retry_timer.discard()
-            self._retry_timer = None
 
     def _attempt_over(self) -> None:
         if self._pool is not None:
@@ -279,11 +330,16 @@ class Exchange:
         if self._per_try is not None:
             self._per_try.discard()
             self._per_try = None
+        if self._idle is not None:
+            self._idle.discard()
+            self._idle = None
 
     # ---- the response's way back ----
 
     def upstream_events(self, events: Sequence[Event], done: bool) -> None:
         """Relay what came of the response."""
+        if self._idle is not None and self.target is not None and self.target.action.retry_policy is not None:
+            self._idle.set(self._manager.reactor.now + (self.target.action.retry_policy.per_try_idle_timeout or 0.0))
         for event in events:
             if type(event) is bytes:
                 self._response_data(event)
@@ -306,15 +362,20 @@ class Exchange:
         retry = self._retry
         if retry is None or not retry.wants_response(response.status, response.headers):
             return False
-        self._charge_response(response)
-        if not self._may_retry(retry):
+        again = self._may_retry(retry)
+        if not again and not self._rivals:
+            self._charge_response(response)
             return False
+        if again and self._cluster is not None:
+            charge_retried(self._cluster, self._endpoint, response.status)
+        self._judge(response)
         if done:
             self._upstream = None
             self._attempt_over()
         else:
-            self._give_up()
-        self._retry_later(retry)
+            self._leave_attempt()
+        if again:
+            self._retry_later(retry, response.headers)
         return True
 
     def _response_head(self, response: ParsedResponse) -> None:
@@ -335,6 +396,8 @@ class Exchange:
         info.response = plan.head
         self.response = plan
         self.response_started = True
+        if self._rivals:
+            self._rivals.drop()
         took = now - (info.request_end_at or now)
         head = plan.encode(int(took * 1000.0), manager.clock.date(now))
         self._connection.write_head(plan.identify(head, self.identifier) if plan.identified else head)
@@ -358,10 +421,14 @@ class Exchange:
         return plan
 
     def _charge_response(self, response: ParsedResponse) -> None:
-        endpoint = self._endpoint
         if self._cluster is not None:
-            charge(self._cluster, endpoint, response.status)
-        if endpoint is not None and endpoint.monitor is not None:
+            charge(self._cluster, self._endpoint, response.status)
+        self._judge(response)
+
+    def _judge(self, response: ParsedResponse) -> None:
+        """Tell outlier detection of a response, unless it was told already that this attempt took too long."""
+        endpoint = self._endpoint
+        if endpoint is not None and endpoint.monitor is not None and not self._blamed:
             endpoint.monitor.responded(outcome(response))
 
     def _charge(self, status: int) -> None:
@@ -435,12 +502,12 @@ class Exchange:
         self.info.upstream_transport_failure = transport
         retry = self._retry
         reply = upstream_reset(reason, transport, retried=retry is not None and retry.tried > 0)
-        self._charge(reply.status)
         if reason != OVERFLOW:
             self._blame(503)
         if retry is not None and retry.wants_reset(reason, sent=sent) and self._may_retry(retry):
             self._retry_later(retry)
-        else:
+        elif not self._rivals:
+            self._charge(reply.status)
             self.reply(reply)
 
     def _may_retry(self, retry: RetryState) -> bool:
@@ -448,7 +515,9 @@ class Exchange:
         self._end_retry()
         cluster = self._cluster
         if cluster is not None and self._body.possible:
-            self._retrying = admit(retry, cluster, cluster.breakers[self._priority], self.info)
+            manager = self._manager
+            breaker = cluster.breakers[self._priority]
+            self._retrying = admit(retry, cluster, breaker, self.info, manager.runtime, manager.random())
         return self._retrying
 
     def _end_retry(self) -> None:
@@ -456,11 +525,22 @@ class Exchange:
             self._retrying = False
             self._cluster.breakers[self._priority].active_retries -= 1
 
-    def _retry_later(self, retry: RetryState) -> None:
+    def _retry_later(self, retry: RetryState, headers: Fields = (), *, after_timeout: bool = False) -> None:
+        """Try again after the back-off, or when the response's ``headers`` ask for it."""
         if self._endpoint is not None:
             self._previous = [*(self._previous or ()), self._endpoint]
-        delay = retry.back_off(self._manager.random())
-        self._retry_timer = self._manager.reactor.call_later(delay, self._retry_now)
+        self._after_timeout = after_timeout
+        manager = self._manager
+        reactor, stats = manager.reactor, self._cluster.stats if self._cluster is not None else None
+        delay = retry.asked_to_wait(headers, manager.clock.at(reactor.now), manager.random()) if headers else None
+        if stats is not None:
+            limited = delay is not None
+            (
+                stats.upstream_rq_retry_backoff_ratelimited if limited else stats.upstream_rq_retry_backoff_exponential
+            ).value += 1
+        if delay is None:
+            delay = retry.back_off(manager.random())
+        self._retry_timer = reactor.call_later(delay, self._retry_now)
 
     def _retry_now(self) -> None:
         self._retry_timer = None
@@ -468,17 +548,93 @@ class Exchange:
 
     def _per_try_timed_out(self) -> None:
         self._per_try = None
-        retry, cluster = self._retry, self._cluster
-        if self.response_started or cluster is None:
+        if self.response_started or self._cluster is None:
             return
-        self._give_up()
-        cluster.stats.upstream_rq_per_try_timeout.value += 1
-        self._charge(504)
+        if self.target is not None and self.target.action.hedge_on_per_try_timeout:
+            self._hedge()
+        else:
+            self._cluster.stats.upstream_rq_per_try_timeout.value += 1
+            self._try_timed_out(PER_TRY_TIMEOUT)
+
+    def _per_try_idled(self) -> None:
+        self._idle = None
+        if self._cluster is None:
+            return
+        self._cluster.stats.upstream_rq_per_try_idle_timeout.value += 1
+        if self.response_started:
+            self._give_up()
+            self._cut_off("UT", PER_TRY_IDLE_TIMEOUT.details)
+        else:
+            self._try_timed_out(PER_TRY_IDLE_TIMEOUT)
+
+    def _try_timed_out(self, reply: LocalReply) -> None:
+        retry = self._retry
+        self._leave_attempt()
         self._blame(504)
         if retry is not None and retry.wants_timeout() and self._may_retry(retry):
-            self._retry_later(retry)
-        else:
-            self.reply(PER_TRY_TIMEOUT)
+            self._retry_later(retry, after_timeout=True)
+        elif not self._rivals:
+            self._charge(504)
+            self.reply(reply)
+
+    # ---- hedging ----
+
+    def _hedge(self) -> None:
+        """Leave the attempt that takes too long running, and begin another beside it."""
+        retry, upstream = self._retry, self._upstream
+        self._blame(504)
+        if retry is None or upstream is None or not self.request_done or not self._may_retry(retry):
+            return
+        if self._rivals is None:
+            self._rivals = Rivals(self._rival_answered, self._rival_lost)
+        self._rivals.add(upstream, self._pool, self._endpoint)
+        self._upstream = None
+        self._pool = None
+        if self._idle is not None:
+            self._idle.discard()
+            self._idle = None
+        self._retry_later(retry, after_timeout=True)
+
+    @property
+    def _under_way(self) -> bool:
+        return self._upstream is not None or self._waiting or self._retry_timer is not None or bool(self._rivals)
+
+    def _rival_answered(self, rival: Rival, events: Sequence[Event], done: bool) -> None:
+        """A rival has a response: it wins, unless that is one to retry and there is still hope for another."""
+        head = next((event for event in events if isinstance(event, ParsedResponse)), None)
+        bad = head is not None and self._retry is not None and self._retry.wants_response(head.status, head.headers)
+        if bad and self._under_way:
+            rival.drop()
+            return
+        self._give_up()
+        self._adopt(rival)
+        if not done:
+            rival.connection.sink = self
+            self._upstream = rival.connection
+        self._retry = None
+        self._blamed = True
+        self.upstream_events(events, done)
+
+    def _rival_lost(self, rival: Rival, reason: str, transport: str) -> None:
+        if self._under_way:
+            if rival.pool is not None:
+                rival.pool.finished()
+            return
+        self._adopt(rival)
+        self._retry = None
+        self.upstream_reset(reason, transport, sent=True, reused=False)
+
+    def _adopt(self, rival: Rival) -> None:
+        self._pool, self._endpoint = rival.pool, rival.endpoint
+        self.info.upstream_host = rival.endpoint.name if rival.endpoint is not None else ""
+
+    # ---- time-outs of the whole ----
+
+    def _max_duration_reached(self) -> None:
+        """The stream has lasted as long as its route allows."""
+        self._duration = None
+        self._manager.stats.downstream_rq_max_duration_reached.value += 1
+        self.stalled(MAX_DURATION if self.request_done else MAX_DURATION_INCOMPLETE, "")
 
     def route_timed_out(self) -> None:
         """The response did not come within the route's timeout."""
@@ -571,5 +727,9 @@ class Exchange:
             return
         self.ended = True
         self._end_retry()
+        if self._duration is not None:
+            self._duration.discard()
+        if self._shadows is not None and not self.request_done:
+            self._shadows.drop()
         self._manager.record(self)
         self._connection.exchange_finished(self)

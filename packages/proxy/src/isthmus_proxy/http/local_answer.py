@@ -5,11 +5,12 @@ from __future__ import annotations
 from isthmus_proxy.http.local_reply import ABSOLUTE_PATH_REJECTED, CONNECT_NOT_ROUTED, UPGRADE_FAILED, LocalReply
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.http.stats import HttpStats
-from isthmus_proxy.route.model import Decision, DirectResponseAction, RedirectAction
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.route.model import Decision, DirectResponseAction, NonForwardingAction, RedirectAction
 from isthmus_proxy.route.redirect import location
 
 
-def local_answer(decision: Decision, head: RequestHead, stats: HttpStats) -> LocalReply | None:
+def local_answer(decision: Decision, head: RequestHead, info: StreamInfo, stats: HttpStats) -> LocalReply | None:
     """The reply of ``decision``'s route, counted; None if the route forwards."""
     action = decision.route.action
     if isinstance(action, RedirectAction):
@@ -21,8 +22,18 @@ def local_answer(decision: Decision, head: RequestHead, stats: HttpStats) -> Loc
         # A status that speaks of another place names this one, as in Envoy.
         place = head.scheme + b"://" + head.authority + head.path
         named = ((b"location", place),) if action.status == 201 or 300 <= action.status <= 399 else ()
-        return LocalReply(action.status, "direct_response", action.body, headers=named)
+        if action.render is None:
+            return LocalReply(action.status, "direct_response", action.body, headers=named)
+        body = action.render(info)
+        return LocalReply(action.status, "direct_response", body, headers=named, content_type=action.content_type)
+    if isinstance(action, NonForwardingAction):
+        stats.no_cluster.value += 1
+        return NOT_FORWARDED
     return None
+
+
+NOT_FORWARDED = LocalReply(503, "cluster_not_found", flags=("NC",))
+"""A route for servers without upstreams names no cluster."""
 
 
 def count_refusal(reply: LocalReply, stats: HttpStats) -> None:

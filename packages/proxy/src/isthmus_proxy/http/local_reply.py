@@ -34,7 +34,10 @@ RESET_FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
-    """A reply without an upstream. ``close`` ends the connection after it; ``headers`` come after the content headers."""
+    """A reply without an upstream. ``close`` ends the connection after it; ``headers`` come after the content headers.
+
+    ``grpc_status`` is what a gRPC client is told where the HTTP status does not say it.
+    """
 
     status: int
     details: str
@@ -42,12 +45,17 @@ class LocalReply:
     flags: tuple[str, ...] = ()
     headers: tuple[tuple[bytes, bytes], ...] = ()
     close: bool = False
+    grpc_status: int | None = None
+    content_type: bytes = b""
 
 
 ROUTE_NOT_FOUND = LocalReply(404, "route_not_found", flags=("NR",))
 NO_HEALTHY_UPSTREAM = LocalReply(503, "no_healthy_upstream", b"no healthy upstream", ("UH",))
 ROUTE_TIMEOUT = LocalReply(504, "response_timeout", b"upstream request timeout", ("UT",))
 PER_TRY_TIMEOUT = LocalReply(504, "upstream_per_try_timeout", b"upstream request timeout", ("UT",))
+PER_TRY_IDLE_TIMEOUT = LocalReply(504, "upstream_per_try_idle_timeout", b"upstream request timeout", ("UT",))
+MAX_DURATION = LocalReply(504, "max_duration_timeout", b"downstream duration timeout", grpc_status=4)
+MAX_DURATION_INCOMPLETE = replace(MAX_DURATION, status=408, close=True)
 STREAM_IDLE = LocalReply(504, "stream_idle_timeout", b"stream timeout", ("SI",))
 STREAM_IDLE_INCOMPLETE = LocalReply(408, "stream_idle_timeout", b"stream timeout", ("SI",), close=True)
 REQUEST_TIMEOUT = LocalReply(408, "request_overall_timeout", b"request timeout", close=True)
@@ -114,7 +122,8 @@ def headers_of(
     ``edit`` changes the reply's own headers; those of its content come behind them then, and respect a content type.
     """
     if grpc:
-        headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % grpc_status(reply.status))]
+        code = grpc_status(reply.status) if reply.grpc_status is None else reply.grpc_status
+        headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % code)]
         if reply.body:
             headers.append((b"grpc-message", _percent_encoded(reply.body)))
         if edit is None:
@@ -127,13 +136,21 @@ def headers_of(
         content = [*reply.headers]
         edit(content)
         if reply.body:
-            content.append((b"content-length", b"%d" % len(reply.body)))
-            if not any(name == b"content-type" for name, _ in content):
-                content.append((b"content-type", content_type))
+            content += _content(reply, content_type, typed=any(name == b"content-type" for name, _ in content))
         return reply.status, content, reply.body
     if reply.body:
-        content = [(b"content-length", b"%d" % len(reply.body)), (b"content-type", content_type)]
+        content = _content(reply, content_type, typed=False)
     return reply.status, [*content, *reply.headers], reply.body
+
+
+def _content(reply: LocalReply, content_type: bytes, *, typed: bool) -> Headers:
+    """Length and type of the body; ``typed`` if the reply has a type already. One of the reply's own comes first, as in Envoy."""
+    length = (b"content-length", b"%d" % len(reply.body))
+    if typed:
+        return [length]
+    if reply.content_type:
+        return [(b"content-type", reply.content_type), length]
+    return [length, (b"content-type", content_type)]
 
 
 def _percent_encoded(message: bytes) -> bytes:

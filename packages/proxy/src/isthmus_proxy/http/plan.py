@@ -7,6 +7,8 @@ head is finished anew for each request from the same plan.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.serialise import request_head
@@ -18,15 +20,18 @@ from isthmus_proxy.http.local_reply import (
     ROUTE_NOT_FOUND,
     UPGRADE_FAILED,
     LocalReply,
+    is_grpc,
 )
-from isthmus_proxy.http.message import Headers, RequestHead
+from isthmus_proxy.http.message import Headers, RequestHead, set_header
 from isthmus_proxy.http.request_overrides import overridden
 from isthmus_proxy.http.response_plan import Style, Styles
+from isthmus_proxy.http.retry import retry_rules
+from isthmus_proxy.http.stream_duration import grpc_timeout_value, stream_duration
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.route import rewrite
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, HeaderEdits
-from isthmus_proxy.route.table import RouteTable
+from isthmus_proxy.route.table import RouteTable, pick_by_header
 
 ID_MARKER = bytes(bytearray(b"request-id"))
 """Stands for the identifier in planned heads; recognised by identity, so no header value can be mistaken for it."""
@@ -79,10 +84,12 @@ class Target:
         "chunked",
         "cluster",
         "decision",
+        "duration",
         "head",
         "id_index",
         "original_path",
         "request",
+        "rules",
         "static",
         "style",
         "suppress_envoy_headers",
@@ -97,7 +104,9 @@ class Target:
         self.decision = decision
         self.action = action
         self.weight = weight
-        self.cluster = weight.cluster
+        self.cluster = weight.cluster or (plan.head.get(weight.cluster_header) or b"").decode("latin-1")
+        self.rules = None if action.retry_policy is None else retry_rules(action.retry_policy)
+        self.duration = stream_duration(action, plan.head)
         self.request = request
         self.upgrade = plan.upgrade
         self.static = not action.auto_host_rewrite and not any(
@@ -124,10 +133,13 @@ class Target:
         head = RequestHead(planned.method, planned.path, planned.authority, headers, planned.version)
         head.scheme = planned.scheme
         if not self.suppress_envoy_headers:
-            per_try = self.action.retry_policy.per_try_timeout if self.action.retry_policy is not None else None
+            policy = None if self.action.hedge_on_per_try_timeout else self.action.retry_policy
+            per_try = policy.per_try_timeout if policy is not None else None
             expected = min(timeout or per_try or 0.0, per_try or timeout)
             if expected:
                 headers.append((TIMEOUT_HEADER, b"%d" % round(expected * 1000)))
+        if self.duration and is_grpc(head.get(b"content-type")):
+            set_header(headers, b"grpc-timeout", grpc_timeout_value(self.duration))
         if self.decision.virtual_host.include_request_attempt_count:
             headers.append((ATTEMPT_HEADER, b"%d" % attempt))
         info.request = head
@@ -197,9 +209,18 @@ def make_plan(
     if plan.decision is None:
         plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else ROUTE_NOT_FOUND
     elif isinstance(plan.decision.route.action, ForwardAction):
-        action = plan.decision.route.action
+        action = chosen_by_header(plan.decision.route.action, head)
         plan.action = overridden(action, head) if came.client.internal else action
     return plan
+
+
+def chosen_by_header(action: ForwardAction, head: RequestHead) -> ForwardAction:
+    """``action`` with the only cluster that is left where a header decides among several."""
+    if not action.random_header:
+        return action
+    values = [value for name, value in head.headers if name == action.random_header]
+    weight = pick_by_header(action, values[0] if len(values) == 1 else None)
+    return action if weight is None else replace(action, clusters=(weight,), total_weight=weight.weight)
 
 
 def _refusal(request: ParsedRequest, config: HttpConnectionManagerConfig) -> LocalReply | None:

@@ -61,6 +61,7 @@ class HttpStats:
     downstream_rq_http1_total: Counter
     downstream_rq_idle_timeout: Counter
     downstream_rq_non_relative_path: Counter
+    downstream_rq_max_duration_reached: Counter
     downstream_rq_response_before_rq_complete: Counter
     downstream_rq_rx_reset: Counter
     downstream_rq_timeout: Counter

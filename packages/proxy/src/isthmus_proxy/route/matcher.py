@@ -69,6 +69,15 @@ def conditions(match: RouteMatch) -> tuple[Condition, ...]:
     return tuple(found)
 
 
+FieldsTest = Condition
+"""A condition on the headers of any message, given as a head whose other parts are empty."""
+
+
+def fields_tests(headers: tuple[HeaderMatch, ...]) -> tuple[FieldsTest, ...]:
+    """Compile header matchers, each for itself."""
+    return tuple(_header_condition(header) for header in headers)
+
+
 def names_read(match: RouteMatch) -> set[bytes]:
     """Names of the headers whose values the conditions of a route read."""
     names = {b":authority" if header.name == b"host" else header.name for header in match.headers}

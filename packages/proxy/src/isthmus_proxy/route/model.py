@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.route.uri_template import TemplateRewrite
 from isthmus_proxy.runtime import Fraction
 
 AppendAction = Literal["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"]
@@ -38,85 +39,6 @@ class HeaderEdits:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """config.route.v3.RetryPolicy. Durations in seconds; ``per_try_timeout`` None = not set."""
-
-    retry_on: frozenset[str]
-    num_retries: int = 1
-    per_try_timeout: float | None = None
-    retriable_status_codes: frozenset[int] = frozenset()
-    base_interval: float = 0.025
-    max_interval: float = 0.25
-    avoid_previous_hosts: bool = False
-    host_selection_attempts: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterWeight:
-    """One target of a route. A route to a single cluster has exactly one, of weight 1."""
-
-    cluster: str
-    weight: int = 1
-    request_headers: HeaderEdits = field(default_factory=HeaderEdits)
-    response_headers: HeaderEdits = field(default_factory=HeaderEdits)
-
-
-@dataclass(frozen=True, slots=True)
-class RegexRewrite:
-    """type.matcher.v3.RegexMatchAndSubstitute: every match in the path, without its query, is substituted."""
-
-    pattern: bytes
-    substitution: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardAction:
-    """config.route.v3.RouteAction: send the request to one of ``clusters``. ``timeout`` in seconds, 0 = none.
-
-    ``priority`` (0 default, 1 high) says whose circuit breakers count.
-    """
-
-    clusters: tuple[ClusterWeight, ...]
-    total_weight: int
-    timeout: float = 15.0
-    idle_timeout: float | None = None
-    retry_policy: RetryPolicy | None = None
-    prefix_rewrite: bytes | None = None
-    regex_rewrite: RegexRewrite | None = None
-    host_rewrite: bytes | None = None
-    auto_host_rewrite: bool = False
-    append_forwarded_host: bool = False
-    priority: int = 0
-    cluster_not_found_status: int = 503
-
-
-@dataclass(frozen=True, slots=True)
-class RedirectAction:
-    """config.route.v3.RedirectAction."""
-
-    status: int = 301
-    host: bytes | None = None
-    port: int | None = None
-    scheme: bytes | None = None
-    https: bool = False
-    path: bytes | None = None
-    prefix_rewrite: bytes | None = None
-    regex_rewrite: RegexRewrite | None = None
-    strip_query: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DirectResponseAction:
-    """config.route.v3.DirectResponseAction."""
-
-    status: int
-    body: bytes = b""
-
-
-Action = ForwardAction | RedirectAction | DirectResponseAction
-
-
-@dataclass(frozen=True, slots=True)
 class StringMatch:
     """One string condition (type.matcher.v3.StringMatcher). A regex matches the whole string; ``present`` anything.
 
@@ -141,6 +63,139 @@ class HeaderMatch:
     range: tuple[int, int] | None = None
     invert: bool = False
     treat_missing_as_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitedBackOff:
+    """RetryPolicy.RateLimitedRetryBackOff: response headers that say when to come back, each ``SECONDS`` or ``UNIX_TIMESTAMP``."""
+
+    reset_headers: tuple[tuple[bytes, str], ...]
+    max_interval: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """config.route.v3.RetryPolicy. Durations in seconds; a time-out of None is not set.
+
+    ``base_interval`` None is 25 ms or what the run-time key upstream.base_retry_backoff_ms says; ``max_interval`` None is ten
+    times that. ``omit_metadata`` are names and values of envoy.lb that an endpoint must not all have (omit_host_metadata,
+    omit_canary_hosts). With ``request_headers`` only requests that one of them matches are retried.
+    """
+
+    retry_on: frozenset[str]
+    num_retries: int = 1
+    per_try_timeout: float | None = None
+    per_try_idle_timeout: float | None = None
+    retriable_status_codes: frozenset[int] = frozenset()
+    retriable_headers: tuple[HeaderMatch, ...] = ()
+    request_headers: tuple[HeaderMatch, ...] = ()
+    base_interval: float | None = None
+    max_interval: float | None = None
+    rate_limited: RateLimitedBackOff | None = None
+    avoid_previous_hosts: bool = False
+    omit_metadata: tuple[tuple[tuple[str, object], ...], ...] = ()
+    host_selection_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorPolicy:
+    """RouteAction.RequestMirrorPolicy. The cluster is ``cluster``, or what the header ``cluster_header`` says."""
+
+    cluster: str
+    cluster_header: bytes = b""
+    fraction: Fraction | None = None
+    append_suffix: bool = True
+    host_rewrite: bytes = b""
+    edits: HeaderEdits = field(default_factory=HeaderEdits)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWeight:
+    """One target of a route. A route to a single cluster has exactly one, of weight 1.
+
+    Without ``cluster`` the first value of the request header ``cluster_header`` names it. ``runtime_key`` may override the
+    weight.
+    """
+
+    cluster: str
+    weight: int = 1
+    request_headers: HeaderEdits = field(default_factory=HeaderEdits)
+    response_headers: HeaderEdits = field(default_factory=HeaderEdits)
+    cluster_header: bytes = b""
+    host_rewrite: bytes = b""
+    runtime_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegexRewrite:
+    """type.matcher.v3.RegexMatchAndSubstitute: every match in the path, without its query, is substituted."""
+
+    pattern: bytes
+    substitution: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAction:
+    """config.route.v3.RouteAction: send the request to one of ``clusters``. ``timeout`` in seconds, 0 = none.
+
+    ``priority`` (0 default, 1 high) says whose circuit breakers count.
+    """
+
+    clusters: tuple[ClusterWeight, ...]
+    total_weight: int
+    timeout: float = 15.0
+    idle_timeout: float | None = None
+    retry_policy: RetryPolicy | None = None
+    prefix_rewrite: bytes | None = None
+    regex_rewrite: RegexRewrite | None = None
+    template_rewrite: TemplateRewrite | None = None
+    host_rewrite: bytes | None = None
+    host_rewrite_header: bytes = b""
+    host_rewrite_path_regex: RegexRewrite | None = None
+    auto_host_rewrite: bool = False
+    append_forwarded_host: bool = False
+    priority: int = 0
+    cluster_not_found_status: int = 503
+    random_header: bytes = b""  # weighted_clusters.header_name: its value chooses among the clusters
+    max_stream_duration: float | None = None
+    max_grpc_timeout: float | None = None  # of max_stream_duration: how much grpc-timeout may ask for, 0 = anything
+    grpc_timeout_offset: float = 0.0
+    hedge_on_per_try_timeout: bool = False
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    buffer_limit: int | None = None  # bytes of a request body kept for a retry
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectAction:
+    """config.route.v3.RedirectAction."""
+
+    status: int = 301
+    host: bytes | None = None
+    port: int | None = None
+    scheme: bytes | None = None
+    https: bool = False
+    path: bytes | None = None
+    prefix_rewrite: bytes | None = None
+    regex_rewrite: RegexRewrite | None = None
+    strip_query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponseAction:
+    """config.route.v3.DirectResponseAction. ``render`` makes the body of one exchange where body_format has commands."""
+
+    status: int
+    body: bytes = b""
+    content_type: bytes = b""
+    render: Callable[[StreamInfo], bytes] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NonForwardingAction:
+    """config.route.v3.NonForwardingAction: for servers that do not forward; a proxy cannot serve such a route."""
+
+
+Action = ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +230,7 @@ class Route:
     name: str = ""
     request_headers: HeaderEdits = field(default_factory=HeaderEdits)
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)  # filter_metadata by namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +244,7 @@ class VirtualHost:
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
+    include_is_timeout_retry_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)

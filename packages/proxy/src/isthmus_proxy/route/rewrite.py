@@ -22,20 +22,56 @@ def apply_request(
     A rewritten path is kept in ``info.original_path``. With ``show_original_path`` (no suppress_envoy_headers) what was
     replaced also goes into ``x-envoy-original-path`` and ``x-envoy-original-host``.
     """
-    if target.request_headers or decision.request_edits:
-        _apply_levels(decision, decision.request_edits, target.request_headers, request.headers, info)
+    _edit_request(decision, target, request, info)
     action = decision.route.action
     if not isinstance(action, ForwardAction):
         return
-    if action.host_rewrite is not None:
+    host = new_host(action, request)
+    if host:
         append = action.append_forwarded_host
-        set_authority(request, action.host_rewrite, append_forwarded_host=append, show_original=show_original_path)
-    if action.prefix_rewrite is not None or action.regex_rewrite is not None:
-        path = new_path(decision.route.match.path, action.prefix_rewrite, action.regex_rewrite, request.path)
+        set_authority(request, host, append_forwarded_host=append, show_original=show_original_path)
+    path = rewritten(action, decision.route.match.path, request.path)
+    if path is not None:
         info.original_path = request.path
         if show_original_path:
             _set(request.headers, b"x-envoy-original-path", request.path)
         request.path = path
+
+
+def _edit_request(decision: Decision, target: ClusterWeight, request: RequestHead, info: StreamInfo) -> None:
+    if target.request_headers:
+        header_edits.apply(target.request_headers, request.headers, info)
+    if target.host_rewrite:
+        request.authority = target.host_rewrite
+    for edits in decision.request_edits:
+        header_edits.apply(edits, request.headers, info)
+
+
+def new_host(action: ForwardAction, request: RequestHead) -> bytes:
+    """The host by which ``action`` replaces that of ``request``; empty if it stays."""
+    if action.host_rewrite is not None:
+        return action.host_rewrite
+    if action.host_rewrite_header:
+        return _header(request, action.host_rewrite_header) or b""
+    regex = action.host_rewrite_path_regex
+    if regex is not None:
+        return substitute(regex.pattern, regex.substitution, request.path.partition(b"?")[0])
+    return b""
+
+
+def _header(request: RequestHead, name: bytes) -> bytes | None:
+    return request.authority if name in (b"host", b":authority") else request.get(name)
+
+
+def rewritten(action: ForwardAction, match: StringMatch, path: bytes) -> bytes | None:
+    """``path`` as ``action`` rewrites it, None if it does not."""
+    template = action.template_rewrite
+    if template is not None:
+        bare, mark, query = path.partition(b"?")
+        return template.path(bare) + mark + query
+    if action.prefix_rewrite is None and action.regex_rewrite is None:
+        return None
+    return new_path(match, action.prefix_rewrite, action.regex_rewrite, path)
 
 
 def apply_response(decision: Decision, target: ClusterWeight | None, headers: Headers, info: StreamInfo) -> None:

@@ -8,7 +8,7 @@ A table never changes: a new route configuration is a new table with an empty me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.route.domains import DomainIndex
@@ -125,17 +125,36 @@ def _decision(configuration: RouteConfiguration, host: VirtualHost, route: Route
     )
 
 
-def pick(action: ForwardAction, random: float) -> ClusterWeight:
+def pick(action: ForwardAction, random: float, runtime: Runtime | None = None) -> ClusterWeight:
     """Return the cluster of ``action`` for a number in [0, 1): each with the share of its weight."""
     clusters = action.clusters
     if len(clusters) == 1:
         return clusters[0]
+    if runtime is not None and clusters[0].runtime_key:
+        weights = [runtime.integer(cluster.runtime_key, cluster.weight) for cluster in clusters]
+        return _pick(clusters, weights, random * sum(weights))
     mark = random * action.total_weight
     for cluster in clusters:
         mark -= cluster.weight
         if mark < 0:
             return cluster
     return clusters[-1]
+
+
+def _pick(clusters: Sequence[ClusterWeight], weights: Sequence[int], mark: float) -> ClusterWeight:
+    for cluster, weight in zip(clusters, weights, strict=True):
+        mark -= weight
+        if mark < 0:
+            return cluster
+    return clusters[-1]
+
+
+def pick_by_header(action: ForwardAction, value: bytes | None) -> ClusterWeight | None:
+    """The cluster for the number that the client gave (weighted_clusters.header_name); None if that is no number."""
+    if value is None or not value.isdigit() or len(value) > 20:
+        return None
+    weights = [cluster.weight for cluster in action.clusters]
+    return _pick(action.clusters, weights, int(value) % sum(weights))
 
 
 class RouteHandle:
