@@ -19,7 +19,7 @@ class WeightedRoundRobin:
     from 0 to 1; the first one begins at ``start``, so that many proxies do not begin at the same endpoint.
     """
 
-    __slots__ = ("_endpoints", "_heap", "_order", "_period", "_picks", "_weights")
+    __slots__ = ("_endpoints", "_heap", "_period", "_picks", "_weights")
 
     def __init__(self, endpoints: Sequence[Endpoint], start: float) -> None:
         divisor = gcd(*(endpoint.weight for endpoint in endpoints))
@@ -29,27 +29,35 @@ class WeightedRoundRobin:
         self._begin(start)
 
     def _begin(self, start: float) -> None:
-        self._order = len(self._endpoints)
-        turns = [int(start * weight) + 1 for weight in self._weights]
+        turns = [_turns_until(start, weight) + 1 for weight in self._weights]
         self._picks = sum(turns) - len(turns)
+        # Of equal deadlines the lower index is first, so that a period is the same wherever it begins.
         self._heap = [
-            (turn / weight, index, index, turn)
-            for index, (turn, weight) in enumerate(zip(turns, self._weights, strict=True))
+            (turn / weight, index, turn) for index, (turn, weight) in enumerate(zip(turns, self._weights, strict=True))
         ]
         heapify(self._heap)
 
     def pick(self) -> Endpoint:
         """Return the endpoint whose turn it is."""
         heap = self._heap
-        _, _, index, turn = heap[0]
+        _, index, turn = heap[0]
         self._picks += 1
         if self._picks == self._period:
             self._begin(0.0)
         else:
             turn += 1
-            heapreplace(heap, (turn / self._weights[index], self._order, index, turn))
-            self._order += 1
+            heapreplace(heap, (turn / self._weights[index], index, turn))
         return self._endpoints[index]
+
+
+def _turns_until(start: float, weight: int) -> int:
+    """Number of deadlines k/weight up to ``start``, as division rounds them."""
+    turns = int(start * weight)
+    while (turns + 1) / weight <= start:
+        turns += 1
+    while turns and turns / weight > start:
+        turns -= 1
+    return turns
 
 
 class DynamicWeights(Generic[T]):

@@ -20,6 +20,8 @@ class MaglevTable:
     __slots__ = ("_endpoints", "_owners", "maximum", "minimum")
 
     def __init__(self, weighted: Weighted, policy: Maglev) -> None:
+        # By key, so that the order of an assignment does not matter; Envoy has the same order.
+        weighted = sorted(weighted, key=lambda item: item[0].hash_key(use_hostname=policy.use_hostname))
         self._endpoints = [endpoint for endpoint, _ in weighted]
         self._owners, counts = _fill(weighted, policy)
         self.minimum, self.maximum = min(counts), max(counts)

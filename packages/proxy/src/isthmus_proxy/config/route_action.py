@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus_proxy.config.direct_response import compile_direct_response
+from isthmus_proxy.config.hash_policy import compile_hash_policies
 from isthmus_proxy.config.mirror_policy import compile_mirrors
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.path_rewrite import compile_rewrites
@@ -85,6 +86,7 @@ def _forward(route: Any, path: str, inherited: Inherited) -> ForwardAction:
         auto_host_rewrite=flag(action, "auto_host_rewrite", default=False) if host == "auto_host_rewrite" else False,
         append_forwarded_host=action.append_x_forwarded_host,
         priority=action.priority,
+        hash_policies=compile_hash_policies(action, path),
         cluster_not_found_status=_NOT_FOUND_STATUS[action.cluster_not_found_response_code],
         random_header=action.weighted_clusters.header_name.lower().encode(),
         max_stream_duration=optional_seconds(duration, "max_stream_duration", durations),

@@ -43,10 +43,9 @@ ROUTE: dict[str, MessageRules] = {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "
         "path_rewrite_policy host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite "
         "append_x_forwarded_host timeout idle_timeout max_stream_duration retry_policy hedge_policy "
-        "request_mirror_policies",
+        "request_mirror_policies hash_policy metadata_match",
         only={"priority": ("DEFAULT", "HIGH")},
         no_effect={
-            "balancers here do not hash": "hash_policy",
             "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",
         },
     ),
@@ -64,7 +63,15 @@ ROUTE: dict[str, MessageRules] = {
         no_effect={"Envoy reads them and does nothing with them either": "initial_requests additional_request_chance"},
     ),
     f"{_ROUTE}.WeightedCluster": message("clusters total_weight runtime_key_prefix header_name"),
-    f"{_ROUTE}.WeightedCluster.ClusterWeight": message(f"name cluster_header weight host_rewrite_literal {_EDITS}"),
+    f"{_ROUTE}.WeightedCluster.ClusterWeight": message(
+        f"name cluster_header weight host_rewrite_literal metadata_match {_EDITS}"
+    ),
+    f"{_ROUTE}.RouteAction.HashPolicy": message("header cookie connection_properties query_parameter terminal"),
+    f"{_ROUTE}.RouteAction.HashPolicy.Header": message("header_name regex_rewrite"),
+    f"{_ROUTE}.RouteAction.HashPolicy.Cookie": message("name ttl path attributes"),
+    f"{_ROUTE}.RouteAction.HashPolicy.CookieAttribute": message("name value"),
+    f"{_ROUTE}.RouteAction.HashPolicy.ConnectionProperties": message("source_ip"),
+    f"{_ROUTE}.RouteAction.HashPolicy.QueryParameter": message("name"),
     f"{_ROUTE}.RetryPolicy": message(
         "retry_on num_retries per_try_timeout retry_host_predicate host_selection_retry_max_attempts retriable_status_codes "
         "retry_back_off per_try_idle_timeout retriable_headers retriable_request_headers rate_limited_retry_back_off"

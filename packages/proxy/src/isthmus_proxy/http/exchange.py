@@ -20,6 +20,7 @@ from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
+from isthmus_proxy.http.balancing import Balancing, ip_of
 from isthmus_proxy.http.charge import charge, charge_retried, outcome
 from isthmus_proxy.http.hedge import Rival, Rivals
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
@@ -46,6 +47,7 @@ from isthmus_proxy.http.retry_hosts import avoiding
 from isthmus_proxy.http.shadow import Shadows, start_shadows
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.route.hash_policy import Client
 from isthmus_proxy.route.model import RetryPolicy
 from isthmus_proxy.route.rewrite import apply_response
 from isthmus_proxy.route.table import pick
@@ -71,9 +73,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_after_timeout", "_blamed", "_body", "_cluster", "_connection", "_duration", "_endpoint", "_idle", "_manager", "_per_try", "_pool",
-        "_previous", "_priority", "_retry", "_retry_timer", "_retrying", "_revived", "_rivals", "_shadows", "_upstream", "_waiting",
-        "ended", "identifier", "info", "request",
+        "_after_timeout", "_balancing", "_blamed", "_body", "_cluster", "_connection", "_duration", "_endpoint", "_idle", "_manager",
+        "_per_try", "_pool", "_previous", "_priority", "_retry", "_retry_timer", "_retrying", "_revived", "_rivals", "_shadows",
+        "_upstream", "_waiting", "ended", "identifier", "info", "request",
         "request_done", "response", "response_started", "target",
     )  # fmt: skip
 
@@ -107,6 +109,7 @@ class Exchange:
         self._shadows: Shadows | None = None
         self._previous: list[Endpoint] | None = None
         self._revived = False
+        self._balancing: Balancing | None = None
         self._body = ReplayBody()
         self.identifier = b""
         self.response: ResponsePlan | None = None
@@ -165,6 +168,10 @@ class Exchange:
             self._retry = RetryState(target.rules, plan.head, manager.runtime)
         if target.duration:
             self._duration = manager.reactor.call_later(target.duration, self._max_duration_reached)
+        if target.balanced:
+            remote = self._connection.remote
+            client = Client(ip_of(plan.client or remote), remote, self._connection.local)
+            self._balancing = Balancing(action, weight, plan.named_head(self.identifier), client)
         if self.request_done:
             self._start_route_timeout()
         self._attempt()
@@ -241,6 +248,8 @@ class Exchange:
         context = None
         if self._previous is not None and self.target is not None:
             context = avoiding(self.target.action.retry_policy, self._previous)
+        if self._balancing is not None:
+            context = self._balancing.context(context)
         self.info.attempts += 1
         endpoint = cluster.choose(context)
         if endpoint is None:
@@ -391,6 +400,7 @@ class Exchange:
             or plan.style is not target.style
             or plan.manager is not manager.config
             or not self.request.plain
+            or (self._balancing is not None and self._balancing.set_cookies)
         ):
             plan = self._plan_response(response, target)
         info.response = plan.head
@@ -413,10 +423,16 @@ class Exchange:
         if request.version == b"HTTP/1.0" and response.framing in (CHUNKED, UNTIL_CLOSE):
             connection.closing = True
         keep_alive = not (connection.closing or self._manager.draining)
+        cookies = self._balancing.set_cookies if self._balancing is not None else ()
         plan = make_response_plan(
-            response, self._manager.config, target.style, self.info, request, keep_alive=keep_alive
+            response, self._manager.config, target.style, self.info, request, keep_alive=keep_alive, cookies=cookies
         )
-        if target.style.static and request.plain and not target.decision.virtual_host.include_attempt_count_in_response:
+        if (
+            target.style.static
+            and request.plain
+            and not cookies
+            and not target.decision.virtual_host.include_attempt_count_in_response
+        ):
             response.plan = plan
         return plan
 

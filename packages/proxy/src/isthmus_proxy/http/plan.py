@@ -62,6 +62,14 @@ class Plan:
         self.client = ""
         self._targets: dict[ClusterWeight, Target] = {}
 
+    def named_head(self, identifier: bytes) -> RequestHead:
+        """The request as its route saw it, with its identifier where the proxy gave one."""
+        head = self.head
+        if not self.needs_id:
+            return head
+        headers = [(name, identifier if value is ID_MARKER else value) for name, value in head.headers]
+        return RequestHead(head.method, head.path, head.authority, headers, head.version)
+
     def target(self, weight: ClusterWeight, request: ParsedRequest, styles: Styles) -> Target:
         """The target of this plan in the cluster of ``weight``."""
         target = self._targets.get(weight)
@@ -74,12 +82,14 @@ class Target:
     """A request bound for one cluster: ``before`` + identifier + ``after`` is its head, if it is ``static``.
 
     ``head`` is the same as a value, for the access log; ``id_index`` is where the identifier is in its headers, or -1.
+    ``balanced``: the route asks something of load balancing.
     """
 
     __slots__ = (
         "_plan_head",
         "action",
         "after",
+        "balanced",
         "before",
         "chunked",
         "cluster",
@@ -109,6 +119,7 @@ class Target:
         self.duration = stream_duration(action, plan.head)
         self.request = request
         self.upgrade = plan.upgrade
+        self.balanced = bool(action.hash_policies) or weight.metadata_match is not None
         self.static = not action.auto_host_rewrite and not any(
             map(depends_on_exchange, (weight.request_headers, *decision.request_edits))
         )

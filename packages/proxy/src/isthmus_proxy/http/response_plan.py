@@ -5,6 +5,8 @@ What differs from response to response is cut in: the upstream service time, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
@@ -131,14 +133,17 @@ def make_response_plan(
     request: ParsedRequest,
     *,
     keep_alive: bool = True,
+    cookies: Sequence[bytes] = (),
 ) -> ResponsePlan:
     """Work out the head of ``response`` to ``request``; ``info`` feeds the edits that depend on the exchange.
 
-    ``keep_alive``: the connection takes further requests, which HTTP/1.0 has to be told.
+    ``keep_alive``: the connection takes further requests, which HTTP/1.0 has to be told. ``cookies``: set-cookie headers of
+    hash policies.
     """
     headers = response_headers(response)
     if not config.suppress_envoy_headers:
         set_header(headers, SERVICE_TIME, _TIME_MARKER)
+    headers += [(b"set-cookie", cookie) for cookie in cookies]
     if style.decision.virtual_host.include_attempt_count_in_response:
         headers.append((b"x-envoy-attempt-count", b"%d" % info.attempts))
     head = ResponseHead(response.status, headers, request.version)

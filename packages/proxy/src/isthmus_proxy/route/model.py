@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.route.hash_policy_model import HashPolicy
 from isthmus_proxy.route.uri_template import TemplateRewrite
 from isthmus_proxy.runtime import Fraction
 
@@ -124,6 +126,7 @@ class ClusterWeight:
     cluster_header: bytes = b""
     host_rewrite: bytes = b""
     runtime_key: str = ""
+    metadata_match: Criteria | None = None  # the route's merged with the cluster's; None if neither asks for a subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class ForwardAction:
     auto_host_rewrite: bool = False
     append_forwarded_host: bool = False
     priority: int = 0
+    hash_policies: tuple[HashPolicy, ...] = ()
     cluster_not_found_status: int = 503
     random_header: bytes = b""  # weighted_clusters.header_name: its value chooses among the clusters
     max_stream_duration: float | None = None

@@ -1,0 +1,264 @@
+"""The same bootstrap in a live Envoy and in our proxy: the same endpoint for the same request, or the same shares."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.envoy import Envoy
+from harness.herd import Herd
+from harness.isthmus import Proxy
+from harness.ports import free_port
+
+SIZE = 12
+KEYS = [f"key-{number}" for number in range(250)]
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+_POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
+
+Json = dict[str, Any]
+
+
+def host(index: int, weight: int | None = None, *, health: str = "", **metadata: Any) -> Json:
+    """Endpoint number ``index`` of the herd; its port is put in later."""
+    found: Json = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": index}}}}
+    if weight is not None:
+        found["load_balancing_weight"] = weight
+    if health:
+        found["health_status"] = health
+    if metadata:
+        found["metadata"] = {"filter_metadata": {"envoy.lb": metadata}}
+    return found
+
+
+def group(*hosts: Json, zone: str = "", weight: int | None = None, priority: int = 0) -> Json:
+    """One locality."""
+    found: Json = {"lb_endpoints": list(hosts), "priority": priority}
+    if zone:
+        found["locality"] = {"region": "r", "zone": zone}
+    if weight is not None:
+        found["load_balancing_weight"] = weight
+    return found
+
+
+def policy(kind: str, message: str, **fields: Any) -> Json:
+    """A load_balancing_policy of one extension."""
+    config = {"@type": f"{_POLICIES}.{kind}.v3.{message}", **fields}
+    return {"policies": [{"typed_extension_config": {"name": kind, "typed_config": config}}]}
+
+
+def ring(*, weights: Sequence[int | None] = (None,) * 7, **config: Any) -> Json:
+    hosts = [host(index, weight) for index, weight in enumerate(weights)]
+    return {"endpoints": [group(*hosts)], "lb_policy": "RING_HASH", "ring_hash_lb_config": config}
+
+
+def maglev(*, weights: Sequence[int | None] = (None,) * 7, **config: Any) -> Json:
+    hosts = [host(index, weight) for index, weight in enumerate(weights)]
+    return {"endpoints": [group(*hosts)], "lb_policy": "MAGLEV", "maglev_lb_config": config}
+
+
+ZONES = [group(host(0), host(1), zone="b", weight=3), group(host(2, 5), host(3), host(4), zone="a", weight=2)]
+LOCALITY: Json = {"common_lb_config": {"locality_weighted_lb_config": {}}}
+SICK = [host(0), host(1, health="UNHEALTHY"), host(2, health="DRAINING"), host(3), host(4), host(5, health="DEGRADED")]
+
+COLOURS = [group(host(0, hash_key="red"), host(1, hash_key="green"), host(2, hash_key="blue"))]
+TWO_ZONES = [group(host(0), zone="a"), group(host(1), zone="b")]
+
+HASHED: dict[str, Json] = {
+    "ring": ring(),
+    "ring of three weights": ring(weights=(1, 2, 5, 1, 3)),
+    "ring of odd weights": ring(weights=(17, 3, 113, 64, 1, 29)),
+    "small ring": ring(minimum_ring_size=10),
+    "ring cut short": ring(weights=(1, 100), minimum_ring_size=50, maximum_ring_size=60),
+    "ring smaller than its hosts": ring(minimum_ring_size=1, maximum_ring_size=4),
+    "large ring": ring(minimum_ring_size=20000),
+    "murmur ring": ring(weights=(2, 1, 1), hash_function="MURMUR_HASH_2"),
+    "ring with sick hosts": {"endpoints": [group(*SICK)], "lb_policy": "RING_HASH"},
+    "ring in panic": {
+        "endpoints": [group(host(0), *[host(i, health="UNHEALTHY") for i in range(1, 5)])],
+        "lb_policy": "RING_HASH",
+    },
+    "ring of degraded hosts": {
+        "endpoints": [group(host(0, health="DEGRADED"), host(1, health="DEGRADED"))],
+        "lb_policy": "RING_HASH",
+    },
+    "ring by hash_key": {
+        "endpoints": [group(host(0, hash_key="red"), host(1, hash_key="green"), host(2, hash_key="blue"))],
+        "lb_policy": "RING_HASH",
+    },
+    "ring of localities": {"endpoints": ZONES, "lb_policy": "RING_HASH", **LOCALITY},
+    "ring of localities without weights": {
+        "endpoints": [group(host(0), zone="a"), group(host(1), zone="b")],
+        "lb_policy": "RING_HASH",
+        **LOCALITY,
+    },
+    "ring of two priorities": {
+        "endpoints": [group(host(0), host(1, health="UNHEALTHY"), host(2)), group(host(3), host(4), priority=1)],
+        "lb_policy": "RING_HASH",
+    },
+    "maglev": maglev(),
+    "maglev of three weights": maglev(weights=(1, 2, 5, 1, 3)),
+    "maglev of odd weights": maglev(weights=(17, 3, 113, 64, 1, 29)),
+    "small maglev": maglev(weights=(1, 2, 3, 4), table_size=101),
+    "maglev smaller than its hosts": maglev(table_size=5),
+    "large maglev": maglev(weights=(3, 1, 1), table_size=131071),
+    "maglev with sick hosts": {"endpoints": [group(*SICK)], "lb_policy": "MAGLEV"},
+    "maglev by hash_key": {
+        "endpoints": [group(host(0, hash_key="red"), host(1, hash_key="green"), host(2, hash_key="blue"))],
+        "lb_policy": "MAGLEV",
+    },
+    "small maglev by hash_key": {"endpoints": COLOURS, "lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 31}},
+    "maglev of localities": {"endpoints": ZONES, "lb_policy": "MAGLEV", **LOCALITY},
+    "ring extension": {
+        "endpoints": [group(host(0, 2), host(1), host(2))],
+        "load_balancing_policy": policy("ring_hash", "RingHash", minimum_ring_size=64, hash_function="MURMUR_HASH_2"),
+    },
+    "maglev extension": {
+        "endpoints": ZONES,
+        "load_balancing_policy": policy("maglev", "Maglev", table_size=251, locality_weighted_lb_config={}),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both proxies with the same configuration."""
+
+    isthmus: str
+    envoy: str
+    ports: list[int]
+
+    def indexes(self, bodies: Sequence[str]) -> list[int | str]:
+        """Ports as indexes of the herd; what is no port stays."""
+        known = {str(port): index for index, port in enumerate(self.ports)}
+        return [known.get(body, body) for body in bodies]
+
+    def both(self, requests: Sequence[tuple[str, Mapping[str, str]]]) -> tuple[list[int | str], list[int | str]]:
+        """The endpoints that served ``requests`` (path, headers), each proxy over one connection."""
+        ours, theirs = (asked(address, requests) for address in (self.isthmus, self.envoy))
+        return self.indexes(ours), self.indexes(theirs)
+
+
+def asked(address: str, requests: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+    connection = http.client.HTTPConnection(address, timeout=20)
+    bodies = []
+    for path, headers in requests:
+        connection.request("GET", path, headers=dict(headers))
+        response = connection.getresponse()
+        body = response.read().decode()
+        bodies.append(body if response.status == 200 else str(response.status))
+    connection.close()
+    return bodies
+
+
+def cluster(name: str, config: Json, ports: Sequence[int]) -> Json:
+    fields = {key: value for key, value in config.items() if key not in ("endpoints", "policy", "routes")}
+    endpoints = []
+    for locality in config["endpoints"]:
+        hosts = [with_port(each, ports) for each in locality["lb_endpoints"]]
+        endpoints.append({**locality, "lb_endpoints": hosts})
+    assignment = {"cluster_name": name, "endpoints": endpoints, "policy": config.get("policy", {})}
+    return {"name": name, "type": "STATIC", "connect_timeout": "5s", "load_assignment": assignment, **fields}
+
+
+def with_port(each: Json, ports: Sequence[int]) -> Json:
+    index = each["endpoint"]["address"]["socket_address"]["port_value"]
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": ports[index]}}
+    return {**each, "endpoint": {**each["endpoint"], "address": address}}
+
+
+def bootstrap(port: int, routes: Sequence[Json], clusters: Sequence[Json]) -> Json:
+    manager = {
+        "@type": _HCM,
+        "stat_prefix": "in",
+        "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
+        "route_config": {"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": list(routes)}]},
+    }
+    chain = {"filters": [{"name": "hcm", "typed_config": manager}]}
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    return {
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "static_resources": {
+            "listeners": [{"name": "l", "address": address, "filter_chains": [chain]}],
+            "clusters": list(clusters),
+        },
+    }
+
+
+def slug(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def route(name: str, prefix: str = "", **action: Any) -> Json:
+    """A route for ``/NAME/PREFIX`` to the cluster ``name``."""
+    return {"match": {"prefix": f"/{slug(name)}/{prefix}"}, "route": {"cluster": name, **action}}
+
+
+BY_HEADER = [{"header": {"header_name": "x-key"}}]
+HASH_POLICIES: dict[str, list[Json]] = {
+    "header": BY_HEADER,
+    "rewritten": [
+        {
+            "header": {
+                "header_name": "x-key",
+                "regex_rewrite": {"pattern": {"regex": r"key-(\d).*"}, "substitution": r"\1"},
+            }
+        }
+    ],
+    "query": [{"query_parameter": {"name": "q"}}],
+    "cookie": [{"cookie": {"name": "session"}}],
+    "source": [{"connection_properties": {"source_ip": True}}],
+    "path": [{"header": {"header_name": ":path"}}],
+    "both": [*BY_HEADER, {"query_parameter": {"name": "q"}}],
+    "terminal": [{**BY_HEADER[0], "terminal": True}, {"query_parameter": {"name": "q"}}],
+    "twice": [*BY_HEADER, *BY_HEADER],
+}
+POLICY_CLUSTER = ring(weights=(None,) * 10)
+
+SUBSETS: dict[str, Json] = {}
+
+
+@pytest.fixture(scope="module")
+def herd() -> Iterator[Herd]:
+    with Herd(SIZE) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pair(herd: Herd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    directory = tmp_path_factory.mktemp("balancing")
+    routes = [route(name, hash_policy=BY_HEADER) for name in HASHED]
+    routes += [route("policies", f"{name}/", hash_policy=policies) for name, policies in HASH_POLICIES.items()]
+    clusters = [cluster(name, config, herd.ports) for name, config in HASHED.items()]
+    clusters.append(cluster("policies", POLICY_CLUSTER, herd.ports))
+    ours, theirs = free_port(), free_port()
+    with (
+        Proxy(bootstrap(ours, routes, clusters), directory) as proxy,
+        Envoy(bootstrap(theirs, routes, clusters), directory) as envoy,
+    ):
+        proxy.wait_ready()
+        envoy.wait_ready()
+        yield Pair(f"127.0.0.1:{ours}", f"127.0.0.1:{theirs}", herd.ports)
+
+
+@pytest.mark.parametrize("name", HASHED)
+def test_every_hash_key_goes_where_envoy_sends_it(pair: Pair, name: str) -> None:
+    ours, theirs = pair.both([(f"/{slug(name)}/", {"x-key": key}) for key in KEYS])
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", HASH_POLICIES)
+def test_hash_policies_are_envoys(pair: Pair, name: str) -> None:
+    requests: list[tuple[str, dict[str, str]]] = []
+    for key in KEYS[:60]:
+        requests += [
+            (f"/policies/{name}/?q={key}", {"x-key": key, "cookie": f"a=b; session={key}"}),
+            (f"/policies/{name}/?p=1&q={key}&q=2", {"x-key": "same", "cookie": f'session="{key}"'}),
+            (f"/policies/{name}/?q", {"x-key": key, "cookie": f"other={key}; session={key}; session=no"}),
+        ]
+    ours, theirs = pair.both(requests)
+    assert ours == theirs

@@ -1,0 +1,35 @@
+"""What a route asks of load balancing for one exchange: made only where it asks for something."""
+
+from __future__ import annotations
+
+from isthmus_proxy.cluster.context import LoadBalancerContext
+from isthmus_proxy.http.message import RequestHead
+from isthmus_proxy.route.hash_policy import Client, hash_request
+from isthmus_proxy.route.model import ClusterWeight, ForwardAction
+
+
+class Balancing:
+    """The hash of one request and the subset that its route asks for; both hold for all its attempts.
+
+    ``set_cookies`` are headers for the response, where a hash policy gave the client a cookie.
+    """
+
+    __slots__ = ("_criteria", "_hash_key", "set_cookies")
+
+    def __init__(self, action: ForwardAction, weight: ClusterWeight, request: RequestHead, client: Client) -> None:
+        self._criteria = weight.metadata_match
+        self._hash_key: int | None = None
+        self.set_cookies: tuple[bytes, ...] = ()
+        if action.hash_policies:
+            self._hash_key, self.set_cookies = hash_request(action.hash_policies, request, client)
+
+    def context(self, avoiding: LoadBalancerContext | None) -> LoadBalancerContext:
+        """The context of one attempt; ``avoiding`` tells what a retry avoids."""
+        if avoiding is None:
+            return LoadBalancerContext(hash_key=self._hash_key, criteria=self._criteria)
+        return LoadBalancerContext(avoiding.previous, avoiding.attempts, self._hash_key, self._criteria)
+
+
+def ip_of(address: str) -> str:
+    """The IP address of ``host:port``, without the brackets of IPv6."""
+    return address.rpartition(":")[0].strip("[]")
