@@ -28,6 +28,7 @@ from isthmus_proxy.cluster.dns import DnsClusters
 from isthmus_proxy.cluster.monitoring import ClusterMonitoring
 from isthmus_proxy.cluster.outlier.detector import OutlierEventLog
 from isthmus_proxy.cluster.outlier.event_log import JsonOutlierEventLog
+from isthmus_proxy.compiled import build_kind
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
@@ -152,7 +153,8 @@ class Proxy:
             "drain_time": f"{self.options.drain_seconds:g}s",
             "mode": "Serve",
         }
-        facts = orders.ServerFacts(f"isthmus-proxy/{__version__}", dict(options), self._node(), self.uptime)
+        version = f"isthmus-proxy/{__version__}/{build_kind()}"
+        facts = orders.ServerFacts(version, dict(options), self._node(), self.uptime)
         return Dispatcher(
             [
                 *orders.endpoints(self.lifecycle, facts, self.listeners.active, self.access_logs.reopen),

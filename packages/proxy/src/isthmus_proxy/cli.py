@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isthmus_proxy import __version__
+from isthmus_proxy.compiled import build_kind
 from isthmus_proxy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="isthmus-proxy", description="Sidecar and gateway proxy that takes Envoy v3 configuration and speaks xDS."
     )
-    parser.add_argument("--version", action="version", version=f"isthmus-proxy {__version__}")
+    parser.add_argument("--version", action="version", version=f"isthmus-proxy {__version__} ({build_kind()})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve a bootstrap file until SIGTERM (drains) or SIGINT (at once)")
     validate = commands.add_parser("validate", help="check a bootstrap file and exit: 0 if it can be served, else 1")

@@ -16,7 +16,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import trio
 
@@ -34,15 +34,6 @@ MAX_EVENTS = 64
 
 TIME_SLICE = 0.004
 """Seconds of serving after which trio's other tasks (xDS, admin, DNS) get a turn even under full load."""
-
-
-@runtime_checkable
-class Faultable(Protocol):
-    """Whose method is a handler, and who wants to know when it raised: to end and to be accounted for like any other."""
-
-    def faulted(self) -> None:
-        """A handler of this object raised; the descriptor is not watched any more."""
-        ...
 
 
 class Flushable(Protocol):
@@ -239,10 +230,12 @@ class Reactor:
         self.handler_errors += 1
         _log.exception("handler of descriptor %d failed; its connection is shut down", fd)
         owner = getattr(self._handlers.get(fd), "__self__", None)
+        # Whose method is a handler may have a method ``faulted``, to end and to account for it like for any other end.
+        faulted = getattr(owner, "faulted", None)
         self.unregister(fd)
-        if isinstance(owner, Faultable):
+        if faulted is not None:
             try:
-                owner.faulted()
+                faulted()
             except Exception:  # noqa: BLE001 - as in _dispatch
                 _log.exception("the end of the connection on descriptor %d failed, too", fd)
             return

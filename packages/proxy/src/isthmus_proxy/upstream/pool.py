@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakSet
-
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
@@ -18,11 +16,12 @@ from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSin
 class ConnectionPool:
     """HTTP/1.1 connections to ``endpoint`` for the requests of one priority, whose circuit breaker is ``breaker``.
 
-    ``memo`` remembers response heads and is shared by the pools of a process.
+    ``memo`` remembers response heads and is shared by the pools of a process. ``pools`` are those of the process: a pool is
+    among them until it is ``forgotten``, and then as long as it has connections.
     """
 
     __slots__ = (
-        "__weakref__", "_connections", "_state", "breaker", "cluster", "endpoint", "idle_timeout", "memo", "reactor",
+        "_connections", "_pools", "_state", "breaker", "cluster", "endpoint", "forgotten", "idle_timeout", "memo", "reactor",
     )  # fmt: skip
 
     def __init__(
@@ -32,6 +31,7 @@ class ConnectionPool:
         endpoint: Endpoint,
         breaker: CircuitBreaker,
         memo: HeadMemo[ParsedResponse],
+        pools: set[ConnectionPool],
     ) -> None:
         self.reactor = reactor
         self.cluster = cluster
@@ -42,6 +42,9 @@ class ConnectionPool:
         self.idle_timeout = cluster.config.upstream_idle_timeout or float("inf")
         self._state: PoolState[Http1Connection, ResponseSink] = PoolState()
         self._connections: set[Http1Connection] = set()
+        self._pools = pools
+        self.forgotten = False
+        pools.add(self)
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -118,6 +121,7 @@ class ConnectionPool:
 
     def _open(self) -> None:
         connection = Http1Connection(self)
+        self._pools.add(self)
         self._state.connecting += 1
         self._connections.add(connection)
         self._counted(1)
@@ -143,7 +147,7 @@ class ConnectionPool:
     def open_failed(self, connection: Http1Connection, reason: str, transport: str) -> None:
         """A connection could not be opened: all that wait are told, so that each can decide (Envoy does the same)."""
         self._state.connecting -= 1
-        self._connections.discard(connection)
+        self._discard(connection)
         self._counted(-1)
         self.endpoint.cx_connect_fail += 1
         self.cluster.stats.upstream_cx_connect_fail.value += 1
@@ -180,7 +184,7 @@ class ConnectionPool:
         """``connection`` is gone; if requests wait for one, another is opened."""
         if connection not in self._connections:
             return
-        self._connections.discard(connection)
+        self._discard(connection)
         if connection.connecting:
             self._state.connecting -= 1
         if connection in self._state.idle:
@@ -193,6 +197,17 @@ class ConnectionPool:
         breaker, room = self.breaker, self._host_has_room()
         if self._state.wants_connection() and self._state.may_connect(breaker, breaker.limits, host_has_room=room):
             self._open()
+
+    def _discard(self, connection: Http1Connection) -> None:
+        self._connections.discard(connection)
+        if self.forgotten and not self._connections:
+            self._pools.discard(self)
+
+    def forget(self) -> None:
+        """The endpoint has this pool no more: it is kept only until its last connection has closed."""
+        self.forgotten = True
+        if not self._connections:
+            self._pools.discard(self)
 
     def close(self) -> None:
         """Close every connection at once."""
@@ -212,7 +227,7 @@ class Pools:
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._pools: WeakSet[ConnectionPool] = WeakSet()
+        self._pools: set[ConnectionPool] = set()
         self._memo: HeadMemo[ParsedResponse] = HeadMemo()
 
     def of(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool | None:
@@ -224,8 +239,7 @@ class Pools:
         if breaker.connection_pools >= breaker.limits.max_connection_pools and not self._free_one(breaker):
             cluster.stats.upstream_cx_pool_overflow.value += 1
             return None
-        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self._memo)
-        self._pools.add(pool)
+        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self._memo, self._pools)
         if priority:
             endpoint.high_pool = pool
         else:
@@ -249,6 +263,7 @@ class Pools:
         else:
             return
         pool.breaker.connection_pools -= 1
+        pool.forget()
 
     def close(self) -> None:
         """Close all connections at once: nobody needs them any more."""
