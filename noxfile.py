@@ -60,6 +60,16 @@ def tests(session: nox.Session, package: str) -> None:
 
 
 @nox.session
+def compiled(session: nox.Session) -> None:
+    """Build the proxy's wheel with its data path compiled, and hold it to the same tests. Needs a C compiler."""
+    session.install("./packages/proxy[test]", env={"HATCH_BUILD_HOOKS_ENABLE": "1"})
+    session.run(
+        "python", "-c", "from isthmus_proxy.compiled import build_kind as kind; assert kind() == 'compiled', kind()"
+    )
+    session.run("pytest", "-c", "pyproject.toml", "packages/proxy/tests", *session.posargs)
+
+
+@nox.session
 def integration(session: nox.Session) -> None:
     """Run the parts together, and against real peers."""
     session.install(*_editable(EVERYTHING), *INTEGRATION)

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from mypyc.build import mypycify
+from setuptools import Distribution
+from setuptools.command.build_ext import build_ext
 
 
 class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -58,10 +61,6 @@ def _digest(source: Path, modules: list[str]) -> str:
 
 def build(source: Path, modules: list[str], scratch: Path) -> Path:
     """Compile ``modules``, paths below ``source``, into a folder below ``scratch``, which is returned."""
-    from mypyc.build import mypycify
-    from setuptools import Distribution
-    from setuptools.command.build_ext import build_ext
-
     types = [
         "--config-file=",
         "--ignore-missing-imports",

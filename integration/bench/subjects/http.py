@@ -1,10 +1,13 @@
-"""HTTP/1.1 proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy."""
+"""HTTP/1.1 proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy.
+
+``isthmus`` is what pip makes of the sources, interpreted; ``isthmus-compiled`` the wheel whose data path is compiled.
+"""
 
 from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from bench.mosn_plan import mosn_config
 from bench.peers import go_program
 from bench.procstat import tree
 from harness import peers
+from harness.compiled import compiled_proxy
 from harness.envoy import envoy_binary, write_bootstrap
 from harness.isthmus import module
 from harness.ports import accepts
@@ -37,10 +41,12 @@ class Running:
             self.process.stop()
 
 
-def _start(name: str, argv: list[str | Path], plan: HttpPlan, cpus: str) -> Running:
+def _start(
+    name: str, argv: list[str | Path], plan: HttpPlan, cpus: str, env: Mapping[str, str] | None = None
+) -> Running:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # 10,000 idle connections need more than the usual soft limit
     prefix: list[str | Path] = ["prlimit", f"--nofile={hard}", *(["taskset", "-c", cpus] if cpus else [])]
-    process = Process(name, [*prefix, *argv], log=plan.folder / f"{name}.log")
+    process = Process(name, [*prefix, *argv], log=plan.folder / f"{name}.log", env=env)
     try:
         process.wait_until(lambda: accepts("127.0.0.1", plan.port), within=60, what="listening")
     except BaseException:
@@ -52,6 +58,12 @@ def _start(name: str, argv: list[str | Path], plan: HttpPlan, cpus: str) -> Runn
 def _isthmus(plan: HttpPlan, cpus: str) -> Running:
     bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "isthmus")
     return _start("isthmus", [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"], plan, cpus)
+
+
+def _isthmus_compiled(plan: HttpPlan, cpus: str) -> Running:
+    bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "isthmus-compiled")
+    argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"]
+    return _start("isthmus-compiled", argv, plan, cpus, {"PYTHONPATH": str(compiled_proxy())})
 
 
 def _envoy(plan: HttpPlan, cpus: str) -> Running:
@@ -85,6 +97,7 @@ def _direct(plan: HttpPlan, cpus: str) -> Running:
 
 SUBJECTS: dict[str, Callable[[HttpPlan, str], Running]] = {
     "isthmus": _isthmus,
+    "isthmus-compiled": _isthmus_compiled,
     "envoy": _envoy,
     "haproxy": _haproxy,
     "nginx": _nginx,

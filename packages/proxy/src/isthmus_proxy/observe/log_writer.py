@@ -38,10 +38,10 @@ class LogWriter:
         "_failed",
         "_fd",
         "_full",
-        "_limiter",
         "_lines",
         "_pending",
         "_reopen",
+        "_thread",
         "_written",
         "path",
     )
@@ -56,7 +56,7 @@ class LogWriter:
         self._pending = trio.Event()
         self._full = trio.Event()
         # A limiter of its own: a stuck disk must not use up the threads that DNS needs.
-        self._limiter = trio.CapacityLimiter(1)
+        self._thread = trio.CapacityLimiter(1)
         self._buffered = stats.counter("write_buffered")
         self._written = stats.counter("write_completed")
         self._failed = stats.counter("write_failed")
@@ -103,7 +103,7 @@ class LogWriter:
                 async with self._thread:  # a batch that the cancellation cut loose is still being written
                     pass
             if self._fd is not None and self.path not in _STANDARD:
-                await trio.to_thread.run_sync(os.close, self._fd, abandon_on_cancel=True, limiter=self._limiter)
+                await trio.to_thread.run_sync(os.close, self._fd, abandon_on_cancel=True, limiter=self._thread)
 
     async def _flush(self) -> None:
         # A cancellation has to come before lines are taken: they would go down with it.
@@ -118,7 +118,7 @@ class LogWriter:
             return
         try:
             await trio.to_thread.run_sync(
-                self._write_out, b"".join(lines), abandon_on_cancel=True, limiter=self._limiter
+                self._write_out, b"".join(lines), abandon_on_cancel=True, limiter=self._thread
             )
             self._written.value += 1
         except OSError:
