@@ -34,6 +34,11 @@ def _compose_command() -> list[str]:
     return ["docker-compose"]
 
 
+def _own_environment() -> dict[str, str]:
+    """Ours without PYTHONPATH: Compose 1 is a Python program whose package is called like this one."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 class Stack:
     """The running stack; a context manager that always tears it down."""
 
@@ -51,7 +56,7 @@ class Stack:
             timeout=within,
             check=False,
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env={**_own_environment(), **(env or {})},
         )
         if check and done.returncode:
             raise StackError(f"compose {' '.join(arguments)}: {done.stdout[-4000:]}{done.stderr[-4000:]}")

@@ -83,7 +83,7 @@ class Proxy:
         self.stats = StatsStore()
         self.access_logs = AccessLogManager(self.stats)
         self.reactor = Reactor()
-        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random)
+        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random, time.monotonic)
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
         self.monitoring = ClusterMonitoring(self.reactor, self.clusters, random.random, self._outlier_log())
         self.dns = DnsClusters(self.clusters, random.random)

@@ -228,7 +228,9 @@ class Proxy:
         self.reactor = reactor
         self.stats = StatsStore()
         self.random = random.Random(1)
-        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), self.random.random)
+        self.clusters = ClusterManager(
+            lambda name: self.stats.scope(f"cluster.{name}"), self.random.random, time.monotonic
+        )
         self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
         self.runtime = Runtime(RuntimeConfig(admin_layer=True))
         self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random, self.runtime)

@@ -128,7 +128,7 @@ def test_stats_endpoint_filters_and_formats() -> None:
 
 def web_clusters() -> ClusterManager:
     store = StatsStore()
-    clusters = ClusterManager(lambda name: store.scope(f"cluster.{name}"), random.Random(1).random)
+    clusters = ClusterManager(lambda name: store.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0)
     hosts = (
         EndpointConfig("127.0.0.1", 80, weight=3, hostname="one"),
         EndpointConfig("::1", 81, health="UNHEALTHY"),

@@ -24,9 +24,9 @@ def store() -> StatsStore:
 @pytest.fixture
 def make_cluster(store: StatsStore) -> MakeCluster:
     random = Random(1).random
-    return lambda config: Cluster(config, ClusterStats(store.scope(f"cluster.{config.name}")), random)
+    return lambda config: Cluster(config, ClusterStats(store.scope(f"cluster.{config.name}")), random, lambda: 0.0)
 
 
 @pytest.fixture
 def manager(store: StatsStore) -> ClusterManager:
-    return ClusterManager(lambda name: store.scope(f"cluster.{name}"), Random(1).random)
+    return ClusterManager(lambda name: store.scope(f"cluster.{name}"), Random(1).random, lambda: 0.0)

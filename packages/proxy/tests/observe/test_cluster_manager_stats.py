@@ -10,7 +10,7 @@ from isthmus_proxy.observe.stats import StatsStore
 
 def test_additions_changes_and_removals_are_told_apart() -> None:
     store = StatsStore()
-    clusters = ClusterManager(lambda name: store.scope(f"cluster.{name}"), random.Random(1).random)
+    clusters = ClusterManager(lambda name: store.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0)
     clusters.on_config_changed(ClusterManagerStats(store, clusters.__len__).changed)
     for name in ("a", "b", "b"):
         clusters.add_or_update(ClusterConfig(name, "STATIC", content="1"))

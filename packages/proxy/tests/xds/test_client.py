@@ -86,7 +86,9 @@ class NoListeners:
 class Proxy:
     def __init__(self, port: int, *, random_number: float = 0.0) -> None:
         self.stats = StatsStore()
-        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random)
+        self.clusters = ClusterManager(
+            lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0
+        )
         self.updates = 0
         self.discovery = Discovery(
             Session(Node(id="me"), "sotw"),

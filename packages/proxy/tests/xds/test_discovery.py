@@ -86,7 +86,9 @@ class Proxy:
     def __init__(self, variant: Variant = "sotw", *, lds: bool = True) -> None:
         self.now = 0.0
         self.stats = StatsStore()
-        self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random)
+        self.clusters = ClusterManager(
+            lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0
+        )
         self.routes = RouteHandles()
         self.listeners = FakeListeners()
         self.session = Session(Node(id="sidecar"), variant)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from time import monotonic
 
 from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.circuit_breaker import PRIORITIES, CircuitBreaker
@@ -42,7 +41,7 @@ class Cluster:
         "stats",
     )
 
-    def __init__(self, config: ClusterConfig, stats: ClusterStats, random: RandomSource, now: Now = monotonic) -> None:
+    def __init__(self, config: ClusterConfig, stats: ClusterStats, random: RandomSource, now: Now) -> None:
         self.name = config.name
         self.config = config
         self.stats = stats

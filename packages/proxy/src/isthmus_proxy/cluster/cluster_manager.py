@@ -8,6 +8,7 @@ from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
+from isthmus_proxy.cluster.slow_start import Now
 from isthmus_proxy.cluster.stats import ClusterStats, StatsScope
 
 RemovalCallback = Callable[[Cluster, list[Endpoint]], None]
@@ -17,14 +18,25 @@ ConfigCallback = Callable[[str, ClusterConfig | None], None]
 class ClusterManager:
     """Adds, changes and removes clusters; every change is seen by the next request and by none in flight.
 
-    ``scope`` makes the stats scope of one cluster, given its name; ``random`` returns numbers in [0, 1).
+    ``scope`` makes the stats scope of one cluster, given its name; ``random`` returns numbers in [0, 1); ``now`` returns monotonic seconds.
     """
 
-    __slots__ = ("_assignments", "_clusters", "_configs", "_on_built", "_on_config", "_on_removed", "_random", "_scope")
+    __slots__ = (
+        "_assignments",
+        "_clusters",
+        "_configs",
+        "_now",
+        "_on_built",
+        "_on_config",
+        "_on_removed",
+        "_random",
+        "_scope",
+    )
 
-    def __init__(self, scope: Callable[[str], StatsScope], random: RandomSource) -> None:
+    def __init__(self, scope: Callable[[str], StatsScope], random: RandomSource, now: Now) -> None:
         self._scope = scope
         self._random = random
+        self._now = now
         self._configs: dict[str, ClusterConfig] = {}
         self._assignments: dict[str, Assignment] = {}
         self._clusters: dict[str, Cluster] = {}
@@ -46,7 +58,7 @@ class ClusterManager:
     def _build(self, name: str) -> Cluster:
         config = self._configs[name]
         stats = ClusterStats(self._scope(config.alt_stat_name or name))
-        cluster = self._clusters[name] = Cluster(config, stats, self._random)
+        cluster = self._clusters[name] = Cluster(config, stats, self._random, self._now)
         for callback in self._on_built:
             callback(cluster)
         assignment = self._assignments.get(name)
