@@ -167,11 +167,10 @@ def test_static_listener_on_a_taken_port_is_refused_at_start(tmp_path: Path) -> 
 
 def test_bootstrap_with_an_unsupported_field_is_refused_by_path_and_value(tmp_path: Path) -> None:
     bootstrap = bootstraps.service_sidecar("a", "127.0.0.1:0", "127.0.0.1:1")
-    bootstrap["static_resources"]["clusters"][0]["lb_policy"] = "MAGLEV"
-    bootstrap["static_resources"]["clusters"][0]["track_cluster_stats"] = {"timeout_budgets": True}
+    bootstrap["static_resources"]["clusters"][0]["preconnect_policy"] = {"per_upstream_preconnect_ratio": 2.0}
     done = start_proxy(bootstrap, tmp_path, command="validate")
     assert done.returncode == 1
-    assert "bootstrap.json: static_resources.clusters[0]" in done.stderr
+    assert "bootstrap.json: static_resources.clusters[0].preconnect_policy" in done.stderr
     assert "Traceback" not in done.stderr
 
 
