@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from harness.envoy import Envoy
 from harness.herd import Herd
+from harness.http import fetch
 from harness.isthmus import Proxy
 from harness.ports import free_port
 
@@ -219,7 +222,211 @@ HASH_POLICIES: dict[str, list[Json]] = {
 }
 POLICY_CLUSTER = ring(weights=(None,) * 10)
 
-SUBSETS: dict[str, Json] = {}
+
+def subsets(*selectors: Json, hosts: Sequence[Json] = (), **config: Any) -> Json:
+    """A cluster of hosts in two stages and two versions, one without metadata."""
+    usual = [
+        host(0, stage="prod", version="1"),
+        host(1, stage="prod", version="1"),
+        host(2, stage="prod", version="2"),
+        host(3, stage="dev", version="2"),
+        host(4, stage="dev", number=1, flag=True),
+        host(5),
+    ]
+    return {
+        "endpoints": [group(*(hosts or usual))],
+        "lb_policy": "RANDOM",
+        "lb_subset_config": {"subset_selectors": list(selectors), **config},
+    }
+
+
+STAGE: Json = {"keys": ["stage"]}
+BOTH: Json = {"keys": ["version", "stage"]}
+LISTS = [host(0, tags=["a", "b"]), host(1, tags=["b", "c"]), host(2, tags="a"), host(3, tags=["a", "b"])]
+UNIQUE = [
+    host(0, id="x"),
+    host(1, id="y"),
+    host(2, id="x"),
+    host(3, id="z", stage="prod"),
+    host(4, id="y", health="UNHEALTHY"),
+    host(5, id="w", health="UNHEALTHY"),
+    host(6, id="w"),
+]
+SICK_STAGE = [
+    host(0, stage="prod", health="UNHEALTHY"),
+    host(1, stage="prod", health="UNHEALTHY"),
+    host(2, stage="prod"),
+    host(3, stage="dev"),
+    host(4, stage="test", health="UNHEALTHY"),
+]
+SUBSETS: dict[str, Json] = {
+    "no fallback": subsets(STAGE, BOTH),
+    "any endpoint": subsets(STAGE, BOTH, fallback_policy="ANY_ENDPOINT"),
+    "default subset": subsets(STAGE, BOTH, fallback_policy="DEFAULT_SUBSET", default_subset={"stage": "dev"}),
+    "default subset of none": subsets(STAGE, fallback_policy="DEFAULT_SUBSET", default_subset={"stage": "none"}),
+    "panic mode any": subsets(
+        STAGE, fallback_policy="DEFAULT_SUBSET", default_subset={"stage": "none"}, panic_mode_any=True
+    ),
+    "panic mode without fallback": subsets(STAGE, panic_mode_any=True),
+    "selectors' fallbacks": subsets(
+        {**STAGE, "fallback_policy": "ANY_ENDPOINT"},
+        {**BOTH, "fallback_policy": "KEYS_SUBSET", "fallback_keys_subset": ["stage"]},
+        {"keys": ["version"], "fallback_policy": "DEFAULT_SUBSET"},
+        {"keys": ["number"], "fallback_policy": "NO_FALLBACK"},
+        fallback_policy="DEFAULT_SUBSET",
+        default_subset={"version": "2"},
+    ),
+    "other kinds": subsets({"keys": ["number"]}, {"keys": ["flag"]}, {"keys": ["flag", "number"]}),
+    "lists": subsets({"keys": ["tags"]}, hosts=LISTS),
+    "lists as any": subsets(
+        {"keys": ["tags"]},
+        hosts=LISTS,
+        list_as_any=True,
+        fallback_policy="DEFAULT_SUBSET",
+        default_subset={"tags": "c"},
+    ),
+    "single host": subsets({"keys": ["id"], "single_host_per_subset": True}, STAGE, hosts=UNIQUE),
+    "sick subsets": subsets(STAGE, hosts=SICK_STAGE, fallback_policy="ANY_ENDPOINT"),
+    "fallback list": subsets(
+        STAGE,
+        BOTH,
+        metadata_fallback_policy="FALLBACK_LIST",
+        fallback_policy="DEFAULT_SUBSET",
+        default_subset={"version": "2"},
+    ),
+    "subsets without selectors": subsets(fallback_policy="DEFAULT_SUBSET", default_subset={"stage": "dev"}),
+}
+ASKED: dict[str, Json | None] = {
+    "nothing": None,
+    "empty": {},
+    "prod": {"stage": "prod"},
+    "dev": {"stage": "dev"},
+    "test": {"stage": "test"},
+    "prod1": {"stage": "prod", "version": "1"},
+    "prod3": {"stage": "prod", "version": "3"},
+    "none3": {"stage": "none", "version": "3"},
+    "version1": {"version": "1"},
+    "version9": {"version": "9"},
+    "number1": {"number": 1},
+    "number-text": {"number": "1"},
+    "flag": {"flag": True},
+    "flag-number": {"flag": True, "number": 1},
+    "flag-one": {"flag": 1},
+    "unknown": {"unknown": "x"},
+    "tag-a": {"tags": "a"},
+    "tag-c": {"tags": "c"},
+    "tag-list": {"tags": ["a", "b"]},
+    "id-x": {"id": "x"},
+    "id-y": {"id": "y"},
+    "id-w": {"id": "w"},
+    "fallbacks": {"fallback_list": [{"stage": "none"}, {"stage": "prod", "version": "2"}]},
+    "fallbacks-and-own": {"stage": "dev", "fallback_list": [{"version": "7"}, {"version": "2"}]},
+    "fallbacks-of-none": {"stage": "dev", "fallback_list": [{"stage": "none"}]},
+}
+
+
+def subset_routes() -> Iterator[Json]:
+    for name in SUBSETS:
+        for asked_for, criteria in ASKED.items():
+            match = {} if criteria is None else {"metadata_match": {"filter_metadata": {"envoy.lb": criteria}}}
+            yield route(name, f"{asked_for}/", **match)
+    merged = {
+        "name": "selectors' fallbacks",
+        "weight": 1,
+        "metadata_match": {"filter_metadata": {"envoy.lb": {"stage": "dev"}}},
+    }
+    yield {
+        "match": {"prefix": "/merged/"},
+        "route": {
+            "weighted_clusters": {"clusters": [merged]},
+            "metadata_match": {"filter_metadata": {"envoy.lb": {"stage": "prod", "version": "2"}}},
+        },
+    }
+
+
+def alike(ours: Sequence[int | str], theirs: Sequence[int | str], tolerance: float) -> None:
+    """The same answers, and each of them about as often."""
+    mine, envoys = Counter(ours), Counter(theirs)
+    assert set(mine) == set(envoys)
+    for answer, count in envoys.items():
+        assert abs(mine[answer] - count) <= tolerance * len(theirs), (mine, envoys)
+
+
+def weighted(name: str, *groups: Json, **config: Any) -> tuple[str, Json]:
+    return name, {"endpoints": list(groups), **config}
+
+
+NORTH = group(host(0), host(1), host(2, health="UNHEALTHY"), zone="n", weight=3)
+SOUTH = group(host(3), host(4), zone="s", weight=1)
+SHARES: dict[str, Json] = dict(
+    [
+        weighted("round robin", group(host(0), host(1), host(2))),
+        weighted("weights", group(host(0, 5), host(1, 3), host(2, 2))),
+        weighted("random", group(host(0, 5), host(1)), lb_policy="RANDOM"),
+        weighted("least request", group(host(0), host(1), host(2)), lb_policy="LEAST_REQUEST"),
+        weighted("least request of weights", group(host(0, 4), host(1)), lb_policy="LEAST_REQUEST"),
+        weighted(
+            "full scan",
+            group(host(0), host(1), host(2)),
+            load_balancing_policy=policy("least_request", "LeastRequest", selection_method="FULL_SCAN"),
+        ),
+        weighted("localities", NORTH, SOUTH, **LOCALITY),
+        weighted("localities not asked for", NORTH, SOUTH),
+        weighted("localities without weights", *TWO_ZONES, **LOCALITY),
+        weighted("localities at random", NORTH, SOUTH, lb_policy="RANDOM", **LOCALITY),
+        weighted("localities of weights", *ZONES, **LOCALITY),
+        weighted(
+            "subset of localities",
+            group(host(0, stage="a"), host(1, stage="b"), zone="n", weight=3),
+            group(host(2, stage="a"), host(3, stage="a"), zone="s", weight=1),
+            lb_subset_config={
+                "subset_selectors": [STAGE],
+                "fallback_policy": "DEFAULT_SUBSET",
+                "default_subset": {"stage": "a"},
+                "locality_weight_aware": True,
+            },
+            **LOCALITY,
+        ),
+        weighted(
+            "subset of scaled localities",
+            group(host(0, stage="a"), host(1, stage="b"), host(4, stage="b"), zone="n", weight=6),
+            group(host(2, stage="a"), host(3, stage="a"), zone="s", weight=1),
+            lb_subset_config={
+                "subset_selectors": [STAGE],
+                "fallback_policy": "DEFAULT_SUBSET",
+                "default_subset": {"stage": "a"},
+                "locality_weight_aware": True,
+                "scale_locality_weight": True,
+            },
+            **LOCALITY,
+        ),
+        weighted("priorities", group(host(0), host(1, health="UNHEALTHY")), group(host(2), host(3), priority=1)),
+        weighted(
+            "priorities with factor",
+            group(host(0), host(1, health="UNHEALTHY")),
+            group(host(2), priority=1),
+            policy={"overprovisioning_factor": 100},
+        ),
+        weighted(
+            "priorities by weight",
+            group(host(0, 9), host(1, 1, health="UNHEALTHY"), host(4, 10, health="UNHEALTHY")),
+            group(host(2), priority=1),
+            policy={"weighted_priority_health": True, "overprovisioning_factor": 100},
+        ),
+        weighted("panic", group(host(0), *[host(i, health="UNHEALTHY") for i in range(1, 4)])),
+        weighted(
+            "no panic",
+            group(host(0), *[host(i, health="UNHEALTHY") for i in range(1, 4)]),
+            common_lb_config={"healthy_panic_threshold": {"value": 20}},
+        ),
+        weighted(
+            "no traffic in panic",
+            group(host(0), *[host(i, health="UNHEALTHY") for i in range(1, 4)]),
+            common_lb_config={"zone_aware_lb_config": {"fail_traffic_on_panic": True}},
+        ),
+        weighted("degraded", group(host(0), host(1, health="DEGRADED"))),
+    ]
+)
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +442,11 @@ def pair(herd: Herd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]
     routes += [route("policies", f"{name}/", hash_policy=policies) for name, policies in HASH_POLICIES.items()]
     clusters = [cluster(name, config, herd.ports) for name, config in HASHED.items()]
     clusters.append(cluster("policies", POLICY_CLUSTER, herd.ports))
+    for name, cookie in COOKIES.items():
+        routes.append(route("policies", f"../cookies/{name}", hash_policy=[{"cookie": cookie}]))
+        routes[-1]["match"] = {"prefix": f"/cookies/{slug(name)}/"}
+    routes += [*subset_routes(), *map(route, SHARES)]
+    clusters += [cluster(name, config, herd.ports) for name, config in {**SUBSETS, **SHARES}.items()]
     ours, theirs = free_port(), free_port()
     with (
         Proxy(bootstrap(ours, routes, clusters), directory) as proxy,
@@ -262,3 +474,45 @@ def test_hash_policies_are_envoys(pair: Pair, name: str) -> None:
         ]
     ours, theirs = pair.both(requests)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+def test_subsets_are_envoys(pair: Pair, name: str) -> None:
+    for asked_for in ASKED:
+        ours, theirs = pair.both([(f"/{slug(name)}/{asked_for}/", {})] * 60)
+        assert set(ours) == set(theirs), asked_for
+
+
+def test_metadata_of_a_weighted_cluster_refines_its_route(pair: Pair) -> None:
+    ours, theirs = pair.both([("/merged/", {})] * 20)
+    assert set(ours) == set(theirs) == {3}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_shares_are_envoys(pair: Pair, name: str) -> None:
+    ours, theirs = pair.both([(f"/{slug(name)}/", {})] * 800)
+    alike(ours, theirs, 0.12)
+
+
+COOKIES: dict[str, Json] = {
+    "session": {"name": "s", "ttl": "0s"},
+    "dated": {"name": "s", "ttl": "60s", "path": "/x"},
+    "attributes": {
+        "name": "s",
+        "ttl": "1.5s",
+        "attributes": [{"name": "SameSite", "value": "Strict"}, {"name": "Secure"}],
+    },
+    "no ttl": {"name": "s"},
+}
+
+
+@pytest.mark.parametrize("name", COOKIES)
+def test_a_cookie_is_given_as_envoy_gives_it(pair: Pair, name: str) -> None:
+    ours, theirs = (fetch(address, f"/cookies/{slug(name)}/") for address in (pair.isthmus, pair.envoy))
+    assert [key for key, _ in ours.headers] == [key for key, _ in theirs.headers]
+    given = [re.sub(r'"[0-9a-f]{16}"', '"VALUE"', answer.header("set-cookie") or "") for answer in (ours, theirs)]
+    assert given[0] == given[1]
+    cookie = (ours.header("set-cookie") or "").partition(";")[0]
+    if cookie:
+        chosen, again = pair.both([(f"/cookies/{slug(name)}/", {"cookie": cookie})] * 3)
+        assert set(chosen) == set(again) == set(pair.indexes([ours.text]))

@@ -27,11 +27,12 @@ class Balanced:
 class Partition:
     """The endpoints by their values of one selector's keys, as of ``revision``."""
 
-    __slots__ = ("_balanced", "_endpoints", "_list_as_any", "revision", "selector")
+    __slots__ = ("_balanced", "_duplicates", "_endpoints", "_list_as_any", "revision", "selector")
 
     def __init__(self, selector: SubsetSelector, *, list_as_any: bool) -> None:
         self.selector = selector
         self.revision = -1
+        self._duplicates = 0
         self._list_as_any = list_as_any
         self._endpoints: dict[Values, list[Endpoint]] = {}
         self._balanced: dict[Values, Balanced] = {}
@@ -39,14 +40,16 @@ class Partition:
     def update(self, endpoints: Sequence[Endpoint], revision: int, stats: SubsetStats) -> None:
         """Part ``endpoints`` anew; load balancers of subsets that are gone go too."""
         self.revision = revision
-        before, self._endpoints = len(self._endpoints), {}
+        before, self._endpoints, duplicates = len(self._endpoints), {}, 0
         for endpoint in endpoints:
             for values in self._values(endpoint):
                 members = self._endpoints.setdefault(values, [])
                 if self.selector.single_host and members:
-                    stats.single_host_per_subset_duplicate.value += 1
-                    members.clear()
-                members.append(endpoint)
+                    duplicates += 1
+                else:
+                    members.append(endpoint)
+        stats.single_host_per_subset_duplicate.value += duplicates - self._duplicates
+        self._duplicates = duplicates
         stats.active.value += len(self._endpoints) - before
         for values in [values for values in self._balanced if values not in self._endpoints]:
             del self._balanced[values]

@@ -69,9 +69,7 @@ def _legacy(cluster: Any, path: str) -> LbPolicy:
     common = cluster.common_lb_config
     config = getattr(cluster, own, None)
     inner = _inner(name, config, join(path, own), _Localities(common, join(path, "common_lb_config")))
-    if cluster.HasField("lb_subset_config") and (
-        cluster.lb_subset_config.subset_selectors or cluster.lb_subset_config.fallback_policy
-    ):
+    if cluster.HasField("lb_subset_config") and cluster.lb_subset_config.subset_selectors:
         return compile_subset(cluster.lb_subset_config, join(path, "lb_subset_config"), inner)
     return inner
 
