@@ -15,7 +15,7 @@ from harness.envoy import Envoy
 from harness.herd import Herd
 from harness.http import fetch
 from harness.isthmus import Proxy
-from harness.ports import free_port
+from harness.ports import free_ports
 
 SIZE = 12
 KEYS = [f"key-{number}" for number in range(250)]
@@ -186,10 +186,37 @@ def bootstrap(port: int, routes: Sequence[Json], clusters: Sequence[Json]) -> Js
     return {
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "static_resources": {
-            "listeners": [{"name": "l", "address": address, "filter_chains": [chain]}],
+            "listeners": [
+                {"name": "l", "address": address, "filter_chains": [chain]},
+                *(tcp_listener(port + offset, name, config) for offset, (name, config) in enumerate(TCP.items(), 1)),
+            ],
             "clusters": list(clusters),
         },
     }
+
+
+TCP: dict[str, Json] = {
+    "by address": {"cluster": "policies", "hash_policy": [{"source_ip": {}}]},
+    "by metadata": {
+        "weighted_clusters": {
+            "clusters": [
+                {
+                    "name": "no fallback",
+                    "weight": 1,
+                    "metadata_match": {"filter_metadata": {"envoy.lb": {"version": "2"}}},
+                }
+            ]
+        },
+        "metadata_match": {"filter_metadata": {"envoy.lb": {"stage": "prod", "version": "1"}}},
+    },
+}
+
+
+def tcp_listener(port: int, name: str, config: Json) -> Json:
+    kind = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+    proxy = {"name": "tcp", "typed_config": {"@type": kind, "stat_prefix": "tcp", **config}}
+    address = {"socket_address": {"address": "0.0.0.0", "port_value": port}}
+    return {"name": name, "address": address, "filter_chains": [{"filters": [proxy]}]}
 
 
 def slug(name: str) -> str:
@@ -447,7 +474,7 @@ def pair(herd: Herd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]
         routes[-1]["match"] = {"prefix": f"/cookies/{slug(name)}/"}
     routes += [*subset_routes(), *map(route, SHARES)]
     clusters += [cluster(name, config, herd.ports) for name, config in {**SUBSETS, **SHARES}.items()]
-    ours, theirs = free_port(), free_port()
+    ours, theirs = free_ports(1 + len(TCP)), free_ports(1 + len(TCP))
     with (
         Proxy(bootstrap(ours, routes, clusters), directory) as proxy,
         Envoy(bootstrap(theirs, routes, clusters), directory) as envoy,
@@ -516,3 +543,28 @@ def test_a_cookie_is_given_as_envoy_gives_it(pair: Pair, name: str) -> None:
     if cookie:
         chosen, again = pair.both([(f"/cookies/{slug(name)}/", {"cookie": cookie})] * 3)
         assert set(chosen) == set(again) == set(pair.indexes([ours.text]))
+
+
+def served_to(address: str, client: str) -> str:
+    """Who serves a connection from ``client``, another address of this machine."""
+    connection = http.client.HTTPConnection(address, timeout=20, source_address=(client, 0))
+    connection.request("GET", "/")
+    body = connection.getresponse().read().decode()
+    connection.close()
+    return body
+
+
+@pytest.mark.parametrize("name", TCP)
+def test_connections_are_balanced_as_envoy_balances_them(pair: Pair, name: str) -> None:
+    clients = [f"127.0.{number}.7" for number in range(40)]
+    ours, theirs = (
+        pair.indexes([served_to(beside(address, 1 + list(TCP).index(name)), client) for client in clients])
+        for address in (pair.isthmus, pair.envoy)
+    )
+    assert ours == theirs
+    assert len(set(ours)) == (1 if name == "by metadata" else len(set(theirs)))
+
+
+def beside(address: str, offset: int) -> str:
+    host_name, _, port = address.rpartition(":")
+    return f"{host_name}:{int(port) + offset}"

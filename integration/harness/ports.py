@@ -21,6 +21,17 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise RuntimeError(f"no free port on {host} in {_RANGE.start}-{_RANGE.stop - 1}")
 
 
+def free_ports(count: int, host: str = "127.0.0.1") -> int:
+    """The first of ``count`` free ports in a row."""
+    with _lock:
+        for _ in range(1000):
+            ports = range(first := random.choice(_RANGE), first + count)
+            if _given.isdisjoint(ports) and all(_is_free(host, port) for port in ports):
+                _given.update(ports)
+                return first
+    raise RuntimeError(f"no {count} free ports in a row on {host} in {_RANGE.start}-{_RANGE.stop - 1}")
+
+
 def _is_free(host: str, port: int) -> bool:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

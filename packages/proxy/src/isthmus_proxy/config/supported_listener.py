@@ -142,9 +142,13 @@ LISTENER: dict[str, MessageRules] = {
     f"{_NETWORK}.direct_response.v3.Config": message("response"),
     f"{_NETWORK}.connection_limit.v3.ConnectionLimit": message("stat_prefix max_connections delay"),
     f"{_NETWORK}.sni_cluster.v3.SniCluster": message(),
-    _TCP: message("stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts"),
+    _TCP: message(
+        "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts hash_policy metadata_match"
+    ),
+    "envoy.type.v3.HashPolicy": message("source_ip"),
+    "envoy.type.v3.HashPolicy.SourceIp": message(),
     f"{_TCP}.WeightedCluster": message("clusters"),
-    f"{_TCP}.WeightedCluster.ClusterWeight": message("name weight"),
+    f"{_TCP}.WeightedCluster.ClusterWeight": message("name weight metadata_match"),
     **_LOG_FILTERS,
     f"{_HCM}.LocalReplyConfig": message("mappers body_format"),
     f"{_HCM}.ResponseMapper": message("filter status_code body body_format_override headers_to_add"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus_proxy.cluster.metadata import merge
 from isthmus_proxy.config.access_log import compile_access_logs
+from isthmus_proxy.config.metadata import compile_metadata
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.values import number, required, seconds
 from isthmus_proxy.errors import ConfigError
@@ -17,6 +19,7 @@ def compile_tcp_proxy(config: Any, path: str) -> TcpProxyConfig:
     return TcpProxyConfig(
         stat_prefix=required(config, "stat_prefix", path),
         clusters=_clusters(config, path),
+        hash_source_ip=any(policy.HasField("source_ip") for policy in config.hash_policy),
         idle_timeout=seconds(config, "idle_timeout", 3600.0, path),
         max_connect_attempts=number(config, "max_connect_attempts", 1, path, low=1),
         access_logs=compile_access_logs(config.access_log, join(path, "access_log")),
@@ -25,8 +28,9 @@ def compile_tcp_proxy(config: Any, path: str) -> TcpProxyConfig:
 
 def _clusters(config: Any, path: str) -> tuple[ClusterWeight, ...]:
     chosen = config.WhichOneof("cluster_specifier")
+    asked = compile_metadata(config.metadata_match)
     if chosen == "cluster":
-        return (ClusterWeight(required(config, "cluster", path)),)
+        return (ClusterWeight(required(config, "cluster", path), metadata_match=asked),)
     if chosen != "weighted_clusters":
         raise ConfigError(path, "", "needs one of cluster and weighted_clusters")
     clusters = []
@@ -34,7 +38,9 @@ def _clusters(config: Any, path: str) -> tuple[ClusterWeight, ...]:
         place = f"{path}.weighted_clusters.clusters[{index}]"
         if item.weight < 1:
             raise ConfigError(join(place, "weight"), str(item.weight), "must be at least 1")
-        clusters.append(ClusterWeight(required(item, "name", place), int(item.weight)))
+        own = compile_metadata(item.metadata_match)
+        refined = own if asked is None else merge(asked, own or ())
+        clusters.append(ClusterWeight(required(item, "name", place), int(item.weight), metadata_match=refined))
     if not clusters:
         raise ConfigError(join(path, "weighted_clusters.clusters"), "", "needs at least one cluster")
     return tuple(clusters)

@@ -153,10 +153,12 @@ class TcpProxyConfig:
     """envoy.extensions.filters.network.tcp_proxy.v3, the supported part. Durations in seconds, 0 = off.
 
     ``cluster_from_sni``: the sni_cluster filter stands before it, so a server name is the name of the cluster.
+    ``hash_source_ip``: ring hash and maglev choose by the client's address.
     """
 
     stat_prefix: str
     clusters: tuple[ClusterWeight, ...]
+    hash_source_ip: bool = False
     idle_timeout: float = 3600.0
     max_connect_attempts: int = 1
     cluster_from_sni: bool = False

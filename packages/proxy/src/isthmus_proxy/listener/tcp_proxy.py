@@ -7,7 +7,10 @@ import socket
 from collections.abc import Callable
 
 from isthmus_proxy.cluster.cluster import Cluster
+from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.hashing import xx_hash_64
+from isthmus_proxy.http.balancing import ip_of
 from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
 from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.http.stream_info import StreamInfo
@@ -89,6 +92,16 @@ class TcpProxy:
                 return target
         return self.config.clusters[-1]
 
+    def context(self, target: ClusterWeight, info: StreamInfo) -> LoadBalancerContext | None:
+        """What the choice of an endpoint must regard; None if nothing."""
+        key = None
+        if self.config.hash_source_ip:
+            ip = ip_of(info.downstream_remote)
+            key = xx_hash_64(ip.encode()) if ip else None
+        if key is None and target.metadata_match is None:
+            return None
+        return LoadBalancerContext(hash_key=key, criteria=target.metadata_match)
+
     def finished(self, session: _TcpSession, info: StreamInfo) -> None:
         """Account for a connection that is over."""
         self.connections.discard(session)
@@ -146,7 +159,8 @@ class _TcpSession:
         """Choose an endpoint and begin to connect."""
         surroundings, info = self._surroundings, self._info
         info.attempts += 1
-        name = info.upstream_cluster = self._server_name or self._proxy.target().cluster
+        target = self._proxy.target()
+        name = info.upstream_cluster = self._server_name or target.cluster
         cluster = self._cluster = surroundings.clusters.get(name)
         if cluster is None:
             self._proxy.stats.no_route.value += 1
@@ -157,7 +171,7 @@ class _TcpSession:
             cluster.stats.upstream_cx_overflow.value += 1
             self._fail("UO")
             return
-        endpoint = self._endpoint = cluster.choose()
+        endpoint = self._endpoint = cluster.choose(self._proxy.context(target, info))
         if endpoint is None:
             self._fail("UH")
             return
