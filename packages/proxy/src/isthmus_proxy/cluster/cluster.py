@@ -9,6 +9,7 @@ from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.circuit_breaker import PRIORITIES, CircuitBreaker
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.health.flags import DEGRADED, EXCLUDED, UNHEALTHY
 from isthmus_proxy.cluster.lb_policy import LbPolicy, Subset
 from isthmus_proxy.cluster.load_balancer import LoadBalancer, Surroundings, make_load_balancer
 from isthmus_proxy.cluster.locality import Locality
@@ -151,11 +152,15 @@ class Cluster:
         self._balancer.update(Membership(self._order, weights, factor, weighted, self._revision))
 
     def _count(self) -> None:
-        health = Counter([endpoint.coarse_health for endpoint in self._order])
-        self.stats.membership_total.value = len(self._order)
-        self.stats.membership_healthy.value = health["healthy"]
-        self.stats.membership_degraded.value = health["degraded"]
-        self.stats.membership_excluded.value = sum([endpoint.excluded for endpoint in self._order])
+        # Few combinations of flags occur, however many endpoints there are.
+        counts = Counter([endpoint.flags for endpoint in self._order]).items()
+        stats = self.stats
+        stats.membership_total.value = len(self._order)
+        stats.membership_healthy.value = sum(count for flags, count in counts if not flags & (UNHEALTHY | DEGRADED))
+        stats.membership_degraded.value = sum(
+            count for flags, count in counts if flags & DEGRADED and not flags & UNHEALTHY
+        )
+        stats.membership_excluded.value = sum(count for flags, count in counts if flags & EXCLUDED)
 
 
 def _place(locality: LocalityEndpoints) -> Locality:

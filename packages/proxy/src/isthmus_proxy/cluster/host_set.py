@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.health.flags import DEGRADED, UNHEALTHY
 from isthmus_proxy.cluster.locality import Locality, LocalityGroup, group_by_locality
 from isthmus_proxy.cluster.priority import Census
 
@@ -26,11 +27,12 @@ class HostSet:
         self, hosts: Sequence[Endpoint], locality_weights: Mapping[Locality, int] | None = None, revision: int = 0
     ) -> None:
         self.hosts = hosts
-        self.healthy: Sequence[Endpoint] = [host for host in hosts if host.coarse_health == "healthy"]
-        self.degraded: Sequence[Endpoint] = [host for host in hosts if host.coarse_health == "degraded"]
-        self.excluded = sum([host.excluded for host in hosts])
-        if len(self.healthy) == len(hosts):
-            self.healthy = hosts
+        flagged = [host for host in hosts if host.flags]
+        self.healthy: Sequence[Endpoint] = hosts
+        if flagged:
+            self.healthy = [host for host in hosts if not host.flags & (UNHEALTHY | DEGRADED)]
+        self.degraded: Sequence[Endpoint] = [host for host in flagged if host.coarse_health == "degraded"]
+        self.excluded = sum([host.excluded for host in flagged])
         self.locality_weights = locality_weights
         self.revision = revision
         self.made: dict[object, object] = {}
