@@ -149,9 +149,9 @@ def _list(value: Any) -> list[Any]:
 def _steps(raw: Mapping[str, Any]) -> Iterator[Step]:
     if "steps" in raw:
         for each in raw["steps"]:
-            connection = each.get("on", "main")
+            connection = each.get("by", "main")
             for action, value in each.items():
-                if action != "on":
+                if action != "by":
                     yield Step(action, _step_value(action, value), connection)
         return
     sent = raw_bytes(raw["raw"]) if "raw" in raw else request(raw)

@@ -92,7 +92,7 @@ def _forwarded(case: Case, side: Observation) -> list[tuple[str, list[str], str]
     names = _names(case, side)
     normal = []
     for index, each in enumerate(side.forwarded):
-        first, lines = _head(each.head, names, again=index > 0)
+        first, lines = _head(each.head, names, again=index > 0 or case.unordered)
         normal.append((f"{names[each.to]}: {first}", lines, _shown(each.body) if each.complete else "<unfinished>"))
     return sorted(normal) if case.unordered else normal
 

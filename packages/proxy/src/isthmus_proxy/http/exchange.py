@@ -25,6 +25,7 @@ from isthmus_proxy.http.charge import charge, charge_retried, outcome
 from isthmus_proxy.http.hedge import Rival, Rivals
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
+    ALTERNATIVE_TIMEOUT,
     MAX_DURATION,
     MAX_DURATION_INCOMPLETE,
     NO_HEALTHY_UPSTREAM,
@@ -251,6 +252,7 @@ class Exchange:
         if self._balancing is not None:
             context = self._balancing.context(context)
         self.info.attempts += 1
+        self.info.upstream_transport_failure = ""
         endpoint = cluster.choose(context)
         if endpoint is None:
             self._charge(503)
@@ -663,10 +665,11 @@ class Exchange:
         if self.response_started:
             self._cut_off("UT", "response_timeout")
         else:
-            self._charge(504)
+            status = self.target.action.timeout_status if self.target is not None else 504
+            self._charge(status)
             if asked:
                 self._blame(504)
-            self.reply(ROUTE_TIMEOUT)
+            self.reply(ROUTE_TIMEOUT if status == 504 else ALTERNATIVE_TIMEOUT)
 
     def stalled(self, reply: LocalReply, flag: str = "SI") -> None:
         """Nothing moved for too long, or the request's body is malformed: ``reply`` unless a response has begun."""
@@ -698,12 +701,21 @@ class Exchange:
         """Answer in place of an upstream."""
         self._give_up()
         target = self.target
-        if target is None or not (target.decision.response_edits or target.weight.response_headers):
-            self._connection.local_reply(self, reply)
-        else:
-            decision, weight = target.decision, target.weight
-            edit: Edit = lambda headers: apply_response(decision, weight, headers, self.info)  # noqa: E731
-            self._connection.local_reply(self, reply, edit)
+        edited = target is not None and (
+            target.decision.response_edits
+            or target.weight.response_headers
+            or target.decision.virtual_host.include_attempt_count_in_response
+        )
+        self._connection.local_reply(self, reply, self._edit_reply if edited else None)
+
+    def _edit_reply(self, headers: Headers) -> None:
+        """What the route does to a reply in place of its upstream's."""
+        target = self.target
+        if target is None:
+            return
+        apply_response(target.decision, target.weight, headers, self.info)
+        if target.decision.virtual_host.include_attempt_count_in_response and self.info.attempts:
+            headers.append((b"x-envoy-attempt-count", b"%d" % self.info.attempts))
 
     def replied(self, details: str, flags: tuple[str, ...]) -> None:
         """The local reply has been written."""

@@ -27,5 +27,5 @@ def node_address() -> bytes:
 
 
 def announced(peer: bytes) -> bytes:
-    """The address under which a client at ``peer`` is announced to others."""
-    return node_address() if peer.startswith(b"127.") or peer == b"::1" else peer
+    """The address under which a client at ``peer`` is announced to others. Of 127.0.0.0/8 only .1 is replaced, as in Envoy."""
+    return node_address() if peer in (b"127.0.0.1", b"::1") else peer

@@ -52,6 +52,8 @@ class LocalReply:
 ROUTE_NOT_FOUND = LocalReply(404, "route_not_found", flags=("NR",))
 NO_HEALTHY_UPSTREAM = LocalReply(503, "no_healthy_upstream", b"no healthy upstream", ("UH",))
 ROUTE_TIMEOUT = LocalReply(504, "response_timeout", b"upstream request timeout", ("UT",))
+ALTERNATIVE_TIMEOUT = replace(ROUTE_TIMEOUT, status=204, body=b"")
+"""The same where an internal client prefers it (x-envoy-upstream-rq-timeout-alt-response)."""
 PER_TRY_TIMEOUT = LocalReply(504, "upstream_per_try_timeout", b"upstream request timeout", ("UT",))
 PER_TRY_IDLE_TIMEOUT = LocalReply(504, "upstream_per_try_idle_timeout", b"upstream request timeout", ("UT",))
 MAX_DURATION = LocalReply(504, "max_duration_timeout", b"downstream duration timeout", grpc_status=4)
@@ -119,28 +121,23 @@ def headers_of(
 ) -> tuple[int, Headers, bytes]:
     """(status, headers, body) as sent, before ``date`` and ``server``. A gRPC client gets trailers-only with HTTP 200.
 
-    ``edit`` changes the reply's own headers; those of its content come behind them then, and respect a content type.
+    ``edit`` changes the reply's own headers; those of its content come behind them, and respect a content type.
     """
     if grpc:
         code = grpc_status(reply.status) if reply.grpc_status is None else reply.grpc_status
         headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % code)]
         if reply.body:
             headers.append((b"grpc-message", _percent_encoded(reply.body)))
-        if edit is None:
-            return 200, [*headers, *reply.headers], b""
         own = [*reply.headers]
-        edit(own)
+        if edit is not None:
+            edit(own)
         return 200, [*own, *headers], b""
-    content: Headers = []
+    headers = [*reply.headers]
     if edit is not None:
-        content = [*reply.headers]
-        edit(content)
-        if reply.body:
-            content += _content(reply, content_type, typed=any(name == b"content-type" for name, _ in content))
-        return reply.status, content, reply.body
+        edit(headers)
     if reply.body:
-        content = _content(reply, content_type, typed=False)
-    return reply.status, [*content, *reply.headers], reply.body
+        headers += _content(reply, content_type, typed=any(name == b"content-type" for name, _ in headers))
+    return reply.status, headers, reply.body
 
 
 def _content(reply: LocalReply, content_type: bytes, *, typed: bool) -> Headers:

@@ -27,6 +27,7 @@ def encode_reply(
     """(head, body) of ``reply`` as sent, which ``info`` is told of. ``edit`` is the route's; ``close`` ends the connection."""
     content_type = b"text/plain"
     info.local_reply_body = reply.body
+    info.response_code_details = reply.details
     if config.local_replies is not None:
         reply, content_type = mapped(config.local_replies, reply, info, grpc=grpc, edit=edit)
         edit = _as_is

@@ -41,7 +41,10 @@ def overridden(action: ForwardAction, head: RequestHead) -> ForwardAction:
     head.headers = [field for field in head.headers if field[0] not in _READ_HERE]
     timeout = _milliseconds(asked, b"x-envoy-upstream-rq-timeout-ms")
     return replace(
-        action, timeout=action.timeout if timeout is None else timeout, retry_policy=_policy(action.retry_policy, asked)
+        action,
+        timeout=action.timeout if timeout is None else timeout,
+        timeout_status=204 if b"x-envoy-upstream-rq-timeout-alt-response" in asked else 504,
+        retry_policy=_policy(action.retry_policy, asked),
     )
 
 

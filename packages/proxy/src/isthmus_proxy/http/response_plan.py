@@ -144,11 +144,11 @@ def make_response_plan(
     if not config.suppress_envoy_headers:
         set_header(headers, SERVICE_TIME, _TIME_MARKER)
     headers += [(b"set-cookie", cookie) for cookie in cookies]
-    if style.decision.virtual_host.include_attempt_count_in_response:
-        headers.append((b"x-envoy-attempt-count", b"%d" % info.attempts))
     head = ResponseHead(response.status, headers, request.version)
     info.response = head
     rewrite.apply_response(style.decision, style.weight, headers, info)
+    if style.decision.virtual_host.include_attempt_count_in_response:
+        set_header(headers, b"x-envoy-attempt-count", b"%d" % info.attempts)
     if not any(name == b"date" for name, _ in headers):
         headers.append((b"date", _DATE_MARKER))
     _set_server(headers, config)

@@ -76,6 +76,7 @@ class TcpProxy:
         info.protocol = ""
         info.connection_id = accepted.connection_id
         info.downstream_remote, info.downstream_local = str(accepted.remote), str(accepted.local)
+        info.downstream_direct_remote = info.downstream_remote
         server_name = accepted.server_name if self.config.cluster_from_sni else ""
         session = _TcpSession(self, surroundings, accepted.sock, info, server_name)
         self.connections.add(session)
@@ -158,7 +159,6 @@ class _TcpSession:
     def connect(self) -> None:
         """Choose an endpoint and begin to connect."""
         surroundings, info = self._surroundings, self._info
-        info.attempts += 1
         target = self._proxy.target()
         name = info.upstream_cluster = self._server_name or target.cluster
         cluster = self._cluster = surroundings.clusters.get(name)
@@ -175,6 +175,7 @@ class _TcpSession:
         if endpoint is None:
             self._fail("UH")
             return
+        info.attempts += 1
         info.upstream_host = endpoint.name
         self._count(1)
         self._connector = Connector(surroundings.reactor, endpoint.address, self._connected, self._connect_failed)

@@ -147,6 +147,7 @@ class ForwardAction:
     clusters: tuple[ClusterWeight, ...]
     total_weight: int
     timeout: float = 15.0
+    timeout_status: int = 504
     idle_timeout: float | None = None
     retry_policy: RetryPolicy | None = None
     prefix_rewrite: bytes | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from isthmus_proxy.http.message import Headers, RequestHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route import header_edits
-from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, HeaderEdits, RegexRewrite, StringMatch
+from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, RegexRewrite, StringMatch
 from isthmus_proxy.route.regex import substitute
 
 
@@ -19,8 +19,8 @@ def apply_request(
 ) -> None:
     """Change ``request`` in place as its route says, after the proxy's own headers were added (Envoy's order).
 
-    A rewritten path is kept in ``info.original_path``. With ``show_original_path`` (no suppress_envoy_headers) what was
-    replaced also goes into ``x-envoy-original-path`` and ``x-envoy-original-host``.
+    With ``show_original_path`` (no suppress_envoy_headers) what was replaced goes into ``x-envoy-original-path``,
+    ``x-envoy-original-host``, and ``info.original_path``.
     """
     _edit_request(decision, target, request, info)
     action = decision.route.action
@@ -32,8 +32,8 @@ def apply_request(
         set_authority(request, host, append_forwarded_host=append, show_original=show_original_path)
     path = rewritten(action, decision.route.match.path, request.path)
     if path is not None:
-        info.original_path = request.path
         if show_original_path:
+            info.original_path = request.path
             _set(request.headers, b"x-envoy-original-path", request.path)
         request.path = path
 
@@ -77,24 +77,10 @@ def rewritten(action: ForwardAction, match: StringMatch, path: bytes) -> bytes |
 def apply_response(decision: Decision, target: ClusterWeight | None, headers: Headers, info: StreamInfo) -> None:
     """Change the headers of a response in place; ``target`` is None for redirects and direct responses."""
     own = None if target is None else target.response_headers
-    if own or decision.response_edits:
-        _apply_levels(decision, decision.response_edits, own, headers, info)
-
-
-def _apply_levels(
-    decision: Decision,
-    levels: tuple[HeaderEdits, ...],
-    own: HeaderEdits | None,
-    headers: Headers,
-    info: StreamInfo,
-) -> None:
-    last = decision.configuration.most_specific_header_mutations_wins
-    if own and not last:
+    if own:  # first even if the most specific level is to win, as in Envoy
         header_edits.apply(own, headers, info)
-    for edits in levels:
+    for edits in decision.response_edits:
         header_edits.apply(edits, headers, info)
-    if own and last:
-        header_edits.apply(own, headers, info)
 
 
 def set_authority(
