@@ -8,6 +8,8 @@ import pytest
 
 from bench import suite_ab, suite_http1, suite_latency, suite_memory, suite_push
 from bench.__main__ import chosen
+from bench.agree import compare
+from bench.agree import main as agree
 from bench.http_plan import HttpPlan, envoy_bootstrap
 from bench.load.wrk import parse_report
 from bench.mosn_plan import mosn_config
@@ -48,6 +50,37 @@ def test_json_has_the_fields_that_tools_read_and_reads_back(tmp_path: Path) -> N
     assert fields <= body.keys()
     [read], machine = read_json(path)
     assert (read.median("rps"), read.spread("rps"), read.errors, machine) == (20, (10, 30), 3, {"cpu": "x"})
+
+
+@pytest.mark.parametrize(
+    ("second", "differing"),
+    [((20, 25, 30), 0), ((5, 8, 9.6), 0), ((5, 7, 9), 1), ((31, 40, 50), 0), ((32, 40, 50), 1)],
+)
+def test_runs_agree_where_their_ranges_touch_or_miss_by_no_more_than_the_slack(
+    second: tuple[float, ...], differing: int
+) -> None:
+    compared, differences = compare([result(10, 20, 30)], [result(*second)], slack=0.05)
+    assert compared == 2  # req/s, and the suite's own figure
+    assert [difference.metric for difference in differences] == ["rps"] * differing
+
+
+def test_what_only_one_run_holds_is_not_compared() -> None:
+    assert compare([result(1)], [], slack=0.05) == (0, [])
+
+
+def test_two_files_that_disagree_are_an_error_that_names_the_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, other = tmp_path / "first.json", tmp_path / "second.json", tmp_path / "none.json"
+    write_json(first, [result(10, 20, 30)], {})
+    write_json(second, [result(60, 70, 80)], {})
+    other.write_text("")
+    assert agree([str(first), str(first)]) == 0
+    assert agree([str(first), str(second)]) == 1
+    assert agree([str(first), str(other)]) == 1
+    printed = capsys.readouterr()
+    assert "c1-100b isthmus rps: 10-30 against 60-80, 100.0% apart" in printed.out
+    assert "share no figure" in printed.err
 
 
 def test_a_report_has_a_page_and_a_chart_a_figure(tmp_path: Path) -> None:
