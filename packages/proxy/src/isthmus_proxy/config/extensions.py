@@ -23,6 +23,7 @@ _MODULES = {
     f"{_FILTERS}.listener.original_dst.v3.OriginalDst": "original_dst",
     f"{_FILTERS}.listener.proxy_protocol.v3.ProxyProtocol": "proxy_protocol",
     f"{_FILTERS}.http.router.v3.Router": "router",
+    "envoy.config.route.v3.FilterConfig": "route_components",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",

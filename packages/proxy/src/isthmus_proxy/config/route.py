@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from isthmus_proxy.config.check import check
+from isthmus_proxy.config.filter_overrides import compile_overrides
 from isthmus_proxy.config.header_edits import compile_request_edits, compile_response_edits
 from isthmus_proxy.config.mirror_policy import compile_mirrors
 from isthmus_proxy.config.parse import join, shown
@@ -44,6 +45,7 @@ def compile_route_configuration(proto: Any, path: str = "", *, inline: bool = Fa
         ignore_port_in_host_matching=proto.ignore_port_in_host_matching,
         ignore_path_parameters=proto.ignore_path_parameters_in_path_matching,
         validate_clusters=flag(proto, "validate_clusters", default=inline),
+        filters=compile_overrides(proto, path),
     )
 
 
@@ -77,6 +79,7 @@ def _virtual_host(host: Any, path: str, inherited: Inherited) -> VirtualHost:
         include_request_attempt_count=host.include_request_attempt_count,
         include_attempt_count_in_response=host.include_attempt_count_in_response,
         include_is_timeout_retry_header=host.include_is_timeout_retry_header,
+        filters=compile_overrides(host, path),
     )
 
 
@@ -88,6 +91,7 @@ def _route(route: Any, path: str, inherited: Inherited) -> Route:
         request_headers=compile_request_edits(route, path),
         response_headers=compile_response_edits(route, path),
         metadata=_metadata(route) if route.HasField("metadata") else {},
+        filters=compile_overrides(route, path),
     )
 
 

@@ -12,6 +12,7 @@ ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteConfiguration": message(
         f"name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "
         f"ignore_port_in_host_matching ignore_path_parameters_in_path_matching request_mirror_policies {_EDITS}",
+        elsewhere="typed_per_filter_config",
         no_effect={"a label": "metadata"},
     ),
     f"{_ROUTE}.VirtualHost": message(
@@ -19,11 +20,13 @@ ROUTE: dict[str, MessageRules] = {
         f"include_is_timeout_retry_header request_mirror_policies request_body_buffer_limit "
         f"per_request_buffer_limit_bytes {_EDITS}",
         only={"require_tls": "NONE"},
+        elsewhere="typed_per_filter_config",
         no_effect={"a label": "metadata", "stats of request groups, which are not kept": "virtual_clusters"},
     ),
     f"{_ROUTE}.Route": message(
         f"name match route redirect direct_response non_forwarding_action request_body_buffer_limit "
         f"per_request_buffer_limit_bytes {_EDITS}",
+        elsewhere="typed_per_filter_config",
         no_effect={"a label": "metadata stat_prefix", "there is no tracing": "decorator tracing"},
     ),
     f"{_ROUTE}.RouteMatch": message(
@@ -64,7 +67,7 @@ ROUTE: dict[str, MessageRules] = {
     ),
     f"{_ROUTE}.WeightedCluster": message("clusters total_weight runtime_key_prefix header_name"),
     f"{_ROUTE}.WeightedCluster.ClusterWeight": message(
-        f"name cluster_header weight host_rewrite_literal metadata_match {_EDITS}"
+        f"name cluster_header weight host_rewrite_literal metadata_match {_EDITS}", elsewhere="typed_per_filter_config"
     ),
     f"{_ROUTE}.RouteAction.HashPolicy": message("header cookie connection_properties query_parameter terminal"),
     f"{_ROUTE}.RouteAction.HashPolicy.Header": message("header_name regex_rewrite"),
@@ -83,6 +86,7 @@ ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RetryPolicy.RetryBackOff": message("base_interval max_interval"),
     f"{_ROUTE}.RetryPolicy.RetryHostPredicate": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": message(),
+    f"{_ROUTE}.FilterConfig": message("is_optional disabled", elsewhere="config"),
     f"{_ROUTE}.RedirectAction": message(
         "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite "
         "response_code strip_query"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus_proxy.cluster.metadata import Criteria, merge
+from isthmus_proxy.config.filter_overrides import compile_overrides
 from isthmus_proxy.config.header_edits import compile_request_edits, compile_response_edits
 from isthmus_proxy.config.metadata import compile_metadata
 from isthmus_proxy.config.parse import join, shown
@@ -55,6 +56,7 @@ def _cluster_weight(item: Any, prefix: str, path: str, asked: Criteria | None) -
         host_rewrite=item.host_rewrite_literal.encode(),
         runtime_key=f"{prefix}.{item.name}" if prefix else "",
         metadata_match=own if asked is None else merge(asked, own or ()),
+        filters=compile_overrides(item, path),
     )
 
 

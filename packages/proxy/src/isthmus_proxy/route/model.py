@@ -8,6 +8,7 @@ from typing import Literal
 
 from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.route.filter_overrides import FilterOverrides
 from isthmus_proxy.route.hash_policy_model import HashPolicy
 from isthmus_proxy.route.uri_template import TemplateRewrite
 from isthmus_proxy.runtime import Fraction
@@ -127,6 +128,7 @@ class ClusterWeight:
     host_rewrite: bytes = b""
     runtime_key: str = ""
     metadata_match: Criteria | None = None  # the route's merged with the cluster's; None if neither asks for a subset
+    filters: FilterOverrides = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,7 @@ class Route:
     request_headers: HeaderEdits = field(default_factory=HeaderEdits)
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)  # filter_metadata by namespace
+    filters: FilterOverrides = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,7 @@ class VirtualHost:
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
     include_is_timeout_retry_header: bool = False
+    filters: FilterOverrides = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +271,7 @@ class RouteConfiguration:
         False  # ignore_path_parameters_in_path_matching: what follows a semicolon does not count
     )
     validate_clusters: bool = False  # refuse the configuration at load when a cluster is missing
+    filters: FilterOverrides = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

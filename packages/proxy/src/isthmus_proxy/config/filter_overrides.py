@@ -1,0 +1,68 @@
+"""Compiles typed_per_filter_config of route configurations, virtual hosts, routes and weighted clusters.
+
+Which messages may stand there, and who compiles each, is the table ``COMPILERS``. A message that is not in it is refused,
+unless it is wrapped into a FilterConfig that says ``is_optional``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from isthmus_proxy.config.check import check
+from isthmus_proxy.config.extensions import name_of, unpack
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.route.filter_overrides import FilterOverride, FilterOverrides
+
+_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+
+COMPILERS: dict[str, tuple[str, str]] = {}
+"""Full name of a per-route message -> (module, function) that makes of it what its filter reads: ``function(message, path)``.
+
+A function raises ConfigError below ``path``; what it returns is immutable. Modules are imported when a configuration needs
+them.
+"""
+
+
+def compile_overrides(message: Any, path: str, compilers: Mapping[str, tuple[str, str]] = COMPILERS) -> FilterOverrides:
+    """Compile the ``typed_per_filter_config`` of ``message``."""
+    entries = message.typed_per_filter_config
+    if not entries:
+        return {}
+    place = join(path, "typed_per_filter_config")
+    compiled: dict[str, FilterOverride] = {}
+    for name in entries:
+        entry = _entry(entries[name], f'{place}["{name}"]', compilers)
+        if entry is not None:
+            compiled[name] = entry
+    return compiled
+
+
+def _entry(packed: Any, path: str, compilers: Mapping[str, tuple[str, str]]) -> FilterOverride | None:
+    if name_of(packed.type_url) != _FILTER_CONFIG:
+        return FilterOverride(_config(packed, path, compilers))
+    wrapper: Any = unpack(packed, path)
+    if wrapper.disabled:
+        return FilterOverride(disabled=True)
+    if not wrapper.HasField("config"):
+        raise ConfigError(join(path, "config"), "", "is required unless the entry is disabled")
+    if wrapper.is_optional and name_of(wrapper.config.type_url) not in compilers:
+        return None
+    return FilterOverride(_config(wrapper.config, join(path, "config"), compilers))
+
+
+def _config(packed: Any, path: str, compilers: Mapping[str, tuple[str, str]]) -> object:
+    name = name_of(packed.type_url)
+    if name not in compilers:
+        raise ConfigError(
+            path,
+            shown(name or "(no type URL)"),
+            "is no per-route configuration of a filter that is supported; see docs/reference/proxy.md",
+        )
+    unpacked = unpack(packed, path)
+    check(unpacked, path)
+    module, function = compilers[name]
+    compiler: Callable[[Any, str], object] = getattr(import_module(module), function)
+    return compiler(unpacked, path)
