@@ -87,7 +87,7 @@ class Proxy:
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
         self.monitoring = ClusterMonitoring(self.reactor, self.clusters, random.random, self._outlier_log())
         self.dns = DnsClusters(self.clusters, random.random)
-        self.routes = RouteHandles(Runtime(bootstrap.runtime))
+        self.routes = RouteHandles(Runtime(bootstrap.runtime), self.stats.scope)
         surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random(), self.routes.runtime)
         seat = options.seat
         self.listeners = ListenerManager(

@@ -234,7 +234,7 @@ class Proxy:
         self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
         self.runtime = Runtime(RuntimeConfig(admin_layer=True))
         self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random, self.runtime)
-        self.routes = RouteHandles(self.runtime)
+        self.routes = RouteHandles(self.runtime, self.stats.scope)
         self.logs = LogRecorder()
         self.listeners = ListenerManager(self.surroundings, self.routes, self.stats, self.logs)
         self.port = 0

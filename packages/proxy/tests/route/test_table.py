@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,12 +19,14 @@ from isthmus_proxy.route.model import (
     HeaderEdits,
     HeaderMatch,
     QueryMatch,
+    RedirectAction,
     Route,
     RouteConfiguration,
     RouteMatch,
     StringMatch,
     VirtualHost,
 )
+from isthmus_proxy.route.redirect import location
 from isthmus_proxy.route.regex import PatternSet
 from isthmus_proxy.route.table import KEY_LIMIT, RouteHandles, RouteTable, pick
 from isthmus_proxy.route.uri_template import compile_template
@@ -354,3 +357,32 @@ def test_the_table_agrees_with_a_linear_scan(
             decision is not None and expected is not None and decision.route == expected
         )
         assert compiled.memo.size <= memo + 1
+
+
+TLS_CASES = [
+    ("NONE", b"http", b"", "served"),
+    ("EXTERNAL_ONLY", b"http", b"", None),
+    ("EXTERNAL_ONLY", b"http", b"true", "served"),
+    ("EXTERNAL_ONLY", b"https", b"", "served"),
+    ("ALL", b"http", b"true", None),
+    ("ALL", b"https", b"", "served"),
+    ("ALL", b"", b"", None),
+]
+
+
+@pytest.mark.parametrize(("required", "proto", "internal", "name"), TLS_CASES)
+def test_a_virtual_host_that_requires_tls_redirects(
+    required: Literal["NONE", "EXTERNAL_ONLY", "ALL"], proto: bytes, internal: bytes, name: str | None
+) -> None:
+    host = VirtualHost("host", (b"*",), (route("prefix", b"/", "served"),), require_tls=required)
+    routes = RouteTable(RouteConfiguration("routes", (host,)))
+    request = get(b"/", b"a.b:80", (b"x-forwarded-proto", proto), (b"x-envoy-internal", internal))
+    for _ in range(2):
+        decision = routes.decide(request)
+        assert decision is not None
+        assert (decision.route.name or None) == name
+        if name is None:
+            assert isinstance(decision.route.action, RedirectAction)
+            assert location(decision.route.match.path, decision.route.action, request) == b"https://a.b:80/"
+    other = get(b"/", b"a.b:80", (b"x-forwarded-proto", b"https"))
+    assert served(routes, other) == "served"  # what is remembered knows of the scheme

@@ -13,13 +13,14 @@ from isthmus_proxy.config.mirror_policy import compile_mirrors
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.retry_policy import compile_retry_policy
 from isthmus_proxy.config.route_action import Inherited, buffer_limit, compile_action
-from isthmus_proxy.config.route_match import compile_match
-from isthmus_proxy.config.values import content_hash, flag, number, required
+from isthmus_proxy.config.route_match import compile_headers, compile_match
+from isthmus_proxy.config.values import content_hash, enum_name, flag, number, required
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.route.model import (
     ForwardAction,
     Route,
     RouteConfiguration,
+    VirtualCluster,
     VirtualHost,
 )
 
@@ -79,8 +80,20 @@ def _virtual_host(host: Any, path: str, inherited: Inherited) -> VirtualHost:
         include_request_attempt_count=host.include_request_attempt_count,
         include_attempt_count_in_response=host.include_attempt_count_in_response,
         include_is_timeout_retry_header=host.include_is_timeout_retry_header,
+        require_tls=enum_name(host, "require_tls"),  # type: ignore[arg-type]
+        virtual_clusters=_virtual_clusters(host, join(path, "virtual_clusters")),
         filters=compile_overrides(host, path),
     )
+
+
+def _virtual_clusters(host: Any, path: str) -> tuple[VirtualCluster, ...]:
+    found = []
+    for index, cluster in enumerate(host.virtual_clusters):
+        place = f"{path}[{index}]"
+        if not cluster.headers:
+            raise ConfigError(join(place, "headers"), "", "needs at least one header")
+        found.append(VirtualCluster(required(cluster, "name", place), compile_headers(cluster, "headers", place)))
+    return tuple(found)
 
 
 def _route(route: Any, path: str, inherited: Inherited) -> Route:
@@ -88,6 +101,7 @@ def _route(route: Any, path: str, inherited: Inherited) -> Route:
         match=compile_match(route.match, join(path, "match")),
         action=compile_action(route, path, inherited),
         name=route.name,
+        stat_prefix=route.stat_prefix,
         request_headers=compile_request_edits(route, path),
         response_headers=compile_response_edits(route, path),
         metadata=_metadata(route) if route.HasField("metadata") else {},

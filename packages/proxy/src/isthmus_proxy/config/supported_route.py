@@ -16,19 +16,20 @@ ROUTE: dict[str, MessageRules] = {
         no_effect={"a label": "metadata"},
     ),
     f"{_ROUTE}.VirtualHost": message(
-        f"name domains routes include_request_attempt_count include_attempt_count_in_response retry_policy hedge_policy "
+        f"name domains routes require_tls virtual_clusters "
+        f"include_request_attempt_count include_attempt_count_in_response retry_policy hedge_policy "
         f"include_is_timeout_retry_header request_mirror_policies request_body_buffer_limit "
         f"per_request_buffer_limit_bytes {_EDITS}",
-        only={"require_tls": "NONE"},
         elsewhere="typed_per_filter_config",
-        no_effect={"a label": "metadata", "stats of request groups, which are not kept": "virtual_clusters"},
+        no_effect={"a label": "metadata"},
     ),
     f"{_ROUTE}.Route": message(
-        f"name match route redirect direct_response non_forwarding_action request_body_buffer_limit "
+        f"name stat_prefix match route redirect direct_response non_forwarding_action request_body_buffer_limit "
         f"per_request_buffer_limit_bytes {_EDITS}",
         elsewhere="typed_per_filter_config",
-        no_effect={"a label": "metadata stat_prefix", "there is no tracing": "decorator tracing"},
+        no_effect={"a label": "metadata", "there is no tracing": "decorator tracing"},
     ),
+    f"{_ROUTE}.VirtualCluster": message("headers name"),
     f"{_ROUTE}.RouteMatch": message(
         "prefix path safe_regex path_separated_prefix path_match_policy case_sensitive runtime_fraction headers "
         "query_parameters grpc"

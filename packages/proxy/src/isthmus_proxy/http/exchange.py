@@ -50,6 +50,7 @@ from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.route.hash_policy import Client
 from isthmus_proxy.route.model import RetryPolicy
+from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.rewrite import apply_response
 from isthmus_proxy.route.table import pick
 from isthmus_proxy.upstream.http1_connection import Http1Connection
@@ -164,6 +165,8 @@ class Exchange:
             self.reply(cluster_not_found(action.cluster_not_found_status))
             return
         info.upstream_cluster = target.cluster
+        if target.groups:
+            info.virtual_cluster = target.groups[-1].name
         self._priority = action.priority
         if target.rules is not None:
             self._retry = RetryState(target.rules, plan.head, manager.runtime)
@@ -280,6 +283,8 @@ class Exchange:
         if target is None:
             return
         self._upstream = connection
+        for group in target.groups:
+            group.upstream_rq_total.value += 1
         if target.static and self.info.attempts == 1:
             self.info.request = target.head
             self.info.original_path = target.original_path
@@ -419,6 +424,8 @@ class Exchange:
             self._charge_response(response)
             if self._retry.tried and self._cluster is not None:
                 self._cluster.stats.upstream_rq_retry_success.value += 1
+                for group in target.groups:
+                    group.upstream_rq_retry_success.value += 1
 
     def _plan_response(self, response: ParsedResponse, target: Target) -> ResponsePlan:
         request, connection = self.request, self._connection
@@ -440,7 +447,7 @@ class Exchange:
 
     def _charge_response(self, response: ParsedResponse) -> None:
         if self._cluster is not None:
-            charge(self._cluster, self._endpoint, response.status)
+            charge(self._cluster, self._endpoint, response.status, self._groups)
         self._judge(response)
 
     def _judge(self, response: ParsedResponse) -> None:
@@ -449,10 +456,14 @@ class Exchange:
         if endpoint is not None and endpoint.monitor is not None and not self._blamed:
             endpoint.monitor.responded(outcome(response))
 
+    @property
+    def _groups(self) -> Groups:
+        return self.target.groups if self.target is not None else ()
+
     def _charge(self, status: int) -> None:
         """Count a failure that ``status`` stands for."""
         if self._cluster is not None:
-            charge(self._cluster, self._endpoint, status)
+            charge(self._cluster, self._endpoint, status, self._groups)
 
     def _blame(self, status: int) -> None:
         """Tell outlier detection that the endpoint left a request without an answer."""
@@ -479,7 +490,10 @@ class Exchange:
         info = self.info
         now = self._manager.reactor.now
         if self._cluster is not None:
-            self._cluster.stats.upstream_rq_time.record((now - (info.request_end_at or info.started_at)) * 1000.0)
+            took = (now - (info.request_end_at or info.started_at)) * 1000.0
+            self._cluster.stats.upstream_rq_time.record(took)
+            for group in self._groups:
+                group.upstream_rq_time.record(took)
         info.response_code_details = "via_upstream"
         if not self.request_done:
             self._manager.stats.answered_early()
@@ -535,7 +549,7 @@ class Exchange:
         if cluster is not None and self._body.possible:
             manager = self._manager
             breaker = cluster.breakers[self._priority]
-            self._retrying = admit(retry, cluster, breaker, self.info, manager.runtime, manager.random())
+            self._retrying = admit(retry, cluster, breaker, self.info, manager.runtime, manager.random(), self._groups)
         return self._retrying
 
     def _end_retry(self) -> None:
@@ -660,6 +674,8 @@ class Exchange:
         self._give_up()
         if self._cluster is not None:
             self._cluster.stats.upstream_rq_timeout.value += 1
+        for group in self._groups:
+            group.upstream_rq_timeout.value += 1
         if self._endpoint is not None:
             self._endpoint.rq_timeout += 1
         if self.response_started:

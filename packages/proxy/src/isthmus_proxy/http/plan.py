@@ -31,6 +31,7 @@ from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.route import rewrite
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, HeaderEdits
+from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.table import RouteTable, pick_by_header
 
 ID_MARKER = bytes(bytearray(b"request-id"))
@@ -48,7 +49,19 @@ class Plan:
     ``client`` is the original client's ``host:port``, if it is not the connection's.
     """
 
-    __slots__ = ("_targets", "action", "client", "decision", "head", "needs_id", "own_id", "reply", "table", "upgrade")
+    __slots__ = (
+        "_targets",
+        "action",
+        "client",
+        "decision",
+        "groups",
+        "head",
+        "needs_id",
+        "own_id",
+        "reply",
+        "table",
+        "upgrade",
+    )
 
     def __init__(self, table: RouteTable | None, head: RequestHead) -> None:
         self.table = table
@@ -60,6 +73,7 @@ class Plan:
         self.action: ForwardAction | None = None
         self.upgrade = False
         self.client = ""
+        self.groups: Groups = ()
         self._targets: dict[ClusterWeight, Target] = {}
 
     def named_head(self, identifier: bytes) -> RequestHead:
@@ -82,7 +96,7 @@ class Target:
     """A request bound for one cluster: ``before`` + identifier + ``after`` is its head, if it is ``static``.
 
     ``head`` is the same as a value, for the access log; ``id_index`` is where the identifier is in its headers, or -1.
-    ``balanced``: the route asks something of load balancing.
+    ``balanced``: the route asks something of load balancing; ``groups`` count the request besides its cluster.
     """
 
     __slots__ = (
@@ -95,6 +109,7 @@ class Target:
         "cluster",
         "decision",
         "duration",
+        "groups",
         "head",
         "id_index",
         "original_path",
@@ -117,6 +132,7 @@ class Target:
         self.cluster = weight.cluster or (plan.head.get(weight.cluster_header) or b"").decode("latin-1")
         self.rules = None if action.retry_policy is None else retry_rules(action.retry_policy)
         self.duration = stream_duration(action, plan.head)
+        self.groups = plan.groups
         self.request = request
         self.upgrade = plan.upgrade
         self.balanced = bool(action.hash_policies) or weight.metadata_match is not None
@@ -221,6 +237,8 @@ def make_plan(
         plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else ROUTE_NOT_FOUND
     elif isinstance(plan.decision.route.action, ForwardAction):
         action = chosen_by_header(plan.decision.route.action, head)
+        if table is not None and table.groups is not None:
+            plan.groups = table.groups.of(plan.decision, head)
         plan.action = overridden(action, head) if came.client.internal else action
     return plan
 

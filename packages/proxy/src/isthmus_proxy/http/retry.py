@@ -12,6 +12,7 @@ from isthmus_proxy.http.message import Headers, RequestHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.matcher import FieldsTest, fields_tests
 from isthmus_proxy.route.model import RateLimitedBackOff, RetryPolicy
+from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.runtime import Runtime
 
 _ANY_RESET = frozenset({"5xx", "gateway-error", "reset"})
@@ -134,20 +135,32 @@ def _reset_interval(limits: RateLimitedBackOff, headers: Fields, wall_clock: flo
 
 
 def admit(
-    retry: RetryState, cluster: Cluster, breaker: CircuitBreaker, info: StreamInfo, runtime: Runtime, random: float
+    retry: RetryState,
+    cluster: Cluster,
+    breaker: CircuitBreaker,
+    info: StreamInfo,
+    runtime: Runtime,
+    random: float,
+    groups: Groups = (),
 ) -> bool:
     """Take one retry if some are left and the cluster's circuit breaker allows it; else note why not (URX before UO)."""
     if retry.remaining <= 0:
         info.flag("URX")
         cluster.stats.upstream_rq_retry_limit_exceeded.value += 1
+        for group in groups:
+            group.upstream_rq_retry_limit_exceeded.value += 1
         return False
     if breaker.active_retries >= breaker.max_retries:
         info.flag("UO")
         cluster.stats.upstream_rq_retry_overflow.value += 1
+        for group in groups:
+            group.upstream_rq_retry_overflow.value += 1
         return False
     if random * 100 >= runtime.integer("upstream.use_retry", 100):
         return False
     retry.take()
     breaker.active_retries += 1
     cluster.stats.upstream_rq_retry.value += 1
+    for group in groups:
+        group.upstream_rq_retry.value += 1
     return True

@@ -42,6 +42,7 @@ class StreamInfo:
         "upstream_host",
         "upstream_local",
         "upstream_transport_failure",
+        "virtual_cluster",
         "virtual_host",
     )
 
@@ -72,6 +73,7 @@ class StreamInfo:
         self.upstream_host = ""
         self.upstream_local = ""
         self.upstream_transport_failure = ""
+        self.virtual_cluster = ""
         self.downstream_remote = ""
         self.downstream_direct_remote = ""
         self.downstream_local = ""

@@ -20,7 +20,7 @@ from isthmus_proxy.listener.model import (
 )
 from isthmus_proxy.listener.serving_chain import NetworkFilter, ServingChain
 from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
-from isthmus_proxy.route.table import RouteHandle, RouteHandles, RouteTable
+from isthmus_proxy.route.table import RouteHandle, RouteHandles
 
 
 class Stats(Protocol):
@@ -38,6 +38,13 @@ class AccessLogs(Protocol):
 
     def close_loggers(self, loggers: tuple[AccessLog, ...], /) -> None:
         """Give loggers up."""
+
+
+class Closable(Protocol):
+    """What a filter chain gives up at its end."""
+
+    def close(self) -> None:
+        """Give it up."""
 
 
 class ChainFactory:
@@ -58,7 +65,7 @@ class ChainFactory:
         loggers: tuple[AccessLog, ...] = ()
         if not isinstance(filter_config, DirectResponseConfig):
             loggers = self._access_logs.open_loggers(filter_config.access_logs)
-        scopes: list[StatsScope] = []
+        scopes: list[Closable] = []
         gates = [self._limit(gate, closed, scopes) for gate in config.gates]
 
         def ended(seconds: float) -> None:
@@ -76,10 +83,11 @@ class ChainFactory:
         return ServingChain(config, buffer_limit, network_filter, gates, release)
 
     def _limit(
-        self, config: ConnectionLimitConfig, closed: Callable[[float], None], scopes: list[StatsScope]
+        self, config: ConnectionLimitConfig, closed: Callable[[float], None], scopes: list[Closable]
     ) -> ConnectionLimit:
-        scopes.append(self._stats.scope(f"connection_limit.{config.stat_prefix}"))
-        return ConnectionLimit(config, scopes[-1], self._surroundings.reactor, closed)
+        scope = self._stats.scope(f"connection_limit.{config.stat_prefix}")
+        scopes.append(scope)
+        return ConnectionLimit(config, scope, self._surroundings.reactor, closed)
 
     def _filter(
         self,
@@ -87,7 +95,7 @@ class ChainFactory:
         buffer_limit: int,
         loggers: tuple[AccessLog, ...],
         closed: Callable[[float], None],
-        scopes: list[StatsScope],
+        scopes: list[Closable],
     ) -> NetworkFilter:
         if isinstance(config, DirectResponseConfig):
             return DirectResponse(config, self._surroundings.reactor, closed)
@@ -97,12 +105,14 @@ class ChainFactory:
             return TcpProxy(config, self._surroundings, tcp_stats, loggers, buffer_limit, closed)
         stats = HttpStats(self._stats.scope(f"http.{config.stat_prefix}"))
         scopes.append(stats.scope)
-        handle = self._handle(config)
+        handle = self._handle(config, scopes)
         manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed)
         manager.draining = self.closing
         return manager
 
-    def _handle(self, config: HttpConnectionManagerConfig) -> RouteHandle:
+    def _handle(self, config: HttpConnectionManagerConfig, scopes: list[Closable]) -> RouteHandle:
         if isinstance(config.route, RdsReference):
             return self._routes.get_or_create(config.route.route_config_name)
-        return RouteHandle(config.route.name, RouteTable(config.route, self._routes.runtime))
+        table = self._routes.table(config.route)
+        scopes.append(table)
+        return RouteHandle(config.route.name, table)

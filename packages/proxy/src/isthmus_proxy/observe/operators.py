@@ -167,8 +167,8 @@ PLAIN: dict[str, Reader] = {
     "CONNECTION_ID": lambda info: info.connection_id,
     "STREAM_ID": lambda info: None if info.request_id is None else info.request_id.decode("latin-1"),
     "HOSTNAME": lambda info: _HOSTNAME,
-    # Known and never set here: there are no virtual clusters, and connections are plain TCP.
-    "VIRTUAL_CLUSTER_NAME": _UNSET,
+    "VIRTUAL_CLUSTER_NAME": lambda info: info.virtual_cluster or None,
+    # Known and never set here: connections are plain TCP.
     "REQUESTED_SERVER_NAME": _UNSET,
     "DOWNSTREAM_TLS_VERSION": _UNSET,
     "DOWNSTREAM_TLS_CIPHER": _UNSET,

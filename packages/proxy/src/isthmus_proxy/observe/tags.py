@@ -20,6 +20,12 @@ _PREFIXES: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
         ("envoy_http_conn_manager_prefix", "envoy_rds_route_config"),
     ),
     (re.compile(r"http\.(.+)", re.DOTALL), "http", ("envoy_http_conn_manager_prefix",)),
+    (
+        re.compile(r"vhost\.(.+?)\.vcluster\.(.+)", re.DOTALL),
+        "vhost.vcluster",
+        ("envoy_virtual_host", "envoy_virtual_cluster"),
+    ),
+    (re.compile(r"vhost\.(.+?)\.route\.(.+)", re.DOTALL), "vhost.route", ("envoy_virtual_host", "envoy_route")),
     (re.compile(r"tcp\.(.+)", re.DOTALL), "tcp", ("envoy_tcp_prefix",)),
     (re.compile(r"listener\.admin\.http\.(.+)", re.DOTALL), "listener.admin.http", ("envoy_http_conn_manager_prefix",)),
     (

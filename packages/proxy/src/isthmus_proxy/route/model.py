@@ -185,6 +185,7 @@ class RedirectAction:
     prefix_rewrite: bytes | None = None
     regex_rewrite: RegexRewrite | None = None
     strip_query: bool = False
+    keep_port: bool = False  # even the default port of the old scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,16 @@ class Route:
     request_headers: HeaderEdits = field(default_factory=HeaderEdits)
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)  # filter_metadata by namespace
+    stat_prefix: str = ""
     filters: FilterOverrides = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualCluster:
+    """config.route.v3.VirtualCluster: requests that all of ``headers`` match are counted together."""
+
+    name: str
+    headers: tuple[HeaderMatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +263,8 @@ class VirtualHost:
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
     include_is_timeout_retry_header: bool = False
+    require_tls: Literal["NONE", "EXTERNAL_ONLY", "ALL"] = "NONE"
+    virtual_clusters: tuple[VirtualCluster, ...] = ()
     filters: FilterOverrides = field(default_factory=dict, hash=False)
 
 

@@ -22,7 +22,7 @@ def _host(action: RedirectAction, scheme: bytes, request: RequestHead) -> bytes:
         host = request.authority
         # The port that was the old scheme's default would be wrong under the new one.
         other_default = scheme != request.scheme and host.endswith(_DEFAULT_PORTS.get(request.scheme, b"\0"))
-        if action.port is not None or other_default:
+        if action.port is not None or (other_default and not action.keep_port):
             host = without_port(host)
     return host if action.port is None else host + b":%d" % action.port
 

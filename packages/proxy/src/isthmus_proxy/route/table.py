@@ -14,8 +14,19 @@ from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.route.domains import DomainIndex
 from isthmus_proxy.route.matcher import Condition, Reader, conditions, names_read, reader
 from isthmus_proxy.route.memo import Memo
-from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, Route, RouteConfiguration, VirtualHost
+from isthmus_proxy.route.model import (
+    ClusterWeight,
+    Decision,
+    ForwardAction,
+    RedirectAction,
+    Route,
+    RouteConfiguration,
+    RouteMatch,
+    StringMatch,
+    VirtualHost,
+)
 from isthmus_proxy.route.path_index import PathIndex
+from isthmus_proxy.route.request_groups import MakeScope, make_groups
 from isthmus_proxy.runtime import Fraction, Runtime
 
 MEMO_LIMIT = 4096  # decisions; with KEY_LIMIT it bounds the memo to some 4 MB, and to a few hundred KB in practice
@@ -28,7 +39,7 @@ _Answer = tuple[_Draw, ...]
 class _Host:
     """One virtual host, compiled."""
 
-    __slots__ = ("_conditions", "_decisions", "_index")
+    __slots__ = ("_conditions", "_decisions", "_index", "_insecure", "_internal_too")
 
     def __init__(self, configuration: RouteConfiguration, host: VirtualHost) -> None:
         self._conditions: list[tuple[Condition, ...]] = [conditions(route.match) for route in host.routes]
@@ -40,9 +51,18 @@ class _Host:
             for more, (_, fraction) in zip(self._conditions, self._decisions, strict=True)
         ]
         self._index = PathIndex(host.routes, conditional)
+        self._insecure = None if host.require_tls == "NONE" else (_to_https(configuration), None)
+        self._internal_too = host.require_tls == "ALL"
 
     def draws(self, request: RequestHead, path: bytes) -> Iterator[_Draw]:
         """Yield the routes that match, up to the first that has no fraction."""
+        if (
+            self._insecure is not None
+            and request.get(b"x-forwarded-proto") != b"https"
+            and (self._internal_too or request.get(b"x-envoy-internal") != b"true")
+        ):
+            yield self._insecure
+            return
         for position in self._index.candidates(path):
             for holds in self._conditions[position]:
                 if not holds(request):
@@ -57,12 +77,27 @@ class _Host:
 class RouteTable:
     """A route configuration compiled for lookup. ``memo`` counts its hits, misses and size."""
 
-    __slots__ = ("_domains", "_hosts", "_readers", "_whole_path", "configuration", "memo", "runtime", "unmemoised")
+    __slots__ = (
+        "_domains",
+        "_hosts",
+        "_readers",
+        "_whole_path",
+        "configuration",
+        "groups",
+        "memo",
+        "runtime",
+        "unmemoised",
+    )
 
     def __init__(
-        self, configuration: RouteConfiguration, runtime: Runtime | None = None, memo_limit: int = MEMO_LIMIT
+        self,
+        configuration: RouteConfiguration,
+        runtime: Runtime | None = None,
+        memo_limit: int = MEMO_LIMIT,
+        scope: MakeScope | None = None,
     ) -> None:
         self.configuration = configuration
+        self.groups = make_groups(configuration, scope)
         self.runtime = runtime or Runtime()
         self.memo: Memo[_Answer] = Memo(memo_limit)
         self.unmemoised = 0
@@ -70,6 +105,8 @@ class RouteTable:
         self._domains = DomainIndex(hosts, configuration.ignore_port_in_host_matching)
         self._hosts = [_Host(configuration, host) for host in hosts]
         names = {name for host in hosts for route in host.routes for name in names_read(route.match)}
+        if any(host.require_tls != "NONE" for host in hosts):
+            names |= {b"x-forwarded-proto", b"x-envoy-internal"}
         self._whole_path = b":path" in names
         self._readers: tuple[Reader, ...] = tuple(reader(name) for name in sorted(names - {b":path", b":authority"}))
 
@@ -110,6 +147,17 @@ class RouteTable:
         if self.configuration.ignore_path_parameters:
             path, _, _ = path.partition(b";")
         return tuple(self._hosts[position].draws(request, path))
+
+    def close(self) -> None:
+        """Give up the stats of the table's groups of requests."""
+        if self.groups is not None:
+            self.groups.close()
+
+
+def _to_https(configuration: RouteConfiguration) -> Decision:
+    """What a virtual host that requires TLS says to a request without it: no level's header edits apply, as in Envoy."""
+    route = Route(RouteMatch(StringMatch("prefix")), RedirectAction(https=True, keep_port=True))
+    return Decision(VirtualHost("", (), ()), route, configuration)
 
 
 def _decision(configuration: RouteConfiguration, host: VirtualHost, route: Route) -> Decision:
@@ -168,12 +216,16 @@ class RouteHandle:
 
 
 class RouteHandles:
-    """Handles by name: listeners take them, updates fill them, in either order. Their tables read ``runtime``."""
+    """Handles by name: listeners take them, updates fill them, in either order.
 
-    __slots__ = ("_handles", "runtime")
+    Their tables read ``runtime`` and count groups of requests in scopes of ``scope``; None counts none.
+    """
 
-    def __init__(self, runtime: Runtime | None = None) -> None:
+    __slots__ = ("_handles", "_scope", "runtime")
+
+    def __init__(self, runtime: Runtime | None = None, scope: MakeScope | None = None) -> None:
         self.runtime = runtime or Runtime()
+        self._scope = scope
         self._handles: dict[str, RouteHandle] = {}
 
     def get_or_create(self, name: str) -> RouteHandle:
@@ -189,12 +241,20 @@ class RouteHandles:
         current = handle.table
         if current is not None and configuration.content and current.configuration.content == configuration.content:
             return False
-        handle.table = RouteTable(configuration, self.runtime)
+        handle.table = self.table(configuration)
+        if current is not None:
+            current.close()
         return True
+
+    def table(self, configuration: RouteConfiguration) -> RouteTable:
+        """A table that nothing refers to yet; close it when it is no longer used."""
+        return RouteTable(configuration, self.runtime, scope=self._scope)
 
     def remove(self, name: str) -> None:
         """Forget a name that nothing refers to any more."""
-        self._handles.pop(name, None)
+        handle = self._handles.pop(name, None)
+        if handle is not None and handle.table is not None:
+            handle.table.close()
 
     def names(self) -> list[str]:
         """Names in use."""
