@@ -32,12 +32,21 @@ class Target:
     rate: float | None = None
     """Requests per second over all connections together; None: as fast as answers come."""
     timeout_s: float = 10.0
+    body: bytes | None = None
+    """With one, even an empty one, it is a POST."""
 
     def request(self) -> bytes:
         """The bytes of one request."""
-        lines = [f"GET {self.path} HTTP/1.1", f"host: {self.authority or self.address}", "user-agent: isthmus-load"]
+        method = "GET" if self.body is None else "POST"
+        lines = [
+            f"{method} {self.path} HTTP/1.1",
+            f"host: {self.authority or self.address}",
+            "user-agent: isthmus-load",
+        ]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        if self.body is not None:
+            lines.append(f"content-length: {len(self.body)}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode() + (self.body or b"")
 
 
 class Load:
