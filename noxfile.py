@@ -94,6 +94,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Mixed load with errors, judged by memory, descriptors and counters: ``-- [--minutes M] [--rate R] [--json FILE]``."""
+    session.install(*_editable(EVERYTHING), *INTEGRATION)
+    session.run("python", "-m", "soak", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Ask what the protocols demand: ``-- [--only SUITE] [--json FILE] [--all] [--peer envoy|haproxy|nginx]``."""
     session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")

@@ -7,7 +7,7 @@ from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.response import ParsedResponse
-from isthmus_proxy.http.local_reply import OVERFLOW
+from isthmus_proxy.http.local_reply import CONNECTION_TIMEOUT, OVERFLOW
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.upstream.assignment import PoolState, Verdict
 from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSink
@@ -151,6 +151,7 @@ class ConnectionPool:
         self._counted(-1)
         self.endpoint.cx_connect_fail += 1
         self.cluster.stats.upstream_cx_connect_fail.value += 1
+        self._destroyed(connection, remote=reason != CONNECTION_TIMEOUT)
         waiting = list(self._state.pending)
         self._state.pending.clear()
         self._pending(-len(waiting))
@@ -190,13 +191,16 @@ class ConnectionPool:
         if connection in self._state.idle:
             self._state.idle.remove(connection)
         self._counted(-1)
+        self._destroyed(connection, remote=remote)
+        breaker, room = self.breaker, self._host_has_room()
+        if self._state.wants_connection() and self._state.may_connect(breaker, breaker.limits, host_has_room=room):
+            self._open()
+
+    def _destroyed(self, connection: Http1Connection, *, remote: bool) -> None:
         stats = self.cluster.stats
         stats.upstream_cx_destroy.value += 1
         (stats.upstream_cx_destroy_remote if remote else stats.upstream_cx_destroy_local).value += 1
         stats.upstream_cx_length_ms.record((self.reactor.now - connection.opened_at) * 1000.0)
-        breaker, room = self.breaker, self._host_has_room()
-        if self._state.wants_connection() and self._state.may_connect(breaker, breaker.limits, host_has_room=room):
-            self._open()
 
     def _discard(self, connection: Http1Connection) -> None:
         self._connections.discard(connection)

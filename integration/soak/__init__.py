@@ -1,0 +1,1 @@
+"""The soak: mixed load with errors for as long as one likes, and a verdict on memory, file descriptors and counters."""
