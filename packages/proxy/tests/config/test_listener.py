@@ -156,6 +156,12 @@ def test_a_default_chain_alone() -> None:
     assert config.all_chains == (config.default_filter_chain,)
 
 
+def old(duration: str, jitter: float = 0) -> dict[str, object]:
+    fields = {"stat_prefix": "t", "cluster": "c", "max_downstream_connection_duration": duration}
+    jitters = {"max_downstream_connection_duration_jitter_percentage": {"value": jitter}}
+    return {"filter_chains": [{"filters": [typed("network.tcp_proxy.v3.TcpProxy", **fields, **jitters)]}]}
+
+
 @pytest.mark.parametrize(
     ("fields", "path", "reason"),
     [
@@ -215,7 +221,9 @@ def test_a_default_chain_alone() -> None:
         ),
         ({"listener_filters": [typed("network.tcp_proxy.v3.TcpProxy")]}, "listener_filters[0].typed_config", "only"),
         ({"udp_listener_config": {}}, "udp_listener_config", "is not supported"),
-        ({"access_log": [{"name": "x"}]}, "access_log", "is not supported"),
+        ({"enable_mptcp": True}, "enable_mptcp", "is not supported"),
+        (old("0s"), "max_downstream_connection_duration", "at least 0.001s"),
+        (old("1s", 101), "max_downstream_connection_duration_jitter_percentage", "from 0 to 100"),
     ],
 )
 def test_what_is_refused(fields: dict[str, object], path: str, reason: str) -> None:

@@ -25,7 +25,6 @@ from isthmus_proxy.listener.model import (
     ListenerConfig,
     RdsReference,
     SocketAddress,
-    TcpProxyConfig,
 )
 from isthmus_proxy.runtime import RuntimeConfig
 
@@ -112,10 +111,6 @@ def _check_chain(chain: FilterChain, path: str, known: set[str], dynamic: Dynami
     network_filter = chain.network_filter
     if isinstance(network_filter, HttpConnectionManagerConfig):
         _check_routes(network_filter, path, known, dynamic)
-    if isinstance(network_filter, TcpProxyConfig) and (dynamic is None or not dynamic.cds):
-        for target in network_filter.clusters:
-            if target.cluster not in known:
-                raise ConfigError(join(path, "tcp_proxy.cluster"), shown(target.cluster), "there is no such cluster")
 
 
 def _check_routes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.filter_chain import compile_filter_chains
 from isthmus_proxy.config.listener_filter import compile_listener_filters
@@ -48,6 +49,7 @@ def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
         bind_to_port=bind_to_port,
         stat_prefix=proto.stat_prefix,
         socket_options=_socket_options(proto, path),
+        access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
     )
 
 

@@ -38,7 +38,7 @@ LISTENER: dict[str, MessageRules] = {
         "name address additional_addresses filter_chains default_filter_chain per_connection_buffer_limit_bytes "
         "tcp_backlog_size enable_reuse_port stat_prefix listener_filters listener_filters_timeout "
         "continue_on_listener_filters_timeout use_original_dst bind_to_port deprecated_v1 transparent freebind "
-        "tcp_fast_open_queue_length socket_options",
+        "tcp_fast_open_queue_length socket_options access_log",
         only={"drain_type": ("DEFAULT", "MODIFY_ONLY")},
         no_effect={
             "a label": "metadata",
@@ -143,7 +143,8 @@ LISTENER: dict[str, MessageRules] = {
     f"{_NETWORK}.connection_limit.v3.ConnectionLimit": message("stat_prefix max_connections delay"),
     f"{_NETWORK}.sni_cluster.v3.SniCluster": message(),
     _TCP: message(
-        "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts hash_policy metadata_match"
+        "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts hash_policy metadata_match "
+        "max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage"
     ),
     "envoy.type.v3.HashPolicy": message("source_ip"),
     "envoy.type.v3.HashPolicy.SourceIp": message(),

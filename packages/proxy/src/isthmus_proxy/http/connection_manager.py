@@ -19,7 +19,7 @@ from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles
 from isthmus_proxy.http.stats import HttpStats
-from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.reactor.reactor import Reactor
@@ -99,7 +99,7 @@ class HttpConnectionManager:
         stats: HttpStats,
         loggers: tuple[AccessLog, ...],
         buffer_limit: int,
-        on_close: Callable[[float], None],
+        on_close: ConnectionEnded,
     ) -> None:
         self.on_close = on_close
         self.config = config

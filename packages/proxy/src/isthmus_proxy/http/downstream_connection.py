@@ -23,7 +23,7 @@ from isthmus_proxy.http.local_reply import (
 )
 from isthmus_proxy.http.local_reply_encoding import encode_reply
 from isthmus_proxy.http.message import Headers
-from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.stream_info import StreamInfo, connection_info
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.reactor.relay import Relay
@@ -42,7 +42,7 @@ class DownstreamConnection:
     """See the module. ``remote`` and ``local`` are ``host:port``; ``closing``: no further request is served."""
 
     __slots__ = (
-        "_age", "_connection", "_exchange", "_hold", "_manager", "_opened_at", "_parser", "_pumping", "_requests",
+        "_age", "_connection", "_exchange", "_faulty", "_hold", "_manager", "_opened_at", "_parser", "_pumping", "_requests",
         "_sent_before", "_stall_after", "_timer", "_tunnel", "_vantage", "closing", "connection_id", "local", "remote",
         "request_timer", "route_timer", "stream_timer",
     )  # fmt: skip
@@ -61,6 +61,7 @@ class DownstreamConnection:
         self._exchange: Exchange | None = None
         self._tunnel: Relay | None = None
         self._hold = 0
+        self._faulty = False
         self._pumping = False
         self._requests = 0
         self._sent_before = 0
@@ -202,6 +203,7 @@ class DownstreamConnection:
 
     def _malformed(self, error: ProtocolError) -> None:
         """The client broke the protocol: answer, then close without trusting another byte."""
+        self._faulty = True
         self._manager.stats.downstream_cx_protocol_error.value += 1
         self._reject(codec_error(error))
 
@@ -364,17 +366,22 @@ class DownstreamConnection:
         if self not in manager.connections:
             return
         manager.connections.discard(self)
-        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer):
-            timer.discard()
-        if self._age is not None:
-            self._age.discard()
+        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer, self._age):
+            if timer is not None:
+                timer.discard()
         stats = manager.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
         stats.downstream_cx_http1_active.value -= 1
         lasted = manager.reactor.now - self._opened_at
         stats.downstream_cx_length_ms.record(lasted * 1000.0)
-        manager.on_close(lasted)
+        manager.on_close(lasted, self.describe)
+
+    def describe(self) -> StreamInfo:
+        """What a listener logs of the connection; the log sets its times."""
+        info = connection_info(self.connection_id, self.remote, self.local, self._connection)
+        info.protocol, info.flags = "HTTP/1.1" if self._requests else "", ("DPE",) if self._faulty else ()
+        return info
 
     # ---- back-pressure ----
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from isthmus_proxy.http.message import RequestHead, ResponseHead
 
 
@@ -82,3 +85,26 @@ class StreamInfo:
         """Add a response flag once."""
         if name not in self.flags:
             self.flags = (*self.flags, name)
+
+
+class Counted(Protocol):
+    """A connection that counts its bytes."""
+
+    bytes_in: int
+    bytes_out: int
+
+
+def connection_info(connection_id: int, remote: str, local: str, connection: Counted | None = None) -> StreamInfo:
+    """What is known of every connection; the log of its listener sets the times."""
+    info = StreamInfo(0.0, 0.0)
+    info.protocol = ""
+    info.connection_id = connection_id
+    info.downstream_remote = info.downstream_direct_remote = remote
+    info.downstream_local = local
+    if connection is not None:
+        info.bytes_received, info.bytes_sent = connection.bytes_in, connection.bytes_out
+    return info
+
+
+ConnectionEnded = Callable[[float, Callable[[], StreamInfo]], None]
+"""What a network filter calls with the seconds that a connection lasted, and with how to describe it for a listener's log."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from isthmus_proxy.http.stats import StatsScope
+from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
 from isthmus_proxy.listener.generation import Generation
+from isthmus_proxy.listener.listener_log import ListenerLog, unmatched
 from isthmus_proxy.listener.model import Address, ListenerConfig
 
 
@@ -65,14 +68,21 @@ class ActiveListener:
         "config",
         "current",
         "draining",
+        "log",
         "stats",
     )
 
     def __init__(
-        self, config: ListenerConfig, stats: ListenerStats, connection_id: Callable[[], int], owner: Owner
+        self,
+        config: ListenerConfig,
+        stats: ListenerStats,
+        connection_id: Callable[[], int],
+        owner: Owner,
+        log: ListenerLog,
     ) -> None:
         self.config = config
         self.stats = stats
+        self.log = log
         self.current: Generation | None = None
         self.draining: list[Generation] = []
         self._connection_id = connection_id
@@ -105,8 +115,11 @@ class ActiveListener:
         generations = [*self.draining, *([self.current] if self.current is not None else [])]
         return sum(generation.connection_count for generation in generations)
 
-    def swap(self, config: ListenerConfig, generation: Generation) -> None:
-        """Serve new connections by ``generation``; the others finish what they are at."""
+    def swap(self, config: ListenerConfig, generation: Generation, log: ListenerLog) -> None:
+        """Serve new connections by ``generation``; the others finish what they are at. All are logged to ``log``."""
+        if log is not self.log:
+            self.log.close()
+            self.log = log
         previous, self.current, self.config = self.current, generation, config
         if previous is not None:
             self.draining.append(previous)
@@ -144,20 +157,22 @@ class ActiveListener:
         """See ``generation.Host``."""
         self.stats.pre_timeout.value += 1
 
-    def dropped(self, reason: str) -> None:
+    def dropped(self, accepted: AcceptedSocket, reason: str) -> None:
         """See ``generation.Host``."""
         if reason == "no_match":
             self.stats.no_filter_chain_match.value += 1
+            self.log.ended(0.0, partial(unmatched, accepted))
         elif reason == "remote_close":
             self.stats.filter_remote_close.value += 1
         elif reason == "error":
             self.stats.filter_error.value += 1
 
-    def connection_closed(self, seconds: float) -> None:
+    def connection_closed(self, seconds: float, describe: Callable[[], StreamInfo]) -> None:
         """A connection that lasted for ``seconds`` is over."""
         self.stats.active.value -= 1
         self.stats.destroyed.value += 1
         self.stats.length.record(seconds * 1000.0)
+        self.log.ended(seconds, describe)
         if self.draining:
             self.emptied()
         self._owner.connection_ended()
@@ -175,6 +190,8 @@ class ActiveListener:
         self.draining = [generation for generation in self.draining if generation not in done]
         for generation in done:
             generation.release()
+        if self._stopped and not self.draining:
+            self.log.close()
 
     def stop(self) -> None:
         """Take no more connections and let those there are end."""

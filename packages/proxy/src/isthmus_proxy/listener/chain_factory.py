@@ -7,10 +7,11 @@ from typing import Protocol
 
 from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
 from isthmus_proxy.http.stats import HttpStats, StatsScope
+from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.connection_limit import ConnectionLimit
 from isthmus_proxy.listener.direct_response import DirectResponse
+from isthmus_proxy.listener.listener_log import AccessLogs
 from isthmus_proxy.listener.model import (
-    AccessLogConfig,
     ConnectionLimitConfig,
     DirectResponseConfig,
     FilterChain,
@@ -28,16 +29,6 @@ class Stats(Protocol):
 
     def scope(self, prefix: str) -> StatsScope:
         """The scope below ``prefix``."""
-
-
-class AccessLogs(Protocol):
-    """Opens and closes the loggers of a filter chain (``observe.access_log.AccessLogManager``)."""
-
-    def open_loggers(self, configs: tuple[AccessLogConfig, ...], /) -> tuple[AccessLog, ...]:
-        """One logger for each config."""
-
-    def close_loggers(self, loggers: tuple[AccessLog, ...], /) -> None:
-        """Give loggers up."""
 
 
 class Closable(Protocol):
@@ -59,8 +50,8 @@ class ChainFactory:
         self._access_logs = access_logs
         self.closing = False
 
-    def make(self, config: FilterChain, buffer_limit: int, closed: Callable[[float], None]) -> ServingChain:
-        """A chain that calls ``closed`` with the duration of each connection that is over. Raises ConfigError."""
+    def make(self, config: FilterChain, buffer_limit: int, closed: ConnectionEnded) -> ServingChain:
+        """A chain that calls ``closed`` with each connection that is over. Raises ConfigError."""
         filter_config = config.network_filter
         loggers: tuple[AccessLog, ...] = ()
         if not isinstance(filter_config, DirectResponseConfig):
@@ -68,10 +59,10 @@ class ChainFactory:
         scopes: list[Closable] = []
         gates = [self._limit(gate, closed, scopes) for gate in config.gates]
 
-        def ended(seconds: float) -> None:
+        def ended(seconds: float, describe: Callable[[], StreamInfo]) -> None:
             for gate in gates:
                 gate.connection_closed()
-            closed(seconds)
+            closed(seconds, describe)
 
         def release() -> None:
             self._access_logs.close_loggers(loggers)
@@ -82,9 +73,7 @@ class ChainFactory:
         network_filter = self._filter(filter_config, buffer_limit, loggers, on_close, scopes)
         return ServingChain(config, buffer_limit, network_filter, gates, release)
 
-    def _limit(
-        self, config: ConnectionLimitConfig, closed: Callable[[float], None], scopes: list[Closable]
-    ) -> ConnectionLimit:
+    def _limit(self, config: ConnectionLimitConfig, closed: ConnectionEnded, scopes: list[Closable]) -> ConnectionLimit:
         scope = self._stats.scope(f"connection_limit.{config.stat_prefix}")
         scopes.append(scope)
         return ConnectionLimit(config, scope, self._surroundings.reactor, closed)
@@ -94,7 +83,7 @@ class ChainFactory:
         config: HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig,
         buffer_limit: int,
         loggers: tuple[AccessLog, ...],
-        closed: Callable[[float], None],
+        closed: ConnectionEnded,
         scopes: list[Closable],
     ) -> NetworkFilter:
         if isinstance(config, DirectResponseConfig):

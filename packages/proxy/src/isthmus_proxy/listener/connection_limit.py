@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
+from functools import partial
 
 from isthmus_proxy.http.stats import StatsScope
+from isthmus_proxy.http.stream_info import ConnectionEnded
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
+from isthmus_proxy.listener.listener_log import accepted_info
 from isthmus_proxy.listener.model import ConnectionLimitConfig
 from isthmus_proxy.reactor.reactor import Reactor
 
@@ -15,12 +16,12 @@ MAX_DELAYED = 1024
 
 
 class ConnectionLimit:
-    """Counts what it admitted. ``refused(seconds)`` is called at the end of each connection that it did not admit."""
+    """Counts what it admitted. ``refused`` is called at the end of each connection that it did not admit."""
 
     __slots__ = ("_active", "_config", "_delayed", "_gauge", "_limited", "_reactor", "_refused")
 
     def __init__(
-        self, config: ConnectionLimitConfig, scope: StatsScope, reactor: Reactor, refused: Callable[[float], None]
+        self, config: ConnectionLimitConfig, scope: StatsScope, reactor: Reactor, refused: ConnectionEnded
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -28,7 +29,7 @@ class ConnectionLimit:
         self._gauge = scope.gauge("active_connections")
         self._limited = scope.counter("limited_connections")
         self._active = 0
-        self._delayed: set[socket.socket] = set()
+        self._delayed: set[AcceptedSocket] = set()
 
     def admit(self, accepted: AcceptedSocket) -> bool:
         """See ``serving_chain.Gate``."""
@@ -37,12 +38,12 @@ class ConnectionLimit:
             self._active += 1
             return True
         self._limited.value += 1
-        sock, delay = accepted.sock, self._config.delay
+        delay = self._config.delay
         if delay and len(self._delayed) < MAX_DELAYED:
-            self._delayed.add(sock)
-            self._reactor.call_later(delay, lambda: self._end(sock, delay))
+            self._delayed.add(accepted)
+            self._reactor.call_later(delay, lambda: self._end(accepted, delay))
         else:
-            self._end(sock, 0.0)
+            self._end(accepted, 0.0)
         return False
 
     def connection_closed(self) -> None:
@@ -52,13 +53,13 @@ class ConnectionLimit:
 
     def close(self) -> None:
         """Close the connections that are held."""
-        for sock in list(self._delayed):
-            self._end(sock, self._config.delay)
+        for accepted in list(self._delayed):
+            self._end(accepted, self._config.delay)
 
-    def _end(self, sock: socket.socket, seconds: float) -> None:
-        if self._config.delay and seconds and sock not in self._delayed:
+    def _end(self, accepted: AcceptedSocket, seconds: float) -> None:
+        if self._config.delay and seconds and accepted not in self._delayed:
             return  # closed meanwhile
-        self._delayed.discard(sock)
+        self._delayed.discard(accepted)
         self._gauge.value -= 1
-        self._reactor.close(sock)
-        self._refused(seconds)
+        self._reactor.close(accepted.sock)
+        self._refused(seconds, partial(accepted_info, accepted))

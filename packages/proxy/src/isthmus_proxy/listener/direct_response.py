@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
+from isthmus_proxy.listener.listener_log import accepted_info
 from isthmus_proxy.listener.model import DirectResponseConfig
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
@@ -19,7 +21,7 @@ class DirectResponse:
 
     __slots__ = ("_closed", "_config", "_reactor", "connections")
 
-    def __init__(self, config: DirectResponseConfig, reactor: Reactor, closed: Callable[[float], None]) -> None:
+    def __init__(self, config: DirectResponseConfig, reactor: Reactor, closed: ConnectionEnded) -> None:
         self._config = config
         self._reactor = reactor
         self._closed = closed
@@ -31,10 +33,10 @@ class DirectResponse:
         self.connections.add(farewell)
         farewell.start(self._config.response)
 
-    def ended(self, farewell: _Farewell, seconds: float) -> None:
+    def ended(self, farewell: _Farewell, seconds: float, describe: Callable[[], StreamInfo]) -> None:
         """A connection is over."""
         self.connections.discard(farewell)
-        self._closed(seconds)
+        self._closed(seconds, describe)
 
     def drain(self) -> None:
         """Every connection is about to end anyway."""
@@ -48,10 +50,11 @@ class DirectResponse:
 class _Farewell:
     """One connection: writes, half-closes, waits for the peer's end."""
 
-    __slots__ = ("_connection", "_filter", "_reactor", "_started", "_timer")
+    __slots__ = ("_accepted", "_connection", "_filter", "_reactor", "_started", "_timer")
 
     def __init__(self, owner: DirectResponse, reactor: Reactor, accepted: AcceptedSocket) -> None:
         self._filter = owner
+        self._accepted = accepted
         self._reactor = reactor
         self._started = reactor.now
         self._connection = Connection(reactor, accepted.sock, self, 1 << 20)
@@ -71,7 +74,13 @@ class _Farewell:
     def _over(self) -> None:
         self._timer.discard()
         if self in self._filter.connections:
-            self._filter.ended(self, self._reactor.now - self._started)
+            self._filter.ended(self, self._reactor.now - self._started, self.describe)
+
+    def describe(self) -> StreamInfo:
+        info = accepted_info(self._accepted)
+        info.bytes_sent = self._connection.bytes_out
+        info.response_code_details = "direct_response"
+        return info
 
     def data_received(self, data: bytes) -> None:
         """Nobody asked."""

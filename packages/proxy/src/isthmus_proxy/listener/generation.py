@@ -23,7 +23,7 @@ class Host(Protocol):
     def looked_at(self) -> None:
         """They are through with it, and it is somewhere else now."""
 
-    def dropped(self, reason: str) -> None:
+    def dropped(self, accepted: AcceptedSocket, reason: str) -> None:
         """A connection is closed before it reached a filter chain; no chain fits it when ``reason`` is ``no_match``."""
 
     def timed_out(self) -> None:
@@ -102,7 +102,7 @@ class Generation:
         chain.serve(accepted)
 
     def _drop(self, accepted: AcceptedSocket, reason: str) -> None:
-        self._host.dropped(reason)
+        self._host.dropped(accepted, reason)
         self._reactor.close(accepted.sock)
 
     def drain(self, keep: Collection[ServingChain] = ()) -> None:

@@ -14,9 +14,10 @@ from isthmus_proxy.http.connection_manager import HttpConnectionManager, Surroun
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
 from isthmus_proxy.listener.active_listener import ActiveListener, ListenerStats
-from isthmus_proxy.listener.chain_factory import AccessLogs, ChainFactory, Stats
+from isthmus_proxy.listener.chain_factory import ChainFactory, Stats
 from isthmus_proxy.listener.generation import Generation
 from isthmus_proxy.listener.listener_filters import make_filter
+from isthmus_proxy.listener.listener_log import AccessLogs, ListenerLog
 from isthmus_proxy.listener.listening_socket import bind, bound_address, listen
 from isthmus_proxy.listener.model import Address, ListenerConfig, PipeAddress, SocketAddress, SocketOptions
 from isthmus_proxy.listener.serving_chain import ServingChain
@@ -64,6 +65,7 @@ class ListenerManager:
     """
 
     __slots__ = (
+        "_access_logs",
         "_by_address",
         "_chains",
         "_connection_ids",
@@ -88,6 +90,7 @@ class ListenerManager:
     ) -> None:
         self._surroundings = surroundings
         self._stats = stats
+        self._access_logs = access_logs
         self._chains = ChainFactory(surroundings, routes, stats, access_logs)
         self._shared = shared
         self._listeners: dict[str, ActiveListener] = {}
@@ -168,7 +171,7 @@ class ListenerManager:
             return listener.address
         try:
             if listener is not None and Binding.of(listener.config) == Binding.of(config):
-                listener.swap(config, self._generation(config, listener))
+                listener.swap(config, self._generation(config, listener), self._log(config))
                 self._release(config.name)
             else:
                 listener = self._open(config)
@@ -189,14 +192,15 @@ class ListenerManager:
             raise
         address = bound_address(socks[0]) if socks else config.address
         scope = self._stats.scope(f"listener.{config.stat_prefix or address}".replace(":", "_"))
-        listener = ActiveListener(config, ListenerStats(scope), self._connection_ids.__next__, self)
+        listener = ActiveListener(config, ListenerStats(scope), self._connection_ids.__next__, self, self._log(config))
         try:
             generation = self._generation(config, listener)
         except ConfigError:
             _close(socks)
             scope.close()
+            listener.log.close()
             raise
-        listener.swap(config, generation)
+        listener.swap(config, generation, listener.log)
         for sock in socks:
             exhausted = _counting(listener.stats)
             listener.listen(Acceptor(self._surroundings.reactor, sock, listener.accepted, exhausted))
@@ -237,6 +241,15 @@ class ListenerManager:
                 "reuse_port or its other addresses), which cannot be done while it serves; give it another name or address"
             )
             raise ConfigError("address", str(address), reason, f"listener {config.name}")
+
+    def _log(self, config: ListenerConfig) -> ListenerLog:
+        surroundings = self._surroundings
+
+        def clock() -> tuple[float, float]:
+            now = surroundings.reactor.now
+            return now, surroundings.clock.at(now)
+
+        return ListenerLog(config.access_logs, self._access_logs, clock)
 
     def _generation(self, config: ListenerConfig, listener: ActiveListener) -> Generation:
         """The chains of ``config``; those that ``listener`` serves already without a difference go on as they are."""

@@ -153,13 +153,16 @@ class TcpProxyConfig:
     """envoy.extensions.filters.network.tcp_proxy.v3, the supported part. Durations in seconds, 0 = off.
 
     ``cluster_from_sni``: the sni_cluster filter stands before it, so a server name is the name of the cluster.
-    ``hash_source_ip``: ring hash and maglev choose by the client's address.
+    ``hash_source_ip``: ring hash and maglev choose by the client's address. ``max_connection_duration_jitter``: the greatest
+    part, 1 = all of it, by which connections may live longer.
     """
 
     stat_prefix: str
     clusters: tuple[ClusterWeight, ...]
     hash_source_ip: bool = False
     idle_timeout: float = 3600.0
+    max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
     max_connect_attempts: int = 1
     cluster_from_sni: bool = False
     access_logs: tuple[AccessLogConfig, ...] = ()

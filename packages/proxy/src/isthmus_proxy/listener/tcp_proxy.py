@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.context import LoadBalancerContext
@@ -13,11 +12,11 @@ from isthmus_proxy.cluster.hashing import xx_hash_64
 from isthmus_proxy.http.balancing import ip_of
 from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
 from isthmus_proxy.http.stats import StatsScope
-from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import TcpProxyConfig
 from isthmus_proxy.reactor.connection import Connection
-from isthmus_proxy.reactor.relay import Relay
+from isthmus_proxy.reactor.relay import DOWNSTREAM_RESET, IDLE, Relay
 from isthmus_proxy.route.model import ClusterWeight
 from isthmus_proxy.upstream.connector import Connector
 
@@ -25,7 +24,7 @@ from isthmus_proxy.upstream.connector import Connector
 class TcpStats:
     """What a TCP proxy counts, under Envoy's names below ``tcp.<stat_prefix>.``."""
 
-    __slots__ = ("active", "no_route", "received", "scope", "sent", "total")
+    __slots__ = ("active", "idle_timeout", "max_duration", "no_route", "received", "scope", "sent", "total")
 
     def __init__(self, scope: StatsScope) -> None:
         self.scope = scope
@@ -34,6 +33,8 @@ class TcpStats:
         self.received = scope.counter("downstream_cx_rx_bytes_total")
         self.sent = scope.counter("downstream_cx_tx_bytes_total")
         self.active = scope.gauge("downstream_cx_active")
+        self.idle_timeout = scope.counter("idle_timeout")
+        self.max_duration = scope.counter("max_downstream_connection_duration")
 
 
 class TcpProxy:
@@ -57,7 +58,7 @@ class TcpProxy:
         stats: TcpStats,
         loggers: tuple[AccessLog, ...],
         buffer_limit: int,
-        on_close: Callable[[float], None],
+        on_close: ConnectionEnded,
     ) -> None:
         self.config = config
         self.stats = stats
@@ -93,6 +94,13 @@ class TcpProxy:
                 return target
         return self.config.clusters[-1]
 
+    def lifetime(self) -> float:
+        """Seconds after which the next connection is closed, 0 = never; longer by a random part of the jitter."""
+        config = self.config
+        return config.max_connection_duration * (
+            1.0 + config.max_connection_duration_jitter * self._surroundings.random()
+        )
+
     def context(self, target: ClusterWeight, info: StreamInfo) -> LoadBalancerContext | None:
         """What the choice of an endpoint must regard; None if nothing."""
         key = None
@@ -112,7 +120,7 @@ class TcpProxy:
         self.stats.sent.value += info.bytes_sent
         for logger in self._loggers:
             logger.log(info)
-        self.on_close(ended - info.started_at)
+        self.on_close(ended - info.started_at, session.describe)
 
     def drain(self) -> None:
         """Nothing to ask of connections whose protocol is unknown: they end by themselves or with ``close``."""
@@ -127,6 +135,7 @@ class _TcpSession:
     """One client connection: choosing, connecting (again, up to max_connect_attempts), relaying."""
 
     __slots__ = (
+        "_age",
         "_cluster",
         "_connector",
         "_downstream",
@@ -152,6 +161,8 @@ class _TcpSession:
         self._endpoint: Endpoint | None = None
         self._relay: Relay | None = None
         self._timer = surroundings.reactor.timer(self._connect_timed_out)
+        lifetime = proxy.lifetime()
+        self._age = surroundings.reactor.call_later(lifetime, self._too_old) if lifetime else None
         # The client is watched, but not read, until there is somebody to give its bytes to.
         self._downstream.start()
         self._downstream.pause()
@@ -160,12 +171,13 @@ class _TcpSession:
         """Choose an endpoint and begin to connect."""
         surroundings, info = self._surroundings, self._info
         target = self._proxy.target()
-        name = info.upstream_cluster = self._server_name or target.cluster
+        name = self._server_name or target.cluster
         cluster = self._cluster = surroundings.clusters.get(name)
         if cluster is None:
             self._proxy.stats.no_route.value += 1
             self._fail("NC")
             return
+        info.upstream_cluster = name
         breaker = cluster.breakers[0]
         if breaker.active_connections >= breaker.limits.max_connections:
             cluster.stats.upstream_cx_overflow.value += 1
@@ -206,6 +218,7 @@ class _TcpSession:
         upstream.adopt()
         self._info.upstream_local = _name(sock)
         self._relay = Relay(reactor, self._downstream, upstream, self._proxy.config.idle_timeout, self._relayed)
+        self._relay.propagate_resets = True
         self._relay.start()
 
     def _connect_failed(self, error: OSError) -> None:
@@ -225,6 +238,7 @@ class _TcpSession:
         self._connector = None
         self._timer.cancel()
         self._count(-1)
+        self._info.flag("UF")
         if self._cluster is not None and self._endpoint is not None:
             self._cluster.stats.upstream_cx_connect_fail.value += 1
             self._endpoint.cx_connect_fail += 1
@@ -234,7 +248,7 @@ class _TcpSession:
         if self._info.attempts < self._proxy.config.max_connect_attempts:
             self.connect()
         else:
-            self._fail("UF", "URX")
+            self._fail("URX")
 
     def _fail(self, *flags: str) -> None:
         for flag in flags:
@@ -243,7 +257,13 @@ class _TcpSession:
         self._over()
 
     def _relayed(self, sent: int, received: int) -> None:
-        self._info.bytes_sent, self._info.bytes_received = sent, received
+        info = self._info
+        info.bytes_sent, info.bytes_received = sent, received
+        ended_by = self._relay.ended_by if self._relay is not None else ""
+        if ended_by == IDLE:
+            self._proxy.stats.idle_timeout.value += 1
+        elif ended_by:
+            info.flag("DR" if ended_by == DOWNSTREAM_RESET else "UR")
         cluster = self._cluster
         if cluster is not None:
             cluster.stats.upstream_cx_rx_bytes_total.value += sent
@@ -253,8 +273,19 @@ class _TcpSession:
 
     def _over(self) -> None:
         self._timer.discard()
+        if self._age is not None:
+            self._age.discard()
         if self in self._proxy.connections:
             self._proxy.finished(self, self._info)
+
+    def describe(self) -> StreamInfo:
+        """What a listener logs of the connection: the same as the proxy."""
+        return self._info
+
+    def _too_old(self) -> None:
+        self._proxy.stats.max_duration.value += 1
+        self._info.flag("DT")
+        self.close()
 
     def close(self) -> None:
         """Close at once."""

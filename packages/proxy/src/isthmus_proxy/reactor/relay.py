@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from isthmus_proxy.reactor.connection import Connection
@@ -9,6 +10,10 @@ from isthmus_proxy.reactor.reactor import NEVER, Reactor
 
 _STALLED_AFTER = 60.0
 """Seconds without progress after which what is still to be sent to a peer is given up, once the other side has closed."""
+
+IDLE = "idle"
+DOWNSTREAM_RESET = "downstream reset"
+UPSTREAM_RESET = "upstream reset"
 
 
 class _Side:
@@ -37,7 +42,10 @@ class _Side:
 
     def connection_lost(self, error: OSError) -> None:
         """One side broke: the other gets what is there already, then its end."""
-        self._relay.lost()
+        if error.errno == errno.ECONNRESET:
+            self._relay.reset(self)
+        else:
+            self._relay.lost()
 
     def high_watermark_reached(self) -> None:
         """``source``'s peer reads too slowly: read no more from the other one."""
@@ -53,9 +61,24 @@ class _Side:
 
 
 class Relay:
-    """Joins ``downstream`` and ``upstream``; calls ``closed(to downstream, from downstream)`` in bytes, once, at the end."""
+    """Joins ``downstream`` and ``upstream``; calls ``closed(to downstream, from downstream)`` in bytes, once, at the end.
 
-    __slots__ = ("_closed", "_closing", "_downstream", "_idle", "_progress", "_reactor", "_timer", "_upstream")
+    ``ended_by`` says by what the relay ended, if it was not by the ends of both sides. With ``propagate_resets`` a reset of one
+    side resets the other at once, as Envoy's TCP proxy does; without it gets what is there already.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_closing",
+        "_downstream",
+        "_idle",
+        "_progress",
+        "_reactor",
+        "_timer",
+        "_upstream",
+        "ended_by",
+        "propagate_resets",
+    )
 
     def __init__(
         self,
@@ -70,6 +93,8 @@ class Relay:
         self._closed: Callable[[int, int], None] | None = closed
         self._closing = False
         self._progress = 0
+        self.ended_by = ""
+        self.propagate_resets = False
         self._downstream = _Side(self, downstream, upstream)
         self._upstream = _Side(self, upstream, downstream)
         self._timer = reactor.timer(self._timed_out)
@@ -91,6 +116,16 @@ class Relay:
     def half_closed(self) -> None:
         """One side will send no more; when neither will, both are closed."""
         if self._downstream.eof and self._upstream.eof:
+            self.lost()
+
+    def reset(self, side: _Side) -> None:
+        """One side was reset."""
+        if not self._closing:
+            self.ended_by = DOWNSTREAM_RESET if side is self._downstream else UPSTREAM_RESET
+        if self.propagate_resets:
+            side.sink.abort()
+            self.drained()
+        else:
             self.lost()
 
     def lost(self) -> None:
@@ -123,4 +158,6 @@ class Relay:
             self._progress = self._sent()
             self._timer.set(self._reactor.now + _STALLED_AFTER)
         else:
+            if not self._closing:
+                self.ended_by = IDLE
             self.close()
