@@ -38,6 +38,7 @@ from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import SocketAddress
 from isthmus_proxy.observe.access_log import AccessLogManager
 from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
+from isthmus_proxy.observe.memo_stats import MemoStats
 from isthmus_proxy.observe.process_stats import ProcessStats
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.time_format import IsoTime
@@ -97,6 +98,7 @@ class Proxy:
             self.access_logs,
             shared=seat.shared if seat is not None else None,
         )
+        self.memo_stats = MemoStats(self.stats, self.routes.counts, surroundings.memo_counts)
         self.freezer = Freezer(trio.current_time)
         self.lifecycle = Lifecycle()
         self.lifecycle.on_health = self.listeners.close_after_response
@@ -115,6 +117,11 @@ class Proxy:
         if not path:
             return None
         return JsonOutlierEventLog(self.access_logs.line_writer(path), lambda: IsoTime()(time.time()))
+
+    def refresh_stats(self) -> None:
+        """Bring up to date what is only read when somebody looks."""
+        self.process_stats.refresh()
+        self.memo_stats.refresh()
 
     def uptime(self) -> float:
         """Seconds since the start."""
@@ -158,7 +165,7 @@ class Proxy:
         return Dispatcher(
             [
                 *orders.endpoints(self.lifecycle, facts, self.listeners.active, self.access_logs.reopen),
-                *stats_endpoint.endpoints(self.stats, self.process_stats.refresh),
+                *stats_endpoint.endpoints(self.stats, self.refresh_stats),
                 *clusters_endpoint.endpoints(self.clusters, static.__contains__),
                 *runtime_endpoint.endpoints(self.routes.runtime),
                 *config_dump.endpoints(self._dump_source()),
@@ -241,7 +248,7 @@ async def _join_parent(proxy: Proxy, seat: Seat, nursery: trio.Nursery) -> None:
     from isthmus_proxy.workers.worker_link import WorkerLink  # noqa: PLC0415 - one process alone has no parent
 
     gone = partial(nursery.start_soon, _drain_and_quit, proxy)
-    link = WorkerLink(seat.sock, proxy.endpoints(), proxy.stats, proxy.process_stats.refresh, gone)
+    link = WorkerLink(seat.sock, proxy.endpoints(), proxy.stats, proxy.refresh_stats, gone)
     await link.started()
     nursery.start_soon(link.run)
 

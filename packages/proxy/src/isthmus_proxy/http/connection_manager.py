@@ -59,9 +59,10 @@ class Surroundings:
     """What connection managers and TCP proxies get from the process: reactor, clusters and their pools, clock, randomness.
 
     ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
+    ``heads`` are the memos of the connection managers in use.
     """
 
-    __slots__ = ("clock", "clusters", "getrandbits", "pools", "random", "reactor", "runtime")
+    __slots__ = ("clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "runtime")
 
     def __init__(
         self,
@@ -75,10 +76,20 @@ class Surroundings:
         self.reactor = reactor
         self.clusters = clusters
         self.pools = Pools(reactor)
+        self.heads: set[HeadMemo[ParsedRequest]] = set()
         self.clock = WallClock(time)
         self.random = random.random
         self.getrandbits = random.getrandbits
         clusters.on_endpoints_removed(self.pools.endpoints_removed)
+
+    def memo_counts(self) -> dict[str, int]:
+        """How many heads are remembered, and how often a full memo of them began anew."""
+        return {
+            "request_heads_size": sum(map(len, self.heads)),
+            "request_heads_resets": sum(memo.resets for memo in self.heads),
+            "response_heads_size": len(self.pools.memo),
+            "response_heads_resets": self.pools.memo.resets,
+        }
 
 
 class HttpConnectionManager:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from isthmus_proxy.codec.http1.memo import HeadMemo
+from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
 from isthmus_proxy.http.stats import HttpStats, StatsScope
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
@@ -36,6 +38,20 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Give it up."""
+
+
+class _Memo:
+    """A memo of request heads among those that stats tell of."""
+
+    __slots__ = ("_all", "_own")
+
+    def __init__(self, everybody: set[HeadMemo[ParsedRequest]], own: HeadMemo[ParsedRequest]) -> None:
+        self._all = everybody
+        self._own = own
+        everybody.add(own)
+
+    def close(self) -> None:
+        self._all.discard(self._own)
 
 
 class ChainFactory:
@@ -97,6 +113,7 @@ class ChainFactory:
         handle = self._handle(config, scopes)
         manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed)
         manager.draining = self.closing
+        scopes.append(_Memo(self._surroundings.heads, manager.memo))
         return manager
 
     def _handle(self, config: HttpConnectionManagerConfig, scopes: list[Closable]) -> RouteHandle:

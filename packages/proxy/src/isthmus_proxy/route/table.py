@@ -8,7 +8,8 @@ A table never changes: a new route configuration is a new table with an empty me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.route.domains import DomainIndex
@@ -85,6 +86,7 @@ class RouteTable:
         "configuration",
         "groups",
         "memo",
+        "retired",
         "runtime",
         "unmemoised",
     )
@@ -101,6 +103,7 @@ class RouteTable:
         self.runtime = runtime or Runtime()
         self.memo: Memo[_Answer] = Memo(memo_limit)
         self.unmemoised = 0
+        self.retired: Callable[[RouteTable], None] | None = None
         hosts = configuration.virtual_hosts
         self._domains = DomainIndex(hosts, configuration.ignore_port_in_host_matching)
         self._hosts = [_Host(configuration, host) for host in hosts]
@@ -149,9 +152,21 @@ class RouteTable:
         return tuple(self._hosts[position].draws(request, path))
 
     def close(self) -> None:
-        """Give up the stats of the table's groups of requests."""
+        """Give up the stats of the table's groups of requests, and tell ``retired`` what the memo counted."""
         if self.groups is not None:
             self.groups.close()
+        if self.retired is not None:
+            self.retired(self)
+
+    def counts(self) -> dict[str, int]:
+        """What the memo did: counters, and its size."""
+        memo = self.memo
+        return {
+            "routes_hits": memo.hits,
+            "routes_misses": memo.misses,
+            "routes_too_long": self.unmemoised,
+            "routes_size": memo.size,
+        }
 
 
 def _to_https(configuration: RouteConfiguration) -> Decision:
@@ -221,11 +236,13 @@ class RouteHandles:
     Their tables read ``runtime`` and count groups of requests in scopes of ``scope``; None counts none.
     """
 
-    __slots__ = ("_handles", "_scope", "runtime")
+    __slots__ = ("_handles", "_past", "_scope", "_tables", "runtime")
 
     def __init__(self, runtime: Runtime | None = None, scope: MakeScope | None = None) -> None:
         self.runtime = runtime or Runtime()
         self._scope = scope
+        self._tables: set[RouteTable] = set()
+        self._past: Counter[str] = Counter()
         self._handles: dict[str, RouteHandle] = {}
 
     def get_or_create(self, name: str) -> RouteHandle:
@@ -248,7 +265,22 @@ class RouteHandles:
 
     def table(self, configuration: RouteConfiguration) -> RouteTable:
         """A table that nothing refers to yet; close it when it is no longer used."""
-        return RouteTable(configuration, self.runtime, scope=self._scope)
+        table = RouteTable(configuration, self.runtime, scope=self._scope)
+        table.retired = self._retired
+        self._tables.add(table)
+        return table
+
+    def _retired(self, table: RouteTable) -> None:
+        self._tables.discard(table)
+        self._past.update(table.counts())
+        del self._past["routes_size"]
+
+    def counts(self) -> Counter[str]:
+        """What the memos of all tables did, of past ones too, and how many decisions they hold."""
+        total = Counter(self._past)
+        for table in self._tables:
+            total.update(table.counts())
+        return total
 
     def remove(self, name: str) -> None:
         """Forget a name that nothing refers to any more."""

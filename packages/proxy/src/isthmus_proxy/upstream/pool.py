@@ -227,12 +227,12 @@ class ConnectionPool:
 class Pools:
     """Makes the pool of an endpoint on its first use, and drains it when the endpoint leaves its cluster."""
 
-    __slots__ = ("_memo", "_pools", "_reactor")
+    __slots__ = ("_pools", "_reactor", "memo")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._pools: set[ConnectionPool] = set()
-        self._memo: HeadMemo[ParsedResponse] = HeadMemo()
+        self.memo: HeadMemo[ParsedResponse] = HeadMemo()
 
     def of(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool | None:
         """The pool of ``endpoint`` for requests of ``priority`` (0 default, 1 high); None if max_connection_pools forbids it."""
@@ -243,7 +243,7 @@ class Pools:
         if breaker.connection_pools >= breaker.limits.max_connection_pools and not self._free_one(breaker):
             cluster.stats.upstream_cx_pool_overflow.value += 1
             return None
-        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self._memo, self._pools)
+        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools)
         if priority:
             endpoint.high_pool = pool
         else:
