@@ -57,7 +57,7 @@ def client_sidecar(
 ) -> dict[str, Any]:
     """The sidecar of a client: everything comes from the control plane, its listener on ``http_proxy_port`` too.
 
-    ``reconnect_soon`` bounds the pause between attempts to reach the control plane by a field that only Envoy takes.
+    ``reconnect_soon`` bounds the pause between attempts to reach the control plane.
     """
     xds = static_cluster("xds", control_plane)
     http2 = {

@@ -60,13 +60,15 @@ RESOLVE_SECONDS = 15.0
 class Options:
     """What the command line adds to the bootstrap file. ``drain_seconds`` is how long SIGTERM waits for requests.
 
-    ``seat`` is set in a worker process, whose parent has the admin server.
+    ``seat`` is set in a worker process, whose parent has the admin server. ``xds_cache_path`` keeps the last good
+    configuration that came over xDS.
     """
 
     drain_seconds: float = 30.0
     admin_address_path: Path | None = None
     allow_remote_admin: bool = False
     seat: Seat | None = None
+    xds_cache_path: Path | None = None
 
     def as_worker(self, seat: Seat) -> Options:
         """The same for a worker."""
@@ -145,9 +147,17 @@ class Proxy:
         from isthmus_proxy.dynamic import DynamicConfiguration  # noqa: PLC0415 - needs h2, which static files do not
 
         dynamic = self.dynamic = DynamicConfiguration(
-            self.bootstrap, resources, self.clusters, self.routes, self.listeners, self.stats, self.freezer.changed
+            self.bootstrap,
+            resources,
+            self.clusters,
+            self.routes,
+            self.listeners,
+            self.stats,
+            self.freezer.changed,
+            self.options.xds_cache_path,
         )
         self.lifecycle.clusters_ready = lambda: dynamic.discovery.clusters_ready
+        self.lifecycle.note = dynamic.note
         self.lifecycle.listeners_ready = lambda: dynamic.discovery.initialized
         dynamic.start()
 

@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         help="write the admin server's HOST:PORT here once it listens",
     )
     run.add_argument(
+        "--xds-cache-path",
+        type=Path,
+        metavar="FILE",
+        help="keep the last good configuration of the control plane here, and start from it when none answers",
+    )
+    run.add_argument(
         "--allow-remote-admin", action="store_true", help="let the admin server listen on other than loopback addresses"
     )
     return parser
@@ -111,7 +117,12 @@ def _run(options: argparse.Namespace) -> int:
     from isthmus_proxy.config.bootstrap import load  # noqa: PLC0415 - as above
 
     logs.configure(options.log_level, options.log_format)
-    settings = app.Options(options.drain_time_s, options.admin_address_path, options.allow_remote_admin)
+    settings = app.Options(
+        options.drain_time_s,
+        options.admin_address_path,
+        options.allow_remote_admin,
+        xds_cache_path=options.xds_cache_path,
+    )
     bootstrap = load(options.config_path)
     if options.concurrency > 1:
         return _run_workers(bootstrap, settings, options.concurrency)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -20,11 +21,14 @@ from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.observe.time_format import IsoTime
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.client import Server, XdsClient
+from isthmus_proxy.xds.last_good import Owner
+from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES, decode
 from isthmus_proxy.xds.session import Session
 
@@ -43,6 +47,7 @@ class DynamicConfiguration:
         listeners: listener_discovery.Listeners,
         stats: StatsStore,
         after_update: Callable[[], None],
+        last_good_path: Path | None = None,
     ) -> None:
         session = Session(
             bootstrap.node,
@@ -71,7 +76,19 @@ class DynamicConfiguration:
             trio.current_time,
         )
         server = _server(bootstrap.clusters, resources.cluster_name)
-        self._client = XdsClient(self.discovery, server, Backoff(random.random), stats, after_update)
+        self.last_good = last_good = self._last_good(last_good_path, stats)
+
+        def updated() -> None:
+            after_update()
+            if last_good is not None:
+                last_good.changed()
+
+        backoff = Backoff(random.random, resources.retry_base_interval, resources.retry_max_interval)
+        self._client = XdsClient(self.discovery, server, backoff, stats, updated, last_good)
+
+    def _last_good(self, path: Path | None, stats: StatsStore) -> LastGoodFile | None:
+        node = self._bootstrap.node
+        return LastGoodFile(path, Owner(node.id, node.cluster), self.discovery, stats, time.time) if path else None
 
     def start(self) -> None:
         """Take the bootstrap's resources into service and subscribe. Raises ConfigError for a taken address."""
@@ -79,7 +96,19 @@ class DynamicConfiguration:
 
     async def run(self) -> None:
         """Talk to the control plane until cancelled."""
-        await self._client.run()
+        async with trio.open_nursery() as nursery:
+            if self.last_good is not None:
+                nursery.start_soon(self.last_good.run)
+            await self._client.run()
+
+    def note(self) -> str:
+        """What ``/ready`` adds: whether an old configuration is in service."""
+        last_good = self.last_good
+        if last_good is None or not last_good.serving or last_good.restored_from is None:
+            return ""
+        return (
+            f"last good configuration of {IsoTime()(last_good.restored_from)}; the control plane has not answered yet"
+        )
 
     def version(self, kind: str) -> str:
         """Version of the last response of a type (``cds``) that was taken in full."""

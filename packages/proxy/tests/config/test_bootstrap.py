@@ -213,3 +213,39 @@ def test_an_extension_in_the_wrong_place_is_named(tmp_path: Path) -> None:
     message = refused(tmp_path, edited("static.yaml", *MANAGER, "http_filters", to=[wrong]))
     assert "http_filters[0].typed_config" in message
     assert "only envoy.extensions.filters.http.router.v3.Router" in message
+
+
+def with_back_off(**fields: str) -> Any:
+    service = {"envoy_grpc": {"cluster_name": "xds", "retry_policy": {"retry_back_off": fields}}}
+    document = example("ads.yaml")
+    document["dynamic_resources"]["ads_config"]["grpc_services"] = [service]
+    name = next(each["name"] for each in document["static_resources"]["clusters"])
+    service["envoy_grpc"]["cluster_name"] = name
+    return document
+
+
+@pytest.mark.parametrize(
+    ("fields", "intervals"),
+    [
+        ({"base_interval": "0.2s", "max_interval": "2s"}, (0.2, 2.0)),
+        ({"base_interval": "0.2s"}, (0.2, 2.0)),
+        ({"base_interval": "0.001s", "max_interval": "0.001s"}, (0.001, 0.001)),
+    ],
+)
+def test_pauses_between_attempts_at_the_control_plane(
+    tmp_path: Path, fields: dict[str, str], intervals: tuple[float, float]
+) -> None:
+    resources = loaded(tmp_path, with_back_off(**fields)).dynamic_resources
+    assert (resources.retry_base_interval, resources.retry_max_interval) == intervals
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"max_interval": "2s"}, "base_interval"),
+        ({"base_interval": "0.0001s"}, "base_interval"),
+        ({"base_interval": "2s", "max_interval": "1s"}, "max_interval"),
+    ],
+)
+def test_pauses_that_cannot_be_are_refused(tmp_path: Path, fields: dict[str, str], reason: str) -> None:
+    assert f"retry_back_off.{reason}" in refused(tmp_path, with_back_off(**fields))

@@ -23,3 +23,10 @@ def test_an_answer_starts_it_over() -> None:
     assert backoff.next_delay() == MAX_SECONDS / 2
     backoff.reset()
     assert backoff.next_delay() == FIRST_SECONDS / 2
+
+
+def test_the_bounds_of_the_bootstrap_file_count() -> None:
+    backoff = Backoff(lambda: 1.0, 0.1, 0.3)
+    assert [round(backoff.next_delay(), 9) for _ in range(4)] == [0.1, 0.2, 0.3, 0.3]
+    backoff.reset()
+    assert backoff.next_delay() == 0.1

@@ -21,6 +21,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self.clusters_ready: Callable[[], bool] = lambda: True
         self.listeners_ready: Callable[[], bool] = lambda: True
+        self.note: Callable[[], str] = lambda: ""
         self.started = False
         self.draining = False
         self.health_failed = False

@@ -54,7 +54,8 @@ def endpoints(
 
     def ready(_request: AdminRequest) -> AdminResponse:
         state = lifecycle.state
-        return text(f"{state.name}\n", 200 if state is ServerState.LIVE else 503)
+        note = lifecycle.note()
+        return text(f"{state.name}\n{note}\n" if note else f"{state.name}\n", 200 if state is ServerState.LIVE else 503)
 
     def show_listeners(request: AdminRequest) -> AdminResponse:
         rows = list(listeners())

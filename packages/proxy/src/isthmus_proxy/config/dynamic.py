@@ -10,6 +10,8 @@ from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.values import enum_name, required, seconds
 from isthmus_proxy.errors import ConfigError
 
+_SHORTEST_PAUSE_S = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class DynamicResources:
@@ -22,6 +24,8 @@ class DynamicResources:
     set_node_on_first_message_only: bool = False
     cds_initial_fetch_timeout: float = 15.0
     lds_initial_fetch_timeout: float = 15.0
+    retry_base_interval: float = 0.5
+    retry_max_interval: float = 30.0
 
 
 def compile_dynamic_resources(bootstrap: Any) -> DynamicResources | None:
@@ -36,10 +40,13 @@ def compile_dynamic_resources(bootstrap: Any) -> DynamicResources | None:
         return None
     _check_node(bootstrap.node)
     path = "dynamic_resources.ads_config"
+    base, most = _retry_intervals(section.ads_config, path)
     return DynamicResources(
         cluster_name=_cluster_name(section.ads_config, path),
         delta=_is_delta(section.ads_config, path),
         cds=section.HasField("cds_config"),
+        retry_base_interval=base,
+        retry_max_interval=most,
         lds=section.HasField("lds_config"),
         set_node_on_first_message_only=section.ads_config.set_node_on_first_message_only,
         cds_initial_fetch_timeout=seconds(
@@ -62,6 +69,22 @@ def _cluster_name(ads: Any, path: str) -> str:
     if len(ads.grpc_services) != 1:
         raise ConfigError(place, f"{len(ads.grpc_services)} services", "exactly one is supported")
     return required(ads.grpc_services[0].envoy_grpc, "cluster_name", f"{place}[0].envoy_grpc")
+
+
+def _retry_intervals(ads: Any, path: str) -> tuple[float, float]:
+    """Seconds from which, and up to which, the pause between two attempts grows; Envoy's defaults."""
+    place = join(path, "grpc_services[0].envoy_grpc.retry_policy.retry_back_off")
+    policy = ads.grpc_services[0].envoy_grpc.retry_policy
+    if not policy.HasField("retry_back_off"):
+        return 0.5, 30.0
+    back_off = policy.retry_back_off
+    base = seconds(back_off, "base_interval", 0.0, place)
+    if base < _SHORTEST_PAUSE_S:
+        raise ConfigError(join(place, "base_interval"), f"{base:g}s", "is required and must be at least 0.001s")
+    most = seconds(back_off, "max_interval", 10 * base, place)
+    if most < base:
+        raise ConfigError(join(place, "max_interval"), f"{most:g}s", f"must not be less than base_interval, {base:g}s")
+    return base, most
 
 
 def _is_delta(ads: Any, path: str) -> bool:

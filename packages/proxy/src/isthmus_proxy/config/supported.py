@@ -75,8 +75,10 @@ BOOTSTRAP: dict[str, MessageRules] = {
         "envoy_grpc", no_effect={"a stream of configuration has no deadline": "timeout"}
     ),
     f"{_C}.core.v3.GrpcService.EnvoyGrpc": message(
-        "cluster_name", no_effect={"sent to the control plane only": "authority skip_envoy_headers"}
+        "cluster_name retry_policy", no_effect={"sent to the control plane only": "authority skip_envoy_headers"}
     ),
+    f"{_C}.core.v3.RetryPolicy": message("retry_back_off"),
+    f"{_C}.core.v3.BackoffStrategy": message("base_interval max_interval"),
     f"{_C}.core.v3.RuntimeDouble": message("default_value", no_effect={"there is no run-time layer": "runtime_key"}),
     f"{_C}.core.v3.RuntimeFractionalPercent": message("default_value runtime_key"),
     f"{_C}.core.v3.DataSource": message("inline_string inline_bytes filename"),

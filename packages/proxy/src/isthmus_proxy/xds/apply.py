@@ -118,6 +118,21 @@ class Discovery:
         self._advance()
         return taken
 
+    def restore(self, responses: Iterable[Response]) -> None:
+        """Take what a former process had into service, types in the order of dependence. Nothing is waited for.
+
+        Only while no stream is up. Raises ConfigError if the address of a listener of the bootstrap cannot be had.
+        """
+        now = self._wall_clock()
+        for response in responses:
+            self.session.restore(response, now)
+            self._fetch.pop(response.type_url, None)
+            if response.type_url == ENDPOINT:
+                self.clusters.expire(NEVER)
+            elif response.type_url == ROUTE:
+                self.listeners.expire(NEVER)
+            self._advance()
+
     def take_requests(self) -> list[Request]:
         """Requests to send now, in order."""
         requests = self.session.take_requests()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
+import trio.lowlevel
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.message import DecodeError
 
@@ -18,6 +19,7 @@ from isthmus_proxy.xds.apply import Discovery
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.grpc_framing import INTERNAL, UNAVAILABLE, GrpcError
 from isthmus_proxy.xds.grpc_stream import GrpcStream
+from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES
 from isthmus_proxy.xds.subscription import Response
 
@@ -56,11 +58,15 @@ class XdsClient:
         backoff: Backoff,
         stats: StatsStore,
         after_update: Callable[[], None],
+        last_good: LastGoodFile | None = None,
     ) -> None:
         self._discovery = discovery
         self._server = server
         self._backoff = backoff
         self._after_update = after_update
+        self._last_good = last_good
+        self._heard = False
+        self._settled = trio.Event()
         scope = stats.scope("control_plane")
         self._connected = scope.gauge("connected_state")
         self._identifier = scope.text("identifier")
@@ -68,6 +74,7 @@ class XdsClient:
         self._outage = ""
         self._stream: GrpcStream | None = None
         self._deadline: trio.CancelScope | None = None
+        self._call: trio.CancelScope | None = None
         self._method, self._response_type = _METHODS[discovery.session.variant]
 
     async def run(self) -> None:
@@ -76,10 +83,13 @@ class XdsClient:
             nursery.start_soon(self._keep_deadlines)
             while True:
                 try:
-                    await self._serve()
+                    with trio.CancelScope() as self._call:
+                        await self._serve()
+                    raise GrpcError(UNAVAILABLE, "it said nothing within initial_fetch_timeout")  # noqa: TRY301
                 except GrpcError as error:
                     self._discovery.disconnected()
                     self._lost(error)
+                    self._start_from_last_good()
                 await trio.sleep(self._backoff.next_delay())
 
     async def _serve(self) -> None:
@@ -126,6 +136,10 @@ class XdsClient:
             if self._outage:
                 _log.info("connected to the control plane again")
                 self._outage = ""
+        self._heard = True
+        self._settled.set()
+        if self._last_good is not None:
+            self._last_good.heard()
         taken = self._apply(response)
         self._identifier.value = self._discovery.session.control_plane
         kind = SHORT_NAMES.get(response.type_url, response.type_url)
@@ -157,12 +171,31 @@ class XdsClient:
         while True:
             with trio.CancelScope(deadline=self._discovery.next_deadline()) as self._deadline:
                 await trio.sleep_forever()
+            if self._may_restore and self._stream is not None and self._call is not None:
+                self._call.cancel()
+                await self._settled.wait()
+                continue
             self._discovery.expire()
             self._after_update()
             if self._stream is not None:
                 # A broken stream is noticed by its reader too, who reports it.
                 with contextlib.suppress(GrpcError):
                     await self._send(self._stream)
+
+    @property
+    def _may_restore(self) -> bool:
+        return not self._heard and self._last_good is not None
+
+    def _start_from_last_good(self) -> None:
+        """When no address of the control plane has ever answered: serve what a former process had."""
+        if not self._may_restore or self._attempts < len(self._server.addresses) or self._last_good is None:
+            return
+        if self._last_good.restore():
+            _log.warning("the last good configuration is in service until the control plane answers")
+            self._after_update()
+            self._moved()
+        self._heard = True
+        self._settled.set()
 
     def _moved(self) -> None:
         if self._deadline is not None:

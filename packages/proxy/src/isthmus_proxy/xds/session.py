@@ -75,6 +75,12 @@ class Session:
         self._queue([subscription.answer()])
         return taken
 
+    def restore(self, response: Response, now: float) -> None:
+        """Apply what a former process had. It is asked for anew: what the versions mean now, only the server knows."""
+        subscription = self._subscriptions[response.type_url]
+        subscription.receive(response, now)
+        subscription.distrust()
+
     def take_requests(self) -> list[Request]:
         """Requests to send now, in order."""
         requests, self._outgoing = self._outgoing, []

@@ -62,6 +62,10 @@ class Subscription(Protocol):
         """Apply a response. True if all of it was taken."""
         ...
 
+    def distrust(self) -> None:
+        """Forget the versions of what was accepted, so that the server sends it again, or says that it is gone."""
+        ...
+
     def answer(self) -> Request:
         """The ACK or NACK of the response received last."""
         ...
@@ -80,6 +84,11 @@ class _State:
         self._up = False
         self._nonce = ""
         self._errors: dict[str, str] = {}
+
+    def distrust(self) -> None:
+        """See Subscription."""
+        self.version = ""
+        self.accepted = {name: Stored("", stored.body, stored.updated_at) for name, stored in self.accepted.items()}
 
     def _take(self, update: Update, now: float) -> None:
         """Hand ``update`` on and record the outcome of each resource; reasons join ``_errors``."""
