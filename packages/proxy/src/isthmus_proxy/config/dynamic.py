@@ -40,9 +40,10 @@ def compile_dynamic_resources(bootstrap: Any) -> DynamicResources | None:
         return None
     _check_node(bootstrap.node)
     path = "dynamic_resources.ads_config"
+    name = _cluster_name(section.ads_config, path)
     base, most = _retry_intervals(section.ads_config, path)
     return DynamicResources(
-        cluster_name=_cluster_name(section.ads_config, path),
+        cluster_name=name,
         delta=_is_delta(section.ads_config, path),
         cds=section.HasField("cds_config"),
         retry_base_interval=base,
