@@ -21,7 +21,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Says which port it serves."""
 
     def do_GET(self) -> None:
-        text = str(self.server.server_address[1]).encode()
+        text = str(self.connection.getsockname()[1]).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
