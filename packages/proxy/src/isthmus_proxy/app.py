@@ -42,12 +42,14 @@ from isthmus_proxy.observe.memo_stats import MemoStats
 from isthmus_proxy.observe.process_stats import ProcessStats
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.time_format import IsoTime
+from isthmus_proxy.overload.model import MonitorConfig
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from isthmus_proxy.dynamic import DynamicConfiguration
+    from isthmus_proxy.overload.monitors import Monitor
     from isthmus_proxy.workers.seat import Seat
 
 _log = logging.getLogger(__name__)
@@ -119,6 +121,24 @@ class Proxy:
         if not path:
             return None
         return JsonOutlierEventLog(self.access_logs.line_writer(path), lambda: IsoTime()(time.time()))
+
+    def start_overload_manager(self) -> None:
+        """Watch resources, if the bootstrap file says so."""
+        config = self.bootstrap.overload
+        if config is None:
+            return
+        from isthmus_proxy.overload.monitors import make_monitor  # noqa: PLC0415 - few files ask for it
+        from isthmus_proxy.overload.overload_manager import OverloadManager, shared_out  # noqa: PLC0415
+
+        if self.options.seat is not None:
+            config = shared_out(config, self.options.seat.count)
+        self.listeners.max_connections = config.max_connections
+        reactor = self.reactor
+
+        def monitor(each: MonitorConfig) -> Monitor:
+            return make_monitor(each, reactor, lambda: self.listeners.connection_count)
+
+        OverloadManager(config, reactor, self.stats, self.listeners, monitor, release_free_memory).start()
 
     def refresh_stats(self) -> None:
         """Bring up to date what is only read when somebody looks."""
@@ -215,6 +235,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         await nursery.start(_watch_signals, proxy)
         if options.seat is None:
             await _start_admin(proxy, nursery)
+        proxy.start_overload_manager()
         await proxy.load()
         if proxy.dynamic is not None:
             nursery.start_soon(proxy.dynamic.run)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 
-THRESHOLDS = (20_000, 20, 50)
-"""Allocations before a young collection, and how many of those before an older one: requests make no cycles to speak of."""
+THRESHOLDS = (20_000, 20, 10)
+"""Allocations before a young collection, and how many of those before an older one: connections leave cycles, requests do not."""
 FREEZE_SECONDS = 10.0
 """Least time between two freezes: an endpoint update a second is not worth a collection each."""
 THAW_FREEZES = 360

@@ -14,6 +14,7 @@ from isthmus_proxy.config.check import check
 from isthmus_proxy.config.cluster import compile_cluster
 from isthmus_proxy.config.dynamic import DynamicResources, compile_dynamic_resources
 from isthmus_proxy.config.listener import compile_listener
+from isthmus_proxy.config.overload import compile_overload
 from isthmus_proxy.config.parse import fill, join, shown
 from isthmus_proxy.config.route import clusters_named
 from isthmus_proxy.config.runtime import compile_runtime
@@ -26,6 +27,7 @@ from isthmus_proxy.listener.model import (
     RdsReference,
     SocketAddress,
 )
+from isthmus_proxy.overload.model import OverloadConfig
 from isthmus_proxy.runtime import RuntimeConfig
 
 
@@ -45,6 +47,7 @@ class Bootstrap:
     dynamic_resources: DynamicResources | None
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     outlier_event_log_path: str = ""
+    overload: OverloadConfig | None = None
 
 
 def load(path: Path) -> Bootstrap:
@@ -80,10 +83,13 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     _refuse_duplicates("listeners", [listener.name for listener in listeners])
     _check_references(listeners, clusters, dynamic)
     outlier_log = proto.cluster_manager.outlier_detection.event_log_path
+    overload = None
+    if proto.HasField("overload_manager"):
+        overload = compile_overload(proto.overload_manager, "overload_manager")
     admin = None
     if proto.HasField("admin"):
         admin = SocketAddress(*socket_address(proto.admin.address, "admin.address"))
-    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic, runtime, outlier_log)
+    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic, runtime, outlier_log, overload)
 
 
 def _refuse_duplicates(field: str, names: list[str]) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from isthmus_proxy.errors import ConfigError
 
 _FILTERS = "envoy.extensions.filters"
+_MONITORS = "envoy.extensions.resource_monitors"
 _BALANCING = "envoy.extensions.load_balancing_policies"
 _MODULES = {
     f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager": "http_connection_manager",
@@ -24,6 +25,11 @@ _MODULES = {
     f"{_FILTERS}.listener.proxy_protocol.v3.ProxyProtocol": "proxy_protocol",
     f"{_FILTERS}.http.router.v3.Router": "router",
     "envoy.config.route.v3.FilterConfig": "route_components",
+    f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig": "fixed_heap",
+    f"{_MONITORS}.cgroup_memory.v3.CgroupMemoryConfig": "cgroup_memory",
+    f"{_MONITORS}.injected_resource.v3.InjectedResourceConfig": "injected_resource",
+    f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig": "downstream_connections",
+    "xds.type.v3.TypedStruct": "typed_struct",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",

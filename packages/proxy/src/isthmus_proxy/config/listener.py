@@ -48,6 +48,7 @@ def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
         use_original_dst=flag(proto, "use_original_dst", default=False),
         bind_to_port=bind_to_port,
         stat_prefix=proto.stat_prefix,
+        ignore_global_conn_limit=proto.ignore_global_conn_limit,
         socket_options=_socket_options(proto, path),
         access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
     )

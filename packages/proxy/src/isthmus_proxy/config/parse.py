@@ -197,13 +197,23 @@ def _fill_wrapper(message: Any, value: object, path: str, _depth: int) -> None:
     message.value = _scalar(message.DESCRIPTOR.fields_by_name["value"], value, path)
 
 
-def _fill_duration(message: Any, value: object, path: str, _depth: int) -> None:
+def duration_seconds(value: object, path: str) -> float:
+    """The seconds of a duration that is written as text. Raises ConfigError."""
+    sign, whole, nanos = _duration(value, path)
+    return sign * (whole + nanos / 1e9)
+
+
+def _duration(value: object, path: str) -> tuple[int, int, int]:
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise _wrong(path, value, 'a duration in seconds, such as "0.25s"')
-    sign = -1 if found[1] else 1
-    message.seconds = sign * int(found[2])
-    message.nanos = sign * int((found[3] or "0").ljust(9, "0"))
+    return -1 if found[1] else 1, int(found[2]), int((found[3] or "0").ljust(9, "0"))
+
+
+def _fill_duration(message: Any, value: object, path: str, _depth: int) -> None:
+    sign, whole, nanos = _duration(value, path)
+    message.seconds = sign * whole
+    message.nanos = sign * nanos
 
 
 def _fill_any(message: Any, value: object, path: str, depth: int) -> None:

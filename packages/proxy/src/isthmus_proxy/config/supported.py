@@ -12,7 +12,7 @@ _B = "envoy.config.bootstrap.v3"
 
 BOOTSTRAP: dict[str, MessageRules] = {
     f"{_B}.Bootstrap": message(
-        "node static_resources dynamic_resources admin layered_runtime cluster_manager",
+        "node static_resources dynamic_resources admin layered_runtime cluster_manager overload_manager",
         no_effect={
             "stats are read when they are asked for": "stats_flush_interval stats_flush_on_admin stats_eviction_interval",
             "decides which stats exist and how they are labelled": "stats_config deferred_stat_options",
@@ -90,5 +90,22 @@ BOOTSTRAP: dict[str, MessageRules] = {
     "envoy.type.v3.Int64Range": message("start end"),
 }
 
-SUPPORTED: dict[str, MessageRules] = {**BOOTSTRAP, **LISTENER, **CLUSTER, **ROUTE}
+_MONITORS = "envoy.extensions.resource_monitors"
+_OVERLOAD = "envoy.config.overload.v3"
+
+OVERLOAD: dict[str, MessageRules] = {
+    f"{_OVERLOAD}.OverloadManager": message("refresh_interval resource_monitors actions"),
+    f"{_OVERLOAD}.ResourceMonitor": message("name typed_config"),
+    f"{_OVERLOAD}.OverloadAction": message("name triggers"),
+    f"{_OVERLOAD}.Trigger": message("name threshold scaled"),
+    f"{_OVERLOAD}.ThresholdTrigger": message("value"),
+    f"{_OVERLOAD}.ScaledTrigger": message("scaling_threshold saturation_threshold"),
+    f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig": message("max_heap_size_bytes"),
+    f"{_MONITORS}.cgroup_memory.v3.CgroupMemoryConfig": message("max_memory_bytes"),
+    f"{_MONITORS}.injected_resource.v3.InjectedResourceConfig": message("filename"),
+    f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig": message("max_active_downstream_connections"),
+    "xds.type.v3.TypedStruct": message(elsewhere="type_url value"),
+}
+
+SUPPORTED: dict[str, MessageRules] = {**BOOTSTRAP, **OVERLOAD, **LISTENER, **CLUSTER, **ROUTE}
 """Full message name -> its rules. ``google.protobuf`` messages are leaves and have no row."""

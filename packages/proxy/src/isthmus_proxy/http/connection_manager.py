@@ -15,6 +15,7 @@ from isthmus_proxy.http.downstream_connection import DownstreamConnection
 from isthmus_proxy.http.exchange import Exchange
 from isthmus_proxy.http.forwarded import X_REQUEST_ID
 from isthmus_proxy.http.local_address import announced
+from isthmus_proxy.http.local_reply import OVERLOADED
 from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles
@@ -22,6 +23,7 @@ from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+from isthmus_proxy.overload.model import AT_EASE, OverloadState
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.memo import Memo
 from isthmus_proxy.route.table import RouteHandle, RouteTable
@@ -96,7 +98,7 @@ class HttpConnectionManager:
     """One configured connection manager. It never changes; an update of its listener makes another one."""
 
     __slots__ = (
-        "_loggers", "_memoise_for", "_plans", "_plans_kept", "_route", "_vantages", "begin",
+        "_loggers", "_memoise_for", "_overload", "_plan_and_begin", "_plans", "_plans_kept", "_route", "_vantages", "begin",
         "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "getrandbits", "limits", "memo",
         "on_close", "pools", "random", "reactor", "runtime", "stats", "styles",
@@ -136,7 +138,9 @@ class HttpConnectionManager:
         self._plans_kept = False
         self._plans: Memo[Plan] = Memo(PLAN_LIMIT)
         self._vantages: Memo[Vantage] = Memo(PLAN_LIMIT)
-        self.begin = self._begin_by_connection if config.reads_connection else self._begin_by_head
+        self._overload = AT_EASE
+        self._plan_and_begin = self._begin_by_connection if config.reads_connection else self._begin_by_head
+        self.begin = self._plan_and_begin
 
     def accept(self, accepted: AcceptedSocket) -> None:
         """Serve a new connection."""
@@ -197,6 +201,23 @@ class HttpConnectionManager:
         identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
         exchange.info.request_id = identifier
         exchange.begin(plan, identifier)
+
+    def shed(self, state: OverloadState) -> None:
+        """Refuse requests and end connections as ``state`` says, from the next request on."""
+        self._overload = state
+        usual = not state.refuse_requests and not state.end_keepalive
+        self.begin = self._plan_and_begin if usual else self._begin_overloaded
+
+    def _begin_overloaded(self, exchange: Exchange, vantage: Vantage) -> None:
+        state = self._overload
+        if state.end_keepalive and self.random() < state.end_keepalive:
+            self.stats.downstream_cx_overload_disable_keepalive.value += 1
+            exchange.end_connection()
+        if state.refuse_requests and self.random() < state.refuse_requests:
+            self.stats.downstream_rq_overload_close.value += 1
+            exchange.refuse(OVERLOADED)
+            return
+        self._plan_and_begin(exchange, vantage)
 
     def _plan(self, request: ParsedRequest, table: RouteTable | None, vantage: Vantage) -> Plan:
         if table is not self._memoise_for:

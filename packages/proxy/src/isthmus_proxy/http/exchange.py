@@ -39,7 +39,7 @@ from isthmus_proxy.http.local_reply import (
     reset_details,
     upstream_reset,
 )
-from isthmus_proxy.http.message import Headers
+from isthmus_proxy.http.message import Headers, RequestHead
 from isthmus_proxy.http.plan import Plan, Target
 from isthmus_proxy.http.replay import ReplayBody
 from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
@@ -136,6 +136,20 @@ class Exchange:
             self._answer(plan)
         else:
             self._forward(plan)
+
+    def refuse(self, reply: LocalReply) -> None:
+        """Answer without looking at the request any further."""
+        request = self.request
+        self.info.request = RequestHead(
+            request.method, request.path, request.authority, list(request.headers), request.version
+        )
+        if self.request_done:
+            self.info.request_end_at = self.info.started_at
+        self.reply(reply)
+
+    def end_connection(self) -> None:
+        """Let this be the last request of its connection; the response says so."""
+        self._connection.closing = True
 
     def _answer(self, plan: Plan) -> None:
         """A redirect or a direct response."""

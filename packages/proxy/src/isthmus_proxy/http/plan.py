@@ -7,7 +7,7 @@ head is finished anew for each request from the same plan.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
@@ -40,6 +40,19 @@ ID_MARKER = bytes(bytearray(b"request-id"))
 _NO_BODY_METHODS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 TIMEOUT_HEADER = b"x-envoy-expected-rq-timeout-ms"
 ATTEMPT_HEADER = b"x-envoy-attempt-count"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFraming:
+    """What of a request decides how its body is framed upstream.
+
+    A target does not keep the request itself, which keeps its plan: plans of heads that come once would be garbage in cycles.
+    """
+
+    method: bytes
+    framing: int
+    length: int
+    upgrade: bytes | None
 
 
 class Plan:
@@ -109,11 +122,11 @@ class Target:
         "cluster",
         "decision",
         "duration",
+        "framing",
         "groups",
         "head",
         "id_index",
         "original_path",
-        "request",
         "rules",
         "static",
         "style",
@@ -133,7 +146,7 @@ class Target:
         self.rules = None if action.retry_policy is None else retry_rules(action.retry_policy)
         self.duration = stream_duration(action, plan.head)
         self.groups = plan.groups
-        self.request = request
+        self.framing = RequestFraming(request.method, request.framing, request.length, request.upgrade)
         self.upgrade = plan.upgrade
         self.balanced = bool(action.hash_policies) or weight.metadata_match is not None
         self.static = not action.auto_host_rewrite and not any(
@@ -176,7 +189,7 @@ class Target:
         if self.action.auto_host_rewrite and hostname:
             append, show = self.action.append_forwarded_host, not self.suppress_envoy_headers
             rewrite.set_authority(head, hostname.encode(), append_forwarded_host=append, show_original=show)
-        head.headers = frame_request(self.request, head.headers, upgrade=self.upgrade)
+        head.headers = frame_request(self.framing, head.headers, upgrade=self.upgrade)
         return head
 
     def encode(self, head: RequestHead) -> bytes:
@@ -189,7 +202,7 @@ def depends_on_exchange(edits: HeaderEdits) -> bool:
     return any(edit.render is not None for edit in edits.add)
 
 
-def frame_request(request: ParsedRequest, headers: Headers, *, upgrade: bool) -> Headers:
+def frame_request(request: RequestFraming, headers: Headers, *, upgrade: bool) -> Headers:
     """``headers`` with exactly the framing with which the body will be sent, whatever the edits did."""
     if upgrade:
         return [*headers, (b"connection", b"upgrade"), (b"upgrade", request.upgrade or b"")]

@@ -43,6 +43,7 @@ class HttpStats:
     downstream_cx_idle_timeout: Counter
     downstream_cx_max_duration_reached: Counter
     downstream_cx_max_requests_reached: Counter
+    downstream_cx_overload_disable_keepalive: Counter
     downstream_cx_protocol_error: Counter
     downstream_cx_rx_bytes_total: Counter
     downstream_cx_total: Counter
@@ -62,6 +63,7 @@ class HttpStats:
     downstream_rq_idle_timeout: Counter
     downstream_rq_non_relative_path: Counter
     downstream_rq_max_duration_reached: Counter
+    downstream_rq_overload_close: Counter
     downstream_rq_response_before_rq_complete: Counter
     downstream_rq_rx_reset: Counter
     downstream_rq_timeout: Counter

@@ -30,7 +30,7 @@ _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bou
 class Acceptor:
     """Accepts on ``sock`` and calls ``accepted`` with each connection, non-blocking and without delay."""
 
-    __slots__ = ("_accepted", "_exhausted", "_local", "_reactor", "_sock", "address")
+    __slots__ = ("_accepted", "_exhausted", "_held", "_local", "_reactor", "_sock", "address")
 
     def __init__(
         self, reactor: Reactor, sock: socket.socket, accepted: Accepted, exhausted: Callable[[], None]
@@ -39,6 +39,7 @@ class Acceptor:
         self._sock: socket.socket | None = sock
         self._accepted = accepted
         self._exhausted = exhausted
+        self._held = False
         self.address = bound_address(sock)
         wildcard = isinstance(self.address, SocketAddress) and self.address.host in _WILDCARDS
         self._local: Address | None = None if wildcard else self.address
@@ -91,6 +92,12 @@ class Acceptor:
             self._reactor.modify(self._sock.fileno(), 0)
             self._reactor.call_later(RETRY_AFTER, self._go_on)
 
-    def _go_on(self) -> None:
+    def hold(self, *, held: bool) -> None:
+        """Leave new connections in the kernel's queue, or (no longer ``held``) take them again."""
+        self._held = held
         if self._sock is not None:
+            self._reactor.modify(self._sock.fileno(), 0 if held else READ)
+
+    def _go_on(self) -> None:
+        if self._sock is not None and not self._held:
             self._reactor.modify(self._sock.fileno(), READ)

@@ -14,6 +14,8 @@ from isthmus_proxy.listener.acceptor import Acceptor
 from isthmus_proxy.listener.generation import Generation
 from isthmus_proxy.listener.listener_log import ListenerLog, unmatched
 from isthmus_proxy.listener.model import Address, ListenerConfig
+from isthmus_proxy.observe.stats import Counter
+from isthmus_proxy.overload.model import OverloadState
 
 
 class ListenerStats:
@@ -24,9 +26,11 @@ class ListenerStats:
         "destroyed",
         "filter_error",
         "filter_remote_close",
+        "global_overflow",
         "length",
         "no_filter_chain_match",
         "overflow",
+        "overload_reject",
         "pre_active",
         "pre_timeout",
         "scope",
@@ -38,6 +42,8 @@ class ListenerStats:
         self.total = scope.counter("downstream_cx_total")
         self.destroyed = scope.counter("downstream_cx_destroy")
         self.overflow = scope.counter("downstream_cx_overflow")
+        self.global_overflow = scope.counter("downstream_global_cx_overflow")
+        self.overload_reject = scope.counter("downstream_cx_overload_reject")
         self.active = scope.gauge("downstream_cx_active")
         self.length = scope.histogram("downstream_cx_length_ms")
         self.no_filter_chain_match = scope.counter("no_filter_chain_match")
@@ -49,6 +55,9 @@ class ListenerStats:
 
 class Owner(Protocol):
     """Who knows all listeners."""
+
+    def refusal(self, listener: ActiveListener) -> Counter | None:
+        """What counts a new connection that is not to be served; None if it is."""
 
     def redirect(self, listener: ActiveListener, accepted: AcceptedSocket) -> bool:
         """Give a connection to the listener of its original destination, if there is another one."""
@@ -94,6 +103,11 @@ class ActiveListener:
         """Take connections from ``acceptor``, too."""
         self._acceptors.append(acceptor)
 
+    def hold(self, *, held: bool) -> None:
+        """Leave new connections in the kernel's queue, or take them again."""
+        for acceptor in self._acceptors:
+            acceptor.hold(held=held)
+
     @property
     def addresses(self) -> tuple[Address, ...]:
         """The bound addresses, the main one first; the configured ones where nothing is bound."""
@@ -115,6 +129,11 @@ class ActiveListener:
         generations = [*self.draining, *([self.current] if self.current is not None else [])]
         return sum(generation.connection_count for generation in generations)
 
+    def shed(self, state: OverloadState) -> None:
+        """Tell the HTTP connection managers of all generations what to do under overload."""
+        for generation in [*self.draining, *([self.current] if self.current is not None else [])]:
+            generation.shed(state)
+
     def swap(self, config: ListenerConfig, generation: Generation, log: ListenerLog) -> None:
         """Serve new connections by ``generation``; the others finish what they are at. All are logged to ``log``."""
         if log is not self.log:
@@ -128,7 +147,10 @@ class ActiveListener:
 
     def accepted(self, sock: socket.socket, remote: Address, local: Address) -> None:
         """Serve a new connection."""
-        if self.current is None:
+        refusal = self._owner.refusal(self)
+        if refusal is not None:
+            refusal.value += 1
+        if self.current is None or refusal is not None:
             sock.close()
             return
         self.current.accept(AcceptedSocket(sock, remote, local, self._connection_id()))

@@ -23,6 +23,7 @@ from isthmus_proxy.listener.model import (
 )
 from isthmus_proxy.listener.serving_chain import NetworkFilter, ServingChain
 from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
+from isthmus_proxy.overload.model import AT_EASE
 from isthmus_proxy.route.table import RouteHandle, RouteHandles
 
 
@@ -55,9 +56,12 @@ class _Memo:
 
 
 class ChainFactory:
-    """See the module. ``closing``: responses of connection managers made from now on close their connections."""
+    """See the module. ``closing``: responses of connection managers made from now on close their connections.
 
-    __slots__ = ("_access_logs", "_routes", "_stats", "_surroundings", "closing")
+    ``overload`` is what they have to do under overload.
+    """
+
+    __slots__ = ("_access_logs", "_routes", "_stats", "_surroundings", "closing", "overload")
 
     def __init__(self, surroundings: Surroundings, routes: RouteHandles, stats: Stats, access_logs: AccessLogs) -> None:
         self._surroundings = surroundings
@@ -65,6 +69,7 @@ class ChainFactory:
         self._stats = stats
         self._access_logs = access_logs
         self.closing = False
+        self.overload = AT_EASE
 
     def make(self, config: FilterChain, buffer_limit: int, closed: ConnectionEnded) -> ServingChain:
         """A chain that calls ``closed`` with each connection that is over. Raises ConfigError."""
@@ -113,6 +118,7 @@ class ChainFactory:
         handle = self._handle(config, scopes)
         manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed)
         manager.draining = self.closing
+        manager.shed(self.overload)
         scopes.append(_Memo(self._surroundings.heads, manager.memo))
         return manager
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from isthmus_proxy.http.connection_manager import HttpConnectionManager
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.filter_chain_match import Candidate, FilterChainIndex
 from isthmus_proxy.listener.listener_filters import ConfiguredFilter
 from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.listener.pending_connection import PendingConnection
 from isthmus_proxy.listener.serving_chain import ServingChain
+from isthmus_proxy.overload.model import OverloadState
 from isthmus_proxy.reactor.reactor import Reactor
 
 
@@ -110,6 +112,12 @@ class Generation:
         self.chains = [chain for chain in self.chains if chain not in keep]
         for chain in self.chains:
             chain.network_filter.drain()
+
+    def shed(self, state: OverloadState) -> None:
+        """Tell HTTP connection managers what to do under overload."""
+        for chain in self.chains:
+            if isinstance(chain.network_filter, HttpConnectionManager):
+                chain.network_filter.shed(state)
 
     def close(self) -> None:
         """Close every connection at once."""

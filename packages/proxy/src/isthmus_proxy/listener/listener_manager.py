@@ -21,6 +21,8 @@ from isthmus_proxy.listener.listener_log import AccessLogs, ListenerLog
 from isthmus_proxy.listener.listening_socket import bind, bound_address, listen
 from isthmus_proxy.listener.model import Address, ListenerConfig, PipeAddress, SocketAddress, SocketOptions
 from isthmus_proxy.listener.serving_chain import ServingChain
+from isthmus_proxy.observe.stats import Counter
+from isthmus_proxy.overload.model import AT_EASE, OverloadState
 from isthmus_proxy.route.table import RouteHandles
 
 
@@ -72,11 +74,13 @@ class ListenerManager:
         "_leaving",
         "_listeners",
         "_no_connections",
+        "_overload",
         "_own_stats",
         "_reserved",
         "_shared",
         "_stats",
         "_surroundings",
+        "max_connections",
     )
 
     def __init__(
@@ -99,6 +103,8 @@ class ListenerManager:
         self._reserved: dict[str, _Reservation] = {}
         self._connection_ids = count(1)
         self._no_connections: trio.Event | None = None
+        self._overload = AT_EASE
+        self.max_connections: int | None = None
         self._own_stats = stats.scope("listener_manager")
         for name in ("listener_added", "listener_modified", "listener_removed", "listener_create_failure"):
             self._own_stats.counter(name)
@@ -204,6 +210,8 @@ class ListenerManager:
         for sock in socks:
             exhausted = _counting(listener.stats)
             listener.listen(Acceptor(self._surroundings.reactor, sock, listener.accepted, exhausted))
+        if not self._overload.accepting:
+            listener.hold(held=True)
         self._replace(listener)
         return listener
 
@@ -335,6 +343,25 @@ class ListenerManager:
             for chain in listener.current.chains if listener.current is not None else ():
                 if isinstance(chain.network_filter, HttpConnectionManager):
                     chain.network_filter.draining = closing
+
+    def shed(self, state: OverloadState) -> None:
+        """Serve less, as ``state`` says, from now on."""
+        before, self._overload = self._overload, state
+        self._chains.overload = state
+        for listener in [*self._listeners.values(), *self._leaving]:
+            listener.shed(state)
+            if before.accepting != state.accepting:
+                listener.hold(held=not state.accepting)
+
+    def refusal(self, listener: ActiveListener) -> Counter | None:
+        """See ``active_listener.Owner``."""
+        share = self._overload.reject_connections
+        if share and self._surroundings.random() < share:
+            return listener.stats.overload_reject
+        limit = self.max_connections
+        if limit is not None and not listener.config.ignore_global_conn_limit and self.connection_count >= limit:
+            return listener.stats.global_overflow
+        return None
 
     def close(self) -> None:
         """Close every listener and every connection at once."""

@@ -298,6 +298,7 @@ class ListenerConfig:
     stat_prefix: str = ""
     socket_options: SocketOptions = SocketOptions()
     access_logs: tuple[AccessLogConfig, ...] = ()
+    ignore_global_conn_limit: bool = False
 
     @property
     def addresses(self) -> tuple[Address, ...]:

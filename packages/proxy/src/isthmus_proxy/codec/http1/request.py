@@ -32,7 +32,7 @@ class ParsedRequest:
     """
 
     __slots__ = (
-        "alone", "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
+        "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
         "method", "path", "plain", "plan", "refusal", "scheme", "upgrade", "version",
     )  # fmt: skip
 
@@ -52,7 +52,6 @@ class ParsedRequest:
         self.head_bytes = 0
         self.plan: object | None = None
         self.refusal = ""
-        self.alone = (self,)
         self.plain = version == b"HTTP/1.1" and method not in (b"HEAD", b"CONNECT")
 
     @property

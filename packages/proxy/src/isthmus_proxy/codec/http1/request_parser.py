@@ -64,7 +64,7 @@ class RequestParser:
                 request = self._memo.get(data)
                 if request is not None and request.framing == NO_BODY:
                     self._state = _DONE
-                    return request.alone
+                    return (request,)
             return self._head(data)
         if self._state == _BODY:
             return self._body(data, 0, [])
@@ -95,7 +95,7 @@ class RequestParser:
             self._memo.put(raw, request)
         if request.framing == NO_BODY:
             self._state, self._rest = _DONE, rest
-            return request.alone
+            return (request,)
         self._decoder = ChunkedDecoder(self._limits) if request.framing == CHUNKED else LengthDecoder(request.length)
         self._state = _BODY
         return self._body(rest, 0, [request])
