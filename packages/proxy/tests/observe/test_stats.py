@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from isthmus_proxy.observe.stats import Catalog, StatsStore
+from isthmus_proxy.observe import prometheus, stats_text
+from isthmus_proxy.observe.stats import Catalog, Gauge, StatsStore
 from isthmus_proxy.observe.stats_text import render_json, render_text
 
 
@@ -95,3 +100,43 @@ def test_a_value_is_found_by_its_full_name() -> None:
     store.scope("cluster.web").counter("a").value = 7
     assert store.value("cluster.web.a") == 7
     assert store.value("cluster.web.b") is None
+
+
+PREFIXES = st.lists(
+    st.lists(st.sampled_from(["a", "b", "a-b", "A"]), min_size=1, max_size=3).map(".".join), max_size=6, unique=True
+)
+
+
+@given(PREFIXES, st.lists(st.sampled_from(["x", "b.x", "a", "-"]), min_size=1, unique=True))
+def test_text_is_sorted_by_full_name_whatever_the_prefixes(prefixes: list[str], names: list[str]) -> None:
+    store = StatsStore()
+    for prefix in prefixes:
+        for name in names:
+            store.scope(prefix).counter(name).value = 1
+        store.scope(prefix).text("text").value = "t"
+        store.scope(prefix).histogram("histogram").record(1)
+    found = "".join(stats_text.render_text(store)).splitlines()
+    texts = sorted(f'{prefix}.text: "t"' for prefix in prefixes)
+    counters = sorted(f"{prefix}.{name}" for prefix in prefixes for name in names)
+    assert found[: len(texts)] == texts
+    assert [line.partition(":")[0] for line in found[len(texts) : -len(texts) or None]] == counters
+    parsed = json.loads("".join(stats_text.render_json(store)))
+    assert len(parsed["stats"]) == len(texts) + len(counters) + bool(texts)
+
+
+@pytest.mark.parametrize("render", [stats_text.render_text, stats_text.render_json, prometheus.render])
+def test_others_get_a_turn_between_scopes(render: Callable[[StatsStore], Iterator[str]]) -> None:
+    store, looked_at = StatsStore(), 0
+
+    def provided() -> list[Gauge]:
+        nonlocal looked_at
+        looked_at += 1
+        return [Gauge("g")]
+
+    for number in range(1000):
+        store.scope(f"cluster.{number}").provide(provided)
+    before = 0
+    for _piece in render(store):
+        assert looked_at - before <= 1
+        before = looked_at
+    assert looked_at == 1000

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from isthmus_proxy.observe.histogram import BOUNDS, Histogram
-from isthmus_proxy.observe.stats import Counter, Gauge, Metric, StatsStore, full_name
+from isthmus_proxy.observe.stats import Counter, Gauge, Metric, Scope, StatsStore, full_name
 from isthmus_proxy.observe.tags import Tags, of_name
 
 _INVALID = re.compile(r"[^a-zA-Z0-9_]")
@@ -14,32 +14,36 @@ _Series = tuple[Tags, Metric]
 
 
 def render(store: StatsStore, *, wanted: re.Pattern[str] | None = None, used_only: bool = False) -> Iterator[str]:
-    """The text, one piece per metric family, so that a large store can be sent without holding it whole.
+    """The text in small pieces, some of them empty: whoever sends it can give others a turn after each.
 
     ``wanted`` must be found in the dotted name; ``used_only`` leaves out what is 0.
     """
-    families = _families(store, wanted, used_only=used_only)
-    for kind in (Counter, Gauge, Histogram):
-        for name in sorted(name for name, of_kind in families if of_kind is kind):
-            series = families[name, kind]
-            yield f"# TYPE {name} {kind.__name__.lower()}\n" + "".join(_lines(name, series))
-
-
-def _families(
-    store: StatsStore, wanted: re.Pattern[str] | None, *, used_only: bool
-) -> dict[tuple[str, type[Metric]], list[_Series]]:
     families: dict[tuple[str, type[Metric]], list[_Series]] = {}
     for scope in store.scopes():
-        short, labels = scope.extracted()
-        for metric in scope.metrics():
-            if wanted is not None and wanted.search(full_name(scope, metric)) is None:
-                continue
-            if used_only and not is_used(metric):
-                continue
-            stem, code = of_name(metric.name)
-            name = _INVALID.sub("_", f"envoy.{short}.{stem}" if short else f"envoy.{stem}")
-            families.setdefault((name, type(metric)), []).append((code + labels, metric))
-    return families
+        yield ""
+        _collect(families, scope, wanted, used_only=used_only)
+    for kind in (Counter, Gauge, Histogram):
+        for name in sorted(name for name, of_kind in families if of_kind is kind):
+            yield f"# TYPE {name} {kind.__name__.lower()}\n"
+            yield from _lines(name, families[name, kind])
+
+
+def _collect(
+    families: dict[tuple[str, type[Metric]], list[_Series]],
+    scope: Scope,
+    wanted: re.Pattern[str] | None,
+    *,
+    used_only: bool,
+) -> None:
+    short, labels = scope.extracted()
+    for metric in scope.metrics():
+        if wanted is not None and wanted.search(full_name(scope, metric)) is None:
+            continue
+        if used_only and not is_used(metric):
+            continue
+        stem, code = of_name(metric.name)
+        name = _INVALID.sub("_", f"envoy.{short}.{stem}" if short else f"envoy.{stem}")
+        families.setdefault((name, type(metric)), []).append((code + labels, metric))
 
 
 def is_used(metric: Metric) -> bool:

@@ -131,6 +131,14 @@ class Scope:
         if self._catalog is not None:
             yield from self._catalog.missing(self._metrics)
 
+    def texts(self) -> Iterator[TextReadout]:
+        """The text values of the scope."""
+        return (metric for metric in self._metrics.values() if isinstance(metric, TextReadout))
+
+    def numbers(self) -> Iterator[Metric]:
+        """All others."""
+        return (metric for metric in self.metrics() if not isinstance(metric, TextReadout))
+
     @property
     def tags(self) -> Mapping[str, str] | None:
         """The Prometheus labels that were given with the prefix."""
