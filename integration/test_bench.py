@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import suite_ab, suite_http1, suite_latency, suite_memory, suite_push
+from bench import suite_ab, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls
 from bench.__main__ import chosen
 from bench.agree import compare
 from bench.agree import main as agree
@@ -115,6 +115,23 @@ def test_wrk_without_a_report_is_none() -> None:
     assert parse_report("unable to connect to 127.0.0.1:1 Connection refused\n") is None
 
 
+STRACE = """    calls syscall
+--------- ----------------
+      400 recvfrom
+      200 sendto
+      200 writev
+        7 epoll_wait
+       13 accept4
+--------- ----------------
+      820 total
+"""
+
+
+def test_system_calls_are_counted_by_kind() -> None:
+    expected = {"reads": 2.0, "writes": 2.0, "polls": 0.035, "others": 0.065, "syscalls": 4.1}
+    assert suite_syscalls.by_kind(STRACE, 200) == pytest.approx(expected)
+
+
 def test_processor_share_between_two_readings() -> None:
     assert share((10.0, 1.0), (12.0, 2.0)) == 0.5
     assert share((10.0, 1.0), (10.0, 1.0)) == 0.0
@@ -132,7 +149,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         chosen("a,c", ("a", "b"), "subjects")
 
 
-@pytest.mark.parametrize("suite", [suite_ab, suite_http1, suite_latency, suite_memory, suite_push])
+@pytest.mark.parametrize("suite", [suite_ab, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls])
 def test_every_subject_has_a_case_and_every_gap_a_reason(suite: object) -> None:
     assert isinstance(suite, type(suite_ab))
     for subject in suite.subjects():

@@ -63,6 +63,7 @@ class Plan:
     """
 
     __slots__ = (
+        "_latest",
         "_targets",
         "action",
         "client",
@@ -88,6 +89,7 @@ class Plan:
         self.client = ""
         self.groups: Groups = ()
         self._targets: dict[ClusterWeight, Target] = {}
+        self._latest: Target | None = None
 
     def named_head(self, identifier: bytes) -> RequestHead:
         """The request as its route saw it, with its identifier where the proxy gave one."""
@@ -99,9 +101,13 @@ class Plan:
 
     def target(self, weight: ClusterWeight, request: ParsedRequest, styles: Styles) -> Target:
         """The target of this plan in the cluster of ``weight``."""
+        latest = self._latest
+        if latest is not None and latest.weight is weight:
+            return latest  # without hashing, which for a weight is no small matter
         target = self._targets.get(weight)
         if target is None:
             target = self._targets[weight] = Target(self, weight, request, styles)
+        self._latest = target
         return target
 
 
