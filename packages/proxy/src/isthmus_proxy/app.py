@@ -19,7 +19,7 @@ import trio
 
 from isthmus_proxy import __version__
 from isthmus_proxy.admin import clusters as clusters_endpoint
-from isthmus_proxy.admin import config_dump, orders, runtime_endpoint, stats_endpoint
+from isthmus_proxy.admin import config_dump, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.lifecycle import Lifecycle
 from isthmus_proxy.admin.server import AdminServer
@@ -198,6 +198,7 @@ class Proxy:
                 *stats_endpoint.endpoints(self.stats, self.refresh_stats),
                 *clusters_endpoint.endpoints(self.clusters, static.__contains__),
                 *runtime_endpoint.endpoints(self.routes.runtime),
+                *why_endpoint.endpoints(self.listeners.serving, self.clusters),
                 *config_dump.endpoints(self._dump_source()),
             ]
         )

@@ -88,6 +88,16 @@ def test_a_static_file_is_served_and_shown(start: Callable[..., Any], tools: Mod
     assert "up::127.0.0.1:1::cx_connect_fail::1\n" in proxy.admin("/clusters")[1]
 
 
+def test_why_and_memory_of_a_running_proxy(start: Callable[..., Any], tools: ModuleType) -> None:
+    proxy = start(tools.document())
+    status, body = proxy.admin("/why?path=/direct&authority=a")
+    assert (status, json.loads(body)["outcome"]) == (200, "answer 200")
+    status, body = proxy.admin("/why?path=/other&authority=a")
+    assert json.loads(body)["clusters"][0]["endpoints"][0]["address"] == "127.0.0.1:1"
+    status, body = proxy.admin("/memory")
+    assert int(json.loads(body)["total_physical_bytes"]) > 1 << 20
+
+
 def test_sigterm_finishes_what_runs_and_exits_0(
     start: Callable[..., Any], tools: ModuleType, upstream: SlowUpstream
 ) -> None:

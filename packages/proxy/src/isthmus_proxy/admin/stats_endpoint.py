@@ -1,7 +1,8 @@
-"""``/stats`` and ``/stats/prometheus``."""
+"""``/stats``, ``/stats/prometheus`` and ``/memory``."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -26,12 +27,25 @@ def endpoints(store: StatsStore, refresh: Callable[[], None]) -> tuple[Endpoint,
     def only_prometheus(request: AdminRequest) -> AdminResponse:
         return _respond(store, refresh, request, "prometheus")
 
+    def memory(_request: AdminRequest) -> AdminResponse:
+        refresh()
+        return AdminResponse(200, (json.dumps(_memory(store), indent=1), "\n"), JSON)
+
     return (
+        Endpoint("/memory", "print current allocation/heap usage", memory),
         Endpoint("/stats", "print server stats", stats, parameters=_PARAMETERS),
         Endpoint(
             "/stats/prometheus", "print server stats in prometheus format", only_prometheus, parameters=_PARAMETERS[:2]
         ),
     )
+
+
+def _memory(store: StatsStore) -> dict[str, str]:
+    """Envoy's names, numbers as texts as there. What Python's allocator keeps for later cannot be told apart: it reads 0."""
+    allocated = str(store.value("server.memory_allocated") or 0)
+    physical = str(store.value("server.memory_physical_size") or 0)
+    unknown = dict.fromkeys(("pageheap_unmapped", "pageheap_free", "total_thread_cache"), "0")
+    return {"allocated": allocated, "heap_size": allocated, **unknown, "total_physical_bytes": physical}
 
 
 def _respond(store: StatsStore, refresh: Callable[[], None], request: AdminRequest, kind: str) -> AdminResponse:

@@ -126,6 +126,14 @@ class ClusterManager:
         """Tell whether the endpoints of ``name`` have been given once (warming waits for this)."""
         return name in self._assignments
 
+    def balancing(self, name: str) -> tuple[int, float] | None:
+        """Overprovisioning in per cent and panic threshold of a cluster, used or not; None for one that does not exist."""
+        config = self._configs.get(name)
+        if config is None:
+            return None
+        assignment = self._assignments.get(name, Assignment(name))
+        return assignment.overprovisioning_factor, config.healthy_panic_threshold
+
     def configs(self) -> Iterator[ClusterConfig]:
         """All cluster configurations, in the order in which they came."""
         return iter(list(self._configs.values()))

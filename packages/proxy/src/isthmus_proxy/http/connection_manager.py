@@ -142,6 +142,11 @@ class HttpConnectionManager:
         self._plan_and_begin = self._begin_by_connection if config.reads_connection else self._begin_by_head
         self.begin = self._plan_and_begin
 
+    @property
+    def table(self) -> RouteTable | None:
+        """The route table in use; None while there is none."""
+        return self._route.table
+
     def accept(self, accepted: AcceptedSocket) -> None:
         """Serve a new connection."""
         connection = DownstreamConnection(

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from isthmus_proxy.http.connection_manager import HttpConnectionManager
 from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
 from isthmus_proxy.listener.generation import Generation
 from isthmus_proxy.listener.listener_log import ListenerLog, unmatched
-from isthmus_proxy.listener.model import Address, ListenerConfig
+from isthmus_proxy.listener.model import Address, FilterChain, ListenerConfig
 from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.overload.model import OverloadState
+from isthmus_proxy.route.table import RouteTable
 
 
 class ListenerStats:
@@ -161,6 +163,18 @@ class ActiveListener:
             return False
         self.current.accept(accepted, redirected=True)
         return True
+
+    def chain_for(self, accepted: AcceptedSocket) -> FilterChain | None:
+        """The filter chain that would serve a connection."""
+        chain = self.current.chain_for(accepted) if self.current is not None else None
+        return chain.config if chain is not None else None
+
+    def table_of(self, chain: FilterChain) -> RouteTable | None:
+        """The route table in use in a chain; None while there is none."""
+        for serving in self.current.chains if self.current is not None else ():
+            if serving.config is chain and isinstance(serving.network_filter, HttpConnectionManager):
+                return serving.network_filter.table
+        return None
 
     def redirect(self, accepted: AcceptedSocket) -> bool:
         """See ``generation.Host``."""

@@ -103,6 +103,10 @@ class Generation:
         self._host.opened()
         chain.serve(accepted)
 
+    def chain_for(self, accepted: AcceptedSocket) -> ServingChain | None:
+        """The chain that would serve a connection."""
+        return self._index.find(accepted)
+
     def _drop(self, accepted: AcceptedSocket, reason: str) -> None:
         self._host.dropped(accepted, reason)
         self._reactor.close(accepted.sock)

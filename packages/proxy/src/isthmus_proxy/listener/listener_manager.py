@@ -379,6 +379,10 @@ class ListenerManager:
         """Connections being served by all listeners, removed ones included."""
         return sum(listener.connection_count for listener in [*self._listeners.values(), *self._leaving])
 
+    def serving(self) -> list[ActiveListener]:
+        """Listeners that take new connections."""
+        return [listener for listener in self._listeners.values() if listener.listening]
+
     def active(self) -> list[ListenerRow]:
         """All listeners, those that drain included, for ``/listeners``."""
         return [

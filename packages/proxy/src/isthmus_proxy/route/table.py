@@ -151,6 +151,11 @@ class RouteTable:
             path, _, _ = path.partition(b";")
         return tuple(self._hosts[position].draws(request, path))
 
+    def virtual_host(self, authority: bytes) -> VirtualHost | None:
+        """The virtual host for ``authority``, or None."""
+        position = self._domains.find(authority)
+        return None if position is None else self.configuration.virtual_hosts[position]
+
     def close(self) -> None:
         """Give up the stats of the table's groups of requests, and tell ``retired`` what the memo counted."""
         if self.groups is not None:
