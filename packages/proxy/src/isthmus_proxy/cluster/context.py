@@ -17,10 +17,13 @@ class LoadBalancerContext:
     """A retry avoids ``previous`` endpoints in up to ``attempts`` further draws, then takes any.
 
     ``hash_key`` is a number of 64 bits for ring hash and maglev, which draw one where there is none. ``criteria`` choose the
-    subset; None where the route asks for nothing.
+    subset; None where the route asks for nothing. After every ``priority_frequency`` of the ``attempted`` priorities these are
+    excluded (0: never).
     """
 
     previous: Container[Endpoint] = ()
     attempts: int = 1
     hash_key: int | None = None
     criteria: Criteria | None = None
+    attempted: tuple[int, ...] = ()
+    priority_frequency: int = 0

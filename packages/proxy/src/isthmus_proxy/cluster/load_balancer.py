@@ -16,6 +16,8 @@ from isthmus_proxy.cluster.lb_policy import Inner, LeastRequest, Maglev, Random,
 from isthmus_proxy.cluster.locality import schedule
 from isthmus_proxy.cluster.maglev import MaglevTable
 from isthmus_proxy.cluster.membership import Membership, PrioritySet
+from isthmus_proxy.cluster.priority import Loads
+from isthmus_proxy.cluster.retry_priority import loads_after
 from isthmus_proxy.cluster.ring_hash import Ring
 from isthmus_proxy.cluster.shares import shares
 from isthmus_proxy.cluster.slow_start import Now
@@ -70,19 +72,19 @@ class PickingLoadBalancer:
 
     def choose(self, context: LoadBalancerContext | None) -> Endpoint | None:
         """Return the endpoint for one request, or None when there is none."""
-        endpoint = self._choose()
+        endpoint = self._choose(context)
         if context is not None and context.previous:
             for _ in range(context.attempts):
                 if endpoint is None or endpoint not in context.previous:
                     break
-                endpoint = self._choose()
+                endpoint = self._choose(context)
         return endpoint
 
-    def _choose(self) -> Endpoint | None:
+    def _choose(self, context: LoadBalancerContext | None) -> Endpoint | None:
         if self._plain:
             self.direct = self._picker(self._priorities.host_sets[0], "healthy")
             return self.direct.pick()
-        loads = self._priorities.loads
+        loads = _loads(self._priorities, context)
         priority, degraded = loads.choose(self._surroundings.random())
         host_set = self._priorities.host_sets[priority]
         if loads.panic[priority]:
@@ -143,7 +145,7 @@ class HashingLoadBalancer:
         key = None if context is None else context.hash_key
         if key is None:
             key = int(self._surroundings.random() * 4294967296) << 32 | int(self._surroundings.random() * 4294967296)
-        loads = self._priorities.loads
+        loads = _loads(self._priorities, context)
         priority, _ = loads.choose_by_hash(key)
         panic = loads.panic[priority]
         if panic:
@@ -182,6 +184,12 @@ class HashingLoadBalancer:
         if policy.balance_factor:
             return BoundedLoad(table, weighted, policy.balance_factor, lambda: stats.upstream_rq_active.value)
         return table
+
+
+def _loads(priorities: PrioritySet, context: LoadBalancerContext | None) -> Loads:
+    if context is None or not context.priority_frequency:
+        return priorities.loads
+    return loads_after(priorities.loads, context.attempted, context.priority_frequency)
 
 
 def make_load_balancer(policy: Inner, surroundings: Surroundings) -> PickingLoadBalancer | HashingLoadBalancer:

@@ -23,11 +23,15 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class Loads:
-    """Per cent of requests that each priority's healthy and degraded endpoints get; ``panic`` ones use all endpoints."""
+    """Per cent of requests that each priority's healthy and degraded endpoints get; ``panic`` ones use all endpoints.
+
+    ``availability`` are the per cent of its requests that each priority's healthy, and its degraded endpoints could take.
+    """
 
     healthy: tuple[int, ...]
     degraded: tuple[int, ...]
     panic: tuple[bool, ...]
+    availability: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     def choose(self, random: float) -> tuple[int, bool]:
         """Return (priority, degraded?) for a number in [0, 1)."""
@@ -51,13 +55,14 @@ def distribute(priorities: Sequence[Census], overprovisioning: int, panic_thresh
     degraded = [_availability(census.degraded, census.eligible, overprovisioning) for census in priorities]
     total = min(100, sum(healthy) + sum(degraded))
     panic = tuple(total != 100 and _in_panic(census, panic_threshold) for census in priorities)
+    availability = tuple(healthy), tuple(degraded)
     if total == 0 and panic_threshold == 0:
-        return Loads(_all_to_first(priorities), (0,) * len(priorities), (False,) * len(priorities))
+        return Loads(_all_to_first(priorities), (0,) * len(priorities), (False,) * len(priorities), availability)
     if all(panic) or total == 0:
         # Nothing counts as available (or so little that it rounds to nothing): every endpoint is worth a try.
         panic = (True,) * len(priorities)
-        return Loads(_by_size(priorities), (0,) * len(priorities), panic)
-    return Loads(*_spread(healthy, degraded, total), panic)
+        return Loads(_by_size(priorities), (0,) * len(priorities), panic, availability)
+    return Loads(*spread(healthy, degraded, total), panic, availability)
 
 
 def _availability(count: int, eligible: int, overprovisioning: int) -> int:
@@ -83,7 +88,8 @@ def _by_size(priorities: Sequence[Census]) -> tuple[int, ...]:
     return tuple(loads)
 
 
-def _spread(healthy: list[int], degraded: list[int], total: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def spread(healthy: list[int], degraded: list[int], total: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Loads of healthy and degraded endpoints by the availability of each priority, which is ``total`` together, at most 100."""
     left = 100
     shares: list[list[int]] = []
     for availability in (healthy, degraded):

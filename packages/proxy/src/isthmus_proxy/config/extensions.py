@@ -35,6 +35,7 @@ _MODULES = {
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "http_protocol_options",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous_hosts",
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "previous_priorities_config",
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "omit_canary_hosts",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "omit_host_metadata_config",
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "uri_template_match",

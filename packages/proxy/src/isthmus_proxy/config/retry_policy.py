@@ -31,6 +31,7 @@ _HOST = "envoy.extensions.retry.host"
 _PREVIOUS_HOSTS = f"{_HOST}.previous_hosts.v3.PreviousHostsPredicate"
 _OMIT_CANARY = f"{_HOST}.omit_canary_hosts.v3.OmitCanaryHostsPredicate"
 _OMIT_METADATA = f"{_HOST}.omit_host_metadata.v3.OmitHostMetadataConfig"
+_PREVIOUS_PRIORITIES = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 _MILLISECOND = 0.001
 
 
@@ -52,6 +53,7 @@ def compile_retry_policy(policy: Any, path: str) -> RetryPolicy:
         avoid_previous_hosts=_PREVIOUS_HOSTS in names,
         omit_metadata=_omitted(policy, join(path, "retry_host_predicate")),
         host_selection_attempts=policy.host_selection_retry_max_attempts or 1,
+        priority_frequency=_priority_frequency(policy, join(path, "retry_priority.typed_config")),
     )
 
 
@@ -83,6 +85,15 @@ def _rate_limited(policy: Any, path: str) -> RateLimitedBackOff | None:
         for i, item in enumerate(back_off.reset_headers)
     )
     return RateLimitedBackOff(headers, max(positive_seconds(back_off, "max_interval", 300.0, path), _MILLISECOND))
+
+
+def _priority_frequency(policy: Any, path: str) -> int:
+    if not policy.HasField("retry_priority"):
+        return 0
+    config: Any = unpack_as(policy.retry_priority.typed_config, path, _PREVIOUS_PRIORITIES)
+    if config.update_frequency < 1:
+        raise ConfigError(join(path, "update_frequency"), str(config.update_frequency), "must be at least 1")
+    return int(config.update_frequency)
 
 
 def _omitted(policy: Any, path: str) -> tuple[tuple[tuple[str, object], ...], ...]:

@@ -78,8 +78,11 @@ ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteAction.HashPolicy.QueryParameter": message("name"),
     f"{_ROUTE}.RetryPolicy": message(
         "retry_on num_retries per_try_timeout retry_host_predicate host_selection_retry_max_attempts retriable_status_codes "
-        "retry_back_off per_try_idle_timeout retriable_headers retriable_request_headers rate_limited_retry_back_off"
+        "retry_back_off per_try_idle_timeout retriable_headers retriable_request_headers "
+        "rate_limited_retry_back_off retry_priority"
     ),
+    f"{_ROUTE}.RetryPolicy.RetryPriority": message("typed_config", no_effect={"the type URL decides": "name"}),
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": message("update_frequency"),
     f"{_ROUTE}.RetryPolicy.RateLimitedRetryBackOff": message("reset_headers max_interval"),
     f"{_ROUTE}.RetryPolicy.ResetHeader": message("name format"),
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": message(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.route.hash_policy import Client, hash_request
@@ -27,7 +29,7 @@ class Balancing:
         """The context of one attempt; ``avoiding`` tells what a retry avoids."""
         if avoiding is None:
             return LoadBalancerContext(hash_key=self._hash_key, criteria=self._criteria)
-        return LoadBalancerContext(avoiding.previous, avoiding.attempts, self._hash_key, self._criteria)
+        return replace(avoiding, hash_key=self._hash_key, criteria=self._criteria)
 
 
 def ip_of(address: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.route.model import RetryPolicy
@@ -27,6 +29,14 @@ class Omitted:
 
 def avoiding(policy: RetryPolicy | None, previous: list[Endpoint]) -> LoadBalancerContext | None:
     """How the load balancer should regard the endpoints tried before; None if any will do."""
-    if policy is None or not (policy.avoid_previous_hosts or policy.omit_metadata):
+    if policy is None:
         return None
-    return LoadBalancerContext(Omitted(policy, previous), policy.host_selection_attempts)
+    avoided: Container[Endpoint] = ()
+    if policy.avoid_previous_hosts or policy.omit_metadata:
+        avoided = Omitted(policy, previous)
+    elif not policy.priority_frequency:
+        return None
+    attempted = tuple([endpoint.priority for endpoint in previous])
+    return LoadBalancerContext(
+        avoided, policy.host_selection_attempts, attempted=attempted, priority_frequency=policy.priority_frequency
+    )

@@ -83,6 +83,7 @@ class RetryPolicy:
     ``base_interval`` None is 25 ms or what the run-time key upstream.base_retry_backoff_ms says; ``max_interval`` None is ten
     times that. ``omit_metadata`` are names and values of envoy.lb that an endpoint must not all have (omit_host_metadata,
     omit_canary_hosts). With ``request_headers`` only requests that one of them matches are retried.
+    ``priority_frequency`` is the update_frequency of previous_priorities, 0 without it.
     """
 
     retry_on: frozenset[str]
@@ -98,6 +99,7 @@ class RetryPolicy:
     avoid_previous_hosts: bool = False
     omit_metadata: tuple[tuple[tuple[str, object], ...], ...] = ()
     host_selection_attempts: int = 1
+    priority_frequency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
