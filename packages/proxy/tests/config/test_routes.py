@@ -212,3 +212,14 @@ def test_direct_responses_from_files_and_formats(tmp_path: Path) -> None:
 def test_what_is_refused(route: dict[str, object], path: str) -> None:
     with pytest.raises(ConfigError, match=path):
         one_route({"match": {"prefix": "/"}, **route})
+
+
+def test_headers_for_inside_only_and_weights_by_hash() -> None:
+    weighted = {"clusters": [{"name": "c", "weight": 1}], "use_hash_policy": True}
+    found = routes(
+        {"match": {"prefix": "/"}, "route": {"weighted_clusters": weighted}}, internal_only_headers=["X-Secret"]
+    )
+    assert found.internal_only_headers == {b"x-secret"}
+    action = found.virtual_hosts[0].routes[0].action
+    assert isinstance(action, ForwardAction)
+    assert action.weights_by_hash

@@ -44,6 +44,7 @@ def compile_route_configuration(proto: Any, path: str = "", *, inline: bool = Fa
         response_headers=compile_response_edits(proto, path),
         most_specific_header_mutations_wins=proto.most_specific_header_mutations_wins,
         ignore_port_in_host_matching=proto.ignore_port_in_host_matching,
+        internal_only_headers=frozenset(name.lower().encode() for name in proto.internal_only_headers),
         ignore_path_parameters=proto.ignore_path_parameters_in_path_matching,
         validate_clusters=flag(proto, "validate_clusters", default=inline),
         filters=compile_overrides(proto, path),

@@ -89,6 +89,7 @@ def _forward(route: Any, path: str, inherited: Inherited) -> ForwardAction:
         hash_policies=compile_hash_policies(action, path),
         cluster_not_found_status=_NOT_FOUND_STATUS[action.cluster_not_found_response_code],
         random_header=action.weighted_clusters.header_name.lower().encode(),
+        weights_by_hash=flag(action.weighted_clusters, "use_hash_policy", default=False),
         max_stream_duration=optional_seconds(duration, "max_stream_duration", durations),
         max_grpc_timeout=optional_seconds(duration, "grpc_timeout_header_max", durations),
         grpc_timeout_offset=seconds(duration, "grpc_timeout_header_offset", 0.0, durations),

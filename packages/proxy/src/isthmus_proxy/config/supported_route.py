@@ -10,7 +10,8 @@ _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_a
 
 ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteConfiguration": message(
-        f"name virtual_hosts most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "
+        f"name virtual_hosts internal_only_headers "
+        f"most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "
         f"ignore_port_in_host_matching ignore_path_parameters_in_path_matching request_mirror_policies {_EDITS}",
         elsewhere="typed_per_filter_config",
         no_effect={"a label": "metadata"},
@@ -66,7 +67,7 @@ ROUTE: dict[str, MessageRules] = {
         "hedge_on_per_try_timeout",
         no_effect={"Envoy reads them and does nothing with them either": "initial_requests additional_request_chance"},
     ),
-    f"{_ROUTE}.WeightedCluster": message("clusters total_weight runtime_key_prefix header_name"),
+    f"{_ROUTE}.WeightedCluster": message("clusters total_weight runtime_key_prefix header_name use_hash_policy"),
     f"{_ROUTE}.WeightedCluster.ClusterWeight": message(
         f"name cluster_header weight host_rewrite_literal metadata_match {_EDITS}", elsewhere="typed_per_filter_config"
     ),

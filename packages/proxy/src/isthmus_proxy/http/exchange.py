@@ -48,11 +48,11 @@ from isthmus_proxy.http.retry_hosts import avoiding
 from isthmus_proxy.http.shadow import Shadows, start_shadows
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.reactor import Timer
-from isthmus_proxy.route.hash_policy import Client
-from isthmus_proxy.route.model import RetryPolicy
+from isthmus_proxy.route.hash_policy import Client, hash_request
+from isthmus_proxy.route.model import ClusterWeight, ForwardAction, RetryPolicy
 from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.rewrite import apply_response
-from isthmus_proxy.route.table import pick
+from isthmus_proxy.route.table import pick, pick_by_number
 from isthmus_proxy.upstream.http1_connection import Http1Connection
 from isthmus_proxy.upstream.pool import ConnectionPool
 
@@ -168,7 +168,7 @@ class Exchange:
             return
         weight = action.clusters[0]
         if len(action.clusters) > 1:
-            weight = pick(action, manager.random(), manager.runtime)
+            weight = self._pick(plan, action)
         target = self.target = plan.target(weight, self.request, manager.styles)
         info = self.info
         info.route_name = plan.decision.route.name
@@ -187,14 +187,24 @@ class Exchange:
         if target.duration:
             self._duration = manager.reactor.call_later(target.duration, self._max_duration_reached)
         if target.balanced:
-            remote = self._connection.remote
-            client = Client(ip_of(plan.client or remote), remote, self._connection.local)
-            self._balancing = Balancing(action, weight, plan.named_head(self.identifier), client)
+            self._balancing = Balancing(action, weight, plan.named_head(self.identifier), self._client(plan))
         if self.request_done:
             self._start_route_timeout()
         self._attempt()
         if action.mirrors and not self.ended:
             self._mirror(target)
+
+    def _client(self, plan: Plan) -> Client:
+        remote = self._connection.remote
+        return Client(ip_of(plan.client or remote), remote, self._connection.local)
+
+    def _pick(self, plan: Plan, action: ForwardAction) -> ClusterWeight:
+        """One of several clusters: by the request's hash where the route says so and there is one, else by lot."""
+        if action.weights_by_hash:
+            number, _ = hash_request(action.hash_policies, plan.named_head(self.identifier), self._client(plan))
+            if number is not None:
+                return pick_by_number(action, number)
+        return pick(action, self._manager.random(), self._manager.runtime)
 
     def _mirror(self, target: Target) -> None:
         action = target.action

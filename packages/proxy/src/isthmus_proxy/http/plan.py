@@ -244,6 +244,9 @@ def make_plan(
     came = arrival(request, config, vantage, ID_MARKER)
     head = came.head
     plan = Plan(table, head)
+    if came.client.edge and table is not None and table.configuration.internal_only_headers:
+        internal = table.configuration.internal_only_headers
+        head.headers = [field for field in head.headers if field[0] not in internal]
     if came.client.detected:
         host = came.client.address.decode("ascii")
         plan.client = f"[{host}]:0" if ":" in host else f"{host}:0"

@@ -166,6 +166,7 @@ class ForwardAction:
     hash_policies: tuple[HashPolicy, ...] = ()
     cluster_not_found_status: int = 503
     random_header: bytes = b""  # weighted_clusters.header_name: its value chooses among the clusters
+    weights_by_hash: bool = False  # weighted_clusters.use_hash_policy: so does the hash of ``hash_policies``
     max_stream_duration: float | None = None
     max_grpc_timeout: float | None = None  # of max_stream_duration: how much grpc-timeout may ask for, 0 = anything
     grpc_timeout_offset: float = 0.0
@@ -281,6 +282,7 @@ class RouteConfiguration:
     response_headers: HeaderEdits = field(default_factory=HeaderEdits)
     most_specific_header_mutations_wins: bool = False
     ignore_port_in_host_matching: bool = False
+    internal_only_headers: frozenset[bytes] = frozenset()  # removed from requests that come from outside
     ignore_path_parameters: bool = (
         False  # ignore_path_parameters_in_path_matching: what follows a semicolon does not count
     )

@@ -221,8 +221,13 @@ def pick_by_header(action: ForwardAction, value: bytes | None) -> ClusterWeight 
     """The cluster for the number that the client gave (weighted_clusters.header_name); None if that is no number."""
     if value is None or not value.isdigit() or len(value) > 20:
         return None
+    return pick_by_number(action, int(value))
+
+
+def pick_by_number(action: ForwardAction, number: int) -> ClusterWeight:
+    """The cluster for a number that stays the same for the same client: each with the share of its weight."""
     weights = [cluster.weight for cluster in action.clusters]
-    return _pick(action.clusters, weights, int(value) % sum(weights))
+    return _pick(action.clusters, weights, number % sum(weights))
 
 
 class RouteHandle:
