@@ -78,7 +78,9 @@ def sidecars(tmp_path: Path) -> Iterator[Callable[[Path | str], Sidecar]]:
         sidecar.proxy.kill()
 
 
-def test_a_pipe_that_nobody_reads_costs_lines_and_no_request(sidecars: Callable[[Path | str], Sidecar], tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_reads_costs_lines_and_no_request(
+    sidecars: Callable[[Path | str], Sidecar], tmp_path: Path
+) -> None:
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -110,7 +112,9 @@ def test_a_full_disk_costs_lines_and_no_request(sidecars: Callable[[Path | str],
     assert sidecar.proxy.ready()
 
 
-def test_a_file_that_may_not_grow_costs_lines_until_it_may(sidecars: Callable[[Path | str], Sidecar], tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_costs_lines_until_it_may(
+    sidecars: Callable[[Path | str], Sidecar], tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     sidecar = sidecars(log)
     pid = sidecar.proxy.process.pid

@@ -1,4 +1,4 @@
-"""The command line: ``isthmus-proxy run`` and ``isthmus-proxy validate``."""
+"""The command line: ``isthmus-proxy run``, ``validate`` and ``iptables``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy import __version__
 from isthmus_proxy.compiled import build_kind
 from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.interception.options import add_arguments as add_iptables_arguments
 
 if TYPE_CHECKING:
     from isthmus_proxy.app import Options
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse ``arguments`` (those of the process by default) and act; the exit status."""
     options = _parser().parse_args(arguments)
-    command = _validate if options.command == "validate" else _run
     try:
-        return command(options)
+        return _COMMANDS[options.command](options)
     except ConfigError as error:
         print(f"isthmus-proxy: {error}", file=sys.stderr)
         return 1
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve a bootstrap file until SIGTERM (drains) or SIGINT (at once)")
     validate = commands.add_parser("validate", help="check a bootstrap file and exit: 0 if it can be served, else 1")
+    add_iptables_arguments(commands.add_parser("iptables", help="lead an application's TCP traffic through the proxy"))
     for command in (run, validate):
         command.add_argument(
             "-c",
@@ -127,6 +128,19 @@ def _run(options: argparse.Namespace) -> int:
     if options.concurrency > 1:
         return _run_workers(bootstrap, settings, options.concurrency)
     return _serve(bootstrap, settings)
+
+
+def _iptables(options: argparse.Namespace) -> int:
+    from isthmus_proxy.interception.command import ToolError, run  # noqa: PLC0415 - its tools are of no use to a proxy
+
+    try:
+        return run(options)
+    except ToolError as error:
+        print(f"isthmus-proxy: {error}", file=sys.stderr)
+        return 1
+
+
+_COMMANDS = {"run": _run, "validate": _validate, "iptables": _iptables}
 
 
 def _serve(bootstrap: Bootstrap, settings: Options) -> int:
