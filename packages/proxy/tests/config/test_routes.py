@@ -195,7 +195,7 @@ def test_direct_responses_from_files_and_formats(tmp_path: Path) -> None:
         ({"route": {"cluster": "c", "retry_policy": {"retry_back_off": {}}}}, "base_interval"),
         ({"route": {"cluster": "c", "retry_policy": {"rate_limited_retry_back_off": {}}}}, "reset_headers"),
         ({"route": {"cluster": "c", "retry_policy": {"retry_priority": {"name": "x"}}}}, "retry_priority.typed_config"),
-        ({"route": {"cluster": "c", "internal_redirect_policy": {}}}, "internal_redirect_policy"),
+        ({"route": {"cluster": "c", "internal_redirect_policy": {"response_headers_to_copy": [":path"]}}}, "to_copy"),
         ({"route": {"cluster": "c", "cluster_specifier_plugin": "x"}}, "only one of"),
         ({"direct_response": {"status": 200, "body_format": {"json_format": {"a": "b"}}}}, "body_format"),
         ({"match": {"prefix": "/", "dynamic_metadata": [{}]}, "direct_response": {"status": 200}}, "dynamic_metadata"),

@@ -59,6 +59,8 @@ class ClusterStats:
     upstream_cx_tx_bytes_total: Counter
     upstream_rq_active_overflow: Counter
     upstream_rq_cancelled: Counter
+    upstream_internal_redirect_failed_total: Counter
+    upstream_internal_redirect_succeeded_total: Counter
     upstream_rq_completed: Counter
     upstream_rq_1xx: Counter
     upstream_rq_2xx: Counter

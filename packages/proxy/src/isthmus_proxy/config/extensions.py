@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from isthmus_proxy.errors import ConfigError
 
 _FILTERS = "envoy.extensions.filters"
+_REDIRECT = "envoy.extensions.internal_redirect"
 _MONITORS = "envoy.extensions.resource_monitors"
 _BALANCING = "envoy.extensions.load_balancing_policies"
 _MODULES = {
@@ -35,6 +36,9 @@ _MODULES = {
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "http_protocol_options",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": "previous_hosts",
+    f"{_REDIRECT}.allow_listed_routes.v3.AllowListedRoutesConfig": "allow_listed_routes_config",
+    f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig": "previous_routes_config",
+    f"{_REDIRECT}.safe_cross_scheme.v3.SafeCrossSchemeConfig": "safe_cross_scheme_config",
     "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "previous_priorities_config",
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate": "omit_canary_hosts",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig": "omit_host_metadata_config",

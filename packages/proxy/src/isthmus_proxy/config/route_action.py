@@ -7,6 +7,7 @@ from typing import Any
 
 from isthmus_proxy.config.direct_response import compile_direct_response
 from isthmus_proxy.config.hash_policy import compile_hash_policies
+from isthmus_proxy.config.internal_redirect import compile_internal_redirect
 from isthmus_proxy.config.mirror_policy import compile_mirrors
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.path_rewrite import compile_rewrites
@@ -96,6 +97,7 @@ def _forward(route: Any, path: str, inherited: Inherited) -> ForwardAction:
         hedge_on_per_try_timeout=hedge,
         mirrors=compile_mirrors(action, path) or inherited.mirrors,
         buffer_limit=buffer_limit(route, path, inherited.buffer_limit),
+        internal_redirect=compile_internal_redirect(action, path),
     )
 
 

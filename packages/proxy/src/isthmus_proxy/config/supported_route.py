@@ -5,6 +5,7 @@ from __future__ import annotations
 from isthmus_proxy.config.rules import MessageRules, message
 
 _ROUTE = "envoy.config.route.v3"
+_REDIRECT = "envoy.extensions.internal_redirect"
 _MATCH = "envoy.type.matcher.v3"
 _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove"
 
@@ -48,12 +49,18 @@ ROUTE: dict[str, MessageRules] = {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "
         "path_rewrite_policy host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite "
         "append_x_forwarded_host timeout idle_timeout max_stream_duration retry_policy hedge_policy "
-        "request_mirror_policies hash_policy metadata_match",
+        "request_mirror_policies hash_policy metadata_match internal_redirect_policy",
         only={"priority": ("DEFAULT", "HIGH")},
         no_effect={
             "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",
         },
     ),
+    f"{_ROUTE}.InternalRedirectPolicy": message(
+        "max_internal_redirects redirect_response_codes predicates allow_cross_scheme_redirect response_headers_to_copy"
+    ),
+    f"{_REDIRECT}.allow_listed_routes.v3.AllowListedRoutesConfig": message("allowed_route_names"),
+    f"{_REDIRECT}.previous_routes.v3.PreviousRoutesConfig": message(),
+    f"{_REDIRECT}.safe_cross_scheme.v3.SafeCrossSchemeConfig": message(),
     f"{_ROUTE}.RouteAction.MaxStreamDuration": message(
         "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset"
     ),

@@ -230,12 +230,12 @@ class HttpConnectionManager:
             self._plans_kept = table is not None and not has_fractions(table)
         return make_plan(request, self.config, table, vantage, self.random())
 
-    def record(self, exchange: Exchange) -> None:
-        """Count and log a finished exchange."""
+    def record(self, exchange: Exchange, *, answered: bool = True) -> None:
+        """Count and log a finished exchange. One that is not ``answered`` goes on as another."""
         info, stats = exchange.info, self.stats
         ended = info.ended_at = self.reactor.now
         stats.downstream_rq_active.value -= 1
-        if info.status:
+        if info.status and answered:
             stats.downstream_rq_completed.value += 1
             stats.classes[info.status // 100 if info.status < 600 else 0].value += 1
         stats.downstream_rq_time.record((ended - info.started_at) * 1000.0)

@@ -166,6 +166,11 @@ class DownstreamConnection:
         manager.begin(exchange, self._vantage)
         self._stall_after = self._stream_idle_timeout() or float("inf")
 
+    def serve_instead(self, request: ParsedRequest) -> Exchange:
+        """A new exchange in place of the one that runs, whose request goes on elsewhere."""
+        exchange = self._exchange = self._manager.exchange(self, request, done=True)
+        return exchange
+
     def _body_expected(self, request: ParsedRequest) -> None:
         timeout = self._manager.config.request_timeout
         if timeout:

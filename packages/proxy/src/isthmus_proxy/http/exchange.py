@@ -23,6 +23,7 @@ from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
 from isthmus_proxy.http.balancing import Balancing, ip_of
 from isthmus_proxy.http.charge import charge, charge_retried, outcome
 from isthmus_proxy.http.hedge import Rival, Rivals
+from isthmus_proxy.http.internal_redirect import Moved, Trail, follow
 from isthmus_proxy.http.local_answer import count_refusal, local_answer
 from isthmus_proxy.http.local_reply import (
     ALTERNATIVE_TIMEOUT,
@@ -39,17 +40,18 @@ from isthmus_proxy.http.local_reply import (
     reset_details,
     upstream_reset,
 )
-from isthmus_proxy.http.message import Headers, RequestHead
-from isthmus_proxy.http.plan import Plan, Target
+from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
+from isthmus_proxy.http.plan import Plan, Target, moved_plan
 from isthmus_proxy.http.replay import ReplayBody
 from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
 from isthmus_proxy.http.retry import Fields, RetryState, admit
 from isthmus_proxy.http.retry_hosts import avoiding
 from isthmus_proxy.http.shadow import Shadows, start_shadows
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.route.hash_policy import Client, hash_request
-from isthmus_proxy.route.model import ClusterWeight, ForwardAction, RetryPolicy
+from isthmus_proxy.route.model import ClusterWeight, ForwardAction, InternalRedirectPolicy, RetryPolicy
 from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.rewrite import apply_response
 from isthmus_proxy.route.table import pick, pick_by_number
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 Edit = Callable[[Headers], None]
 Trailers = tuple[tuple[bytes, bytes], ...]
 
+_NO_TRAIL = Trail()
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 """Methods that a proxy may repeat on its own when a kept-alive connection turns out dead (RFC 9110, 9.2.2)."""
 
@@ -75,10 +78,37 @@ class Exchange:
     """
 
     __slots__ = (
-        "_after_timeout", "_balancing", "_blamed", "_body", "_cluster", "_connection", "_duration", "_endpoint", "_idle", "_manager",
-        "_per_try", "_pool", "_previous", "_priority", "_retry", "_retry_timer", "_retrying", "_revived", "_rivals", "_shadows",
-        "_upstream", "_waiting", "ended", "identifier", "info", "request",
-        "request_done", "response", "response_started", "target",
+        "_after_timeout",
+        "_balancing",
+        "_blamed",
+        "_body",
+        "_cluster",
+        "_connection",
+        "_duration",
+        "_endpoint",
+        "_idle",
+        "_manager",
+        "_per_try",
+        "_pool",
+        "_previous",
+        "_priority",
+        "_retry",
+        "_retry_timer",
+        "_retrying",
+        "_revived",
+        "_rivals",
+        "_shadows",
+        "_trail",
+        "_upstream",
+        "_waiting",
+        "ended",
+        "identifier",
+        "info",
+        "request",
+        "request_done",
+        "response",
+        "response_started",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +140,7 @@ class Exchange:
         self._rivals: Rivals | None = None
         self._shadows: Shadows | None = None
         self._previous: list[Endpoint] | None = None
+        self._trail = _NO_TRAIL
         self._revived = False
         self._balancing: Balancing | None = None
         self._body = ReplayBody()
@@ -321,10 +352,10 @@ class Exchange:
             for framed in body.parts:
                 connection.send_body(framed)
             self._connection.release_request()
-        if self._retry is None:
+        if self._retry is None and target.action.internal_redirect is None:
             if not self.request_done or (body.parts is not None and connection.requests <= 1):
                 body.forget()
-        elif target.action.retry_policy is not None:
+        elif self._retry is not None and target.action.retry_policy is not None:
             self._start_per_try(target.action.retry_policy)
 
     def _start_per_try(self, policy: RetryPolicy) -> None:
@@ -388,7 +419,7 @@ class Exchange:
             elif event.status < 200 and event.status != 101:
                 self._charge(event.status)
             else:
-                if self._retries_response(event, done=done):
+                if self._retries_response(event, done=done) or self._moves(event, done=done):
                     return
                 self._response_head(event)
                 if event.status == 101:
@@ -417,6 +448,71 @@ class Exchange:
         if again:
             self._retry_later(retry, response.headers)
         return True
+
+    def _moves(self, response: ParsedResponse, *, done: bool) -> bool:
+        """Follow a redirect in the client's place, if the route's policy has it so."""
+        target, cluster = self.target, self._cluster
+        policy = target.action.internal_redirect if target is not None else None
+        if policy is None or target is None or cluster is None or response.status not in policy.codes:
+            return False
+        moved = self._followed(policy, target, response)
+        if moved is None:
+            cluster.stats.upstream_internal_redirect_failed_total.value += 1
+            return False
+        cluster.stats.upstream_internal_redirect_succeeded_total.value += 1
+        if self._retry is not None and self._retry.tried:
+            cluster.stats.upstream_rq_retry_success.value += 1
+        self._judge(response)
+        if done:
+            self._upstream = None
+            self._attempt_over()
+        self._give_up()
+        self._move_on(moved, response)
+        return True
+
+    def _followed(self, policy: InternalRedirectPolicy, target: Target, response: ParsedResponse) -> Moved | None:
+        table = self._manager.table
+        if not self.request_done or not self._body.possible or table is None:
+            return None
+        if not any(name == b"location" for name, _ in response.headers):
+            return None
+        manager = self._manager
+        sent = target.finish(StreamInfo(0.0, 0.0), self.identifier, self.info.attempts, target.action.timeout)
+        route = target.decision.route.name
+        found = follow(policy, response, sent, route, self._trail, lambda head: table.decide(head, manager.random()))
+        if isinstance(found, str):
+            stats = manager.stats
+            counter: Counter = getattr(stats, f"passthrough_internal_redirect_{found}")
+            counter.value += 1
+            return None
+        return found
+
+    def _move_on(self, moved: Moved, response: ParsedResponse) -> None:
+        """End here and begin anew as another exchange, which answers the client."""
+        manager, info, table = self._manager, self.info, self._manager.table
+        if table is None:
+            return
+        info.status = response.status
+        info.response = ResponseHead(response.status, list(response.headers))
+        info.upstream_first_byte_at = manager.reactor.now
+        info.response_code_details = "internal_redirect"
+        info.route_name = moved.decision.route.name  # where it goes, as Envoy's log says
+        info.upstream_cluster = moved.cluster
+        info.request = moved.head
+        self.ended = True
+        self._end_retry()
+        if self._duration is not None:
+            self._duration.discard()
+        manager.record(self, answered=False)
+        request = self.request.as_get() if moved.bodyless else self.request
+        plan = moved_plan(table, moved.head, moved.decision, upgrade=self.target is not None and self.target.upgrade)
+        following = self._connection.serve_instead(request)
+        following.info.request_id = info.request_id
+        following.info.bytes_received = info.bytes_received * (1 if moved.bodyless else 2)  # and once more, as replayed
+        following._trail = moved.trail
+        if not moved.bodyless:
+            following._body = self._body
+        following.begin(plan, self.identifier)
 
     def _response_head(self, response: ParsedResponse) -> None:
         manager, info, target = self._manager, self.info, self.target

@@ -183,11 +183,11 @@ class Target:
             per_try = policy.per_try_timeout if policy is not None else None
             expected = min(timeout or per_try or 0.0, per_try or timeout)
             if expected:
-                headers.append((TIMEOUT_HEADER, b"%d" % round(expected * 1000)))
+                set_header(headers, TIMEOUT_HEADER, b"%d" % round(expected * 1000))
         if self.duration and is_grpc(head.get(b"content-type")):
             set_header(headers, b"grpc-timeout", grpc_timeout_value(self.duration))
         if self.decision.virtual_host.include_request_attempt_count:
-            headers.append((ATTEMPT_HEADER, b"%d" % attempt))
+            set_header(headers, ATTEMPT_HEADER, b"%d" % attempt)
         info.request = head
         rewrite.apply_request(
             self.decision, self.weight, head, info, show_original_path=not self.suppress_envoy_headers
@@ -257,12 +257,28 @@ def make_plan(
     plan.decision = table.decide(head, random) if table is not None else None
     if plan.decision is None:
         plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else ROUTE_NOT_FOUND
-    elif isinstance(plan.decision.route.action, ForwardAction):
-        action = chosen_by_header(plan.decision.route.action, head)
-        if table is not None and table.groups is not None:
-            plan.groups = table.groups.of(plan.decision, head)
-        plan.action = overridden(action, head) if came.client.internal else action
+    else:
+        _route(plan, plan.decision)
+        if plan.action is not None and came.client.internal:
+            plan.action = overridden(plan.action, head)
     return plan
+
+
+def moved_plan(table: RouteTable, head: RequestHead, decision: Decision, upgrade: bool) -> Plan:
+    """The plan for a request that has been here before and goes on to another route (an internal redirect)."""
+    plan = Plan(table, head)
+    plan.upgrade = upgrade
+    _route(plan, decision)
+    return plan
+
+
+def _route(plan: Plan, decision: Decision) -> None:
+    plan.decision = decision
+    if not isinstance(decision.route.action, ForwardAction):
+        return
+    plan.action = chosen_by_header(decision.route.action, plan.head)
+    if plan.table is not None and plan.table.groups is not None:
+        plan.groups = plan.table.groups.of(decision, plan.head)
 
 
 def chosen_by_header(action: ForwardAction, head: RequestHead) -> ForwardAction:

@@ -73,6 +73,11 @@ class HttpStats:
     downstream_rq_ws_on_non_ws_route: Counter
     no_cluster: Counter
     no_route: Counter
+    passthrough_internal_redirect_bad_location: Counter
+    passthrough_internal_redirect_no_route: Counter
+    passthrough_internal_redirect_predicate: Counter
+    passthrough_internal_redirect_too_many_redirects: Counter
+    passthrough_internal_redirect_unsafe_scheme: Counter
     rq_direct_response: Counter
     rq_redirect: Counter
     rq_reset_after_downstream_response_started: Counter

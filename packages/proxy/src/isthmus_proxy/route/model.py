@@ -115,6 +115,23 @@ class MirrorPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class InternalRedirectPolicy:
+    """config.route.v3.InternalRedirectPolicy: which redirects of upstreams are followed instead of shown to the client.
+
+    The route that a redirect leads to must be in each of ``allowed_routes``. ``refuse_previous_routes`` follows none from and to the same
+    routes a second time; ``refuse_downgrade_of_trust`` none from plain text to TLS.
+    """
+
+    max_redirects: int = 1
+    codes: frozenset[int] = frozenset({302})
+    allow_cross_scheme: bool = False
+    headers_to_copy: tuple[bytes, ...] = ()
+    allowed_routes: tuple[frozenset[str], ...] = ()
+    refuse_previous_routes: bool = False
+    refuse_downgrade_of_trust: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterWeight:
     """One target of a route. A route to a single cluster has exactly one, of weight 1.
 
@@ -173,6 +190,7 @@ class ForwardAction:
     hedge_on_per_try_timeout: bool = False
     mirrors: tuple[MirrorPolicy, ...] = ()
     buffer_limit: int | None = None  # bytes of a request body kept for a retry
+    internal_redirect: InternalRedirectPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

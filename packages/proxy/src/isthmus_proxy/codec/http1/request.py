@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 
 from isthmus_proxy.codec.http1.framing import NO_BODY, request_framing
 from isthmus_proxy.codec.http1.grammar import Fields, Special, bad_request, list_tokens, parse_fields, split_head
@@ -53,6 +54,17 @@ class ParsedRequest:
         self.plan: object | None = None
         self.refusal = ""
         self.plain = version == b"HTTP/1.1" and method not in (b"HEAD", b"CONNECT")
+
+    def as_get(self) -> ParsedRequest:
+        """The same as a GET without a body."""
+        copied = copy(self)
+        copied.method = b"GET"
+        copied.headers = tuple(
+            field for field in self.headers if field[0] not in (b"content-length", b"transfer-encoding")
+        )
+        copied.framing, copied.length = NO_BODY, 0
+        copied.plan = None
+        return copied
 
     @property
     def end_stream(self) -> bool:
