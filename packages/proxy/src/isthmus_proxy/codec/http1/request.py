@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from copy import copy
 
 from isthmus_proxy.codec.http1.framing import NO_BODY, request_framing
-from isthmus_proxy.codec.http1.grammar import Fields, Special, bad_request, list_tokens, parse_fields, split_head
+from isthmus_proxy.codec.http1.grammar import (
+    SPECIAL,
+    Fields,
+    Special,
+    bad_request,
+    list_tokens,
+    parse_fields,
+    split_head,
+)
 from isthmus_proxy.codec.http1.limits import REQUEST_LIMITS, HeadLimits
 from isthmus_proxy.errors import ProtocolError
 
@@ -57,14 +64,14 @@ class ParsedRequest:
 
     def as_get(self) -> ParsedRequest:
         """The same as a GET without a body."""
-        copied = copy(self)
-        copied.method = b"GET"
-        copied.headers = tuple(
-            field for field in self.headers if field[0] not in (b"content-length", b"transfer-encoding")
-        )
-        copied.framing, copied.length = NO_BODY, 0
-        copied.plan = None
-        return copied
+        fields = [field for field in self.headers if field[0] not in (b"content-length", b"transfer-encoding")]
+        special: Special = {}
+        for name, value in fields:
+            if name in SPECIAL:
+                special.setdefault(name, []).append(value)
+        request = ParsedRequest(b"GET", self.path, self.version, fields, special)
+        request.authority, request.scheme = self.authority, self.scheme
+        return request
 
     @property
     def end_stream(self) -> bool:
