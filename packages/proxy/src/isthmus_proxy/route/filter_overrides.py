@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isthmus_proxy.route.model import ClusterWeight, Decision
@@ -17,7 +17,7 @@ class FilterOverride:
     An entry that is not ``disabled`` enables a filter which the connection manager, or a less specific entry, disables.
     """
 
-    config: object = None
+    config: Any = None
     disabled: bool = False
 
 
