@@ -64,8 +64,8 @@ class Rivals:
         self._lost = lost
         self._running: list[Rival] = []
 
-    def __len__(self) -> int:
-        return len(self._running)
+    def __bool__(self) -> bool:  # not __len__, which does not make an object false in compiled code
+        return bool(self._running)
 
     def add(self, connection: Http1Connection, pool: ConnectionPool | None, endpoint: Endpoint | None) -> None:
         """Leave the attempt on ``connection`` running."""
