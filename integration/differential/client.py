@@ -6,12 +6,13 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from conformance.http1.strict_reader import AmbiguousError, read_response
 from differential.case import Case, CaseError, Step
 from differential.upstream import Recorder
+from harness.eventually import eventually
 
 DEADLINE_S = 10.0
 
@@ -115,7 +116,16 @@ class Connection:
 class Player:
     """Plays the steps of one case."""
 
-    def __init__(self, case: Case, address: tuple[str, int], source: str, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        case: Case,
+        address: tuple[str, int],
+        source: str,
+        recorder: Recorder,
+        stats: Callable[[str], Mapping[str, int]],
+    ) -> None:
+        """``stats`` reads the proxy's stats whose names match a pattern."""
+        self._stats = stats
         self._case = case
         self._address = address
         self._source = source
@@ -135,6 +145,7 @@ class Player:
             "upstream": lambda step: self._wait_upstream(step.value),
             "complete": lambda step: self._recorder.wait_complete(step.value),
             "wait": lambda step: time.sleep(step.value),
+            "stat": lambda step: self._wait_stat(*step.value),
         }
 
     def play(self) -> list[Heard]:
@@ -155,6 +166,10 @@ class Player:
     def _connect(self, name: str) -> Connection:
         connection = self._connections[name] = Connection(self._address, self._source)
         return connection
+
+    def _wait_stat(self, name: str, value: int) -> None:
+        what = f"{self._case.full_name}: {name} is {value}"
+        eventually(lambda: self._stats(name).get(name) == value, within=DEADLINE_S, what=what)
 
     def _wait_upstream(self, count: int) -> None:
         self._recorder.seen(count)

@@ -80,7 +80,8 @@ def source(number: int) -> str:
 
 def _play(case: Case, address: str, ports: Ports, recorder: Recorder) -> Observation:
     recorder.begin(case)
-    heard = Player(case, ("127.0.0.1", ports.listeners[case.listener]), address, recorder).play()
+    listener = ("127.0.0.1", ports.listeners[case.listener])
+    heard = Player(case, listener, address, recorder, lambda name: _stats(f"127.0.0.1:{ports.admin}", (name,))).play()
     return Observation(tuple(heard), tuple(recorder.seen(case.forwards)))
 
 
