@@ -102,7 +102,8 @@ class Proxy:
             self.access_logs,
             shared=seat.shared if seat is not None else None,
         )
-        self.memo_stats = MemoStats(self.stats, self.routes.counts, surroundings.memo_counts)
+        memos = (self.routes.counts, surroundings.memo_counts, self.access_logs.memo_counts)
+        self.memo_stats = MemoStats(self.stats, *memos)
         self.freezer = Freezer(trio.current_time)
         self.lifecycle = Lifecycle()
         self.lifecycle.on_health = self.listeners.close_after_response

@@ -186,10 +186,12 @@ class Logged:
 
 
 class LogRecorder:
-    """Stands where the access log manager stands, and keeps what is logged."""
+    """Stands where the access log manager stands, and keeps what is logged; as ``texts`` what ``render`` makes of it, if set."""
 
     def __init__(self) -> None:
         self.lines: list[Logged] = []
+        self.render: Callable[[StreamInfo], bytes] | None = None
+        self.texts: list[bytes] = []
         self.opened = 0
         self.closed = 0
 
@@ -204,6 +206,8 @@ class LogRecorder:
 
     def log(self, info: StreamInfo) -> None:
         """Keep."""
+        if self.render is not None:
+            self.texts.append(self.render(info))
         path = info.request.path.decode("latin-1") if info.request is not None else "-"
         self.lines.append(
             Logged(

@@ -10,7 +10,7 @@ import pytest
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.model import ClusterConfig
-from isthmus_proxy.cluster.stats import ClusterStats
+from isthmus_proxy.cluster.stats import cluster_stats
 from isthmus_proxy.observe.stats import StatsStore
 
 MakeCluster = Callable[[ClusterConfig], Cluster]
@@ -24,7 +24,7 @@ def store() -> StatsStore:
 @pytest.fixture
 def make_cluster(store: StatsStore) -> MakeCluster:
     random = Random(1).random
-    return lambda config: Cluster(config, ClusterStats(store.scope(f"cluster.{config.name}")), random, lambda: 0.0)
+    return lambda config: Cluster(config, cluster_stats(store.scope(f"cluster.{config.name}")), random, lambda: 0.0)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from isthmus_proxy.cluster.model import Thresholds
 from isthmus_proxy.http.connection_manager import HttpConnectionManager
 from isthmus_proxy.http.local_address import node_address
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.formatter import compile_text
 from isthmus_proxy.route.model import (
     ClusterWeight,
     DirectResponseAction,
@@ -105,6 +106,22 @@ async def test_connections_are_kept_and_reused_on_both_sides(proxy: Proxy) -> No
     assert proxy.stat("cluster.c.upstream_rq_200") == 5
     assert proxy.stat("cluster.c.upstream_rq_active") == 0
     assert len({line.request_id for line in proxy.logs.lines}) == 5
+
+
+async def test_log_lines_of_repeated_requests_have_what_is_their_own(proxy: Proxy) -> None:
+    proxy.logs.render = compile_text("%REQ(:PATH)% %REQ(X-REQUEST-ID)% %STREAM_ID% %RESP(DATE)% %RESPONSE_CODE%")
+    recorder = Recorder()
+    await simple(proxy, recorder)
+    peer = await proxy.client()
+    for path in (b"/a", b"/b", b"/a", b"/b", b"/a", b"/b"):
+        await peer.send(b"GET %b HTTP/1.1\r\nhost: web\r\n\r\n" % path)
+        await peer.message()
+    lines = [line.split(b" ", 3) for line in proxy.logs.texts]
+    assert [path for path, _, _, _ in lines] == [b"/a", b"/b"] * 3
+    sent = [UUID.search(head) for head, _ in recorder.messages]
+    assert [named for _, named, _, _ in lines] == [found and found[0] for found in sent]
+    assert [stream for _, _, stream, _ in lines] == [found and found[0] for found in sent]
+    assert all(re.fullmatch(rb"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT 200", rest) for _, _, _, rest in lines)
 
 
 async def test_pipelined_requests_are_answered_in_order(proxy: Proxy) -> None:

@@ -9,7 +9,8 @@ import pytest
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.message import RequestHead, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
-from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, compile_json, compile_text
+from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, TextLine, compile_json, compile_text
+from isthmus_proxy.observe.operators import PLAIN
 
 
 def exchange() -> StreamInfo:
@@ -53,6 +54,53 @@ def test_the_default_format_is_envoys() -> None:
     assert text(DEFAULT_FORMAT) == (
         '[2026-11-23T19:07:08.228Z] "GET /a?b=c HTTP/1.1" 200 - 5 1234 12 7 "-" "curl/8" "id-1" "web:80" "10.0.0.1:8080"\n'
     )
+
+
+EVERYTHING = " ".join(
+    [
+        *(f"%{name}%" for name in PLAIN if name != "HOSTNAME"),
+        "%REQ(U)% %REQ(RAW)% %REQ(:PATH):3% %REQ(ABSENT?USER-AGENT)% %REQ(X-REQUEST-ID)% %REQ(X-REQUEST-ID):3% 100%%",
+        "%REQ(ABSENT?X-REQUEST-ID)% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% %RESP(DATE)% %RESP(ABSENT)% %START_TIME%",
+    ]
+)
+
+
+def of_repeated_heads(number: int, request: RequestHead, response: ResponseHead) -> StreamInfo:
+    """One of the exchanges that share two planned heads, after what is its own was put into them."""
+    info = exchange()
+    info.request, info.response = request, response
+    info.started_at -= number
+    info.start_time += number
+    info.bytes_sent, info.bytes_received, info.attempts = number, 2 * number, number
+    info.upstream_host, info.upstream_local, info.downstream_remote = (
+        f"10.0.0.{number}:1",
+        f"[::{number}]:2",
+        f"c:{number}",
+    )
+    info.request_id = b"id-%d" % number
+    info.flags = ("UF",) * (number % 2)
+    index = [name for name, _ in request.headers].index(b"x-request-id")
+    request.headers[index] = (b"x-request-id", b"id-%d" % number)
+    response.headers[0] = (b"x-envoy-upstream-service-time", b"%d" % number)
+    return info
+
+
+@pytest.mark.parametrize("omit_empty", [False, True])
+def test_lines_of_repeated_heads_are_what_they_are_without_memory(omit_empty: bool) -> None:
+    render = compile_text(EVERYTHING, omit_empty=omit_empty)
+    assert isinstance(render, TextLine)
+    planned = [exchange(), exchange()]
+    planned[1].request = RequestHead(b"PUT", b"/100%", b"b", [(b"x-request-id", b""), (b"user-agent", b"50%")])
+    for number in range(1, 9):
+        request, response = planned[number % 2].request, planned[number % 2].response
+        assert request is not None
+        assert response is not None
+        info = of_repeated_heads(number, request, response)
+        request.repeated = response.repeated = False
+        expected = render(info)
+        request.repeated = response.repeated = True
+        assert render(info) == expected
+    assert render.remembered == 2
 
 
 def test_what_is_not_known_is_a_dash() -> None:

@@ -9,7 +9,8 @@ from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.cluster.slow_start import Now
-from isthmus_proxy.cluster.stats import ClusterStats, StatsScope
+from isthmus_proxy.cluster.stats import cluster_stats
+from isthmus_proxy.observe.stats_scope import StatsScope
 
 RemovalCallback = Callable[[Cluster, list[Endpoint]], None]
 ConfigCallback = Callable[[str, ClusterConfig | None], None]
@@ -57,7 +58,7 @@ class ClusterManager:
 
     def _build(self, name: str) -> Cluster:
         config = self._configs[name]
-        stats = ClusterStats(self._scope(config.alt_stat_name or name))
+        stats = cluster_stats(self._scope(config.alt_stat_name or name))
         cluster = self._clusters[name] = Cluster(config, stats, self._random, self._now)
         for callback in self._on_built:
             callback(cluster)

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import dataclass, field, fields
 
 from isthmus_proxy.observe.histogram import Histogram
 from isthmus_proxy.observe.stats import Counter, Gauge
+from isthmus_proxy.observe.stats_scope import StatsScope, make_metrics
 
 
-class StatsScope(Protocol):
-    """Where stats are made: a scope of the stats store (``observe.stats.Scope``)."""
-
-    def counter(self, name: str) -> Counter:
-        """Return the counter ``name`` of this scope."""
-        ...
-
-    def gauge(self, name: str) -> Gauge:
-        """Return the gauge ``name`` of this scope."""
-        ...
-
-    def histogram(self, name: str) -> Histogram:
-        """Return the histogram of milliseconds ``name`` of this scope."""
-        ...
-
-    def provide(self, source: Callable[[], Iterable[Gauge]]) -> None:
-        """Show what ``source`` yields along with the stats of this scope; it is called when somebody looks."""
-        ...
-
-    def close(self) -> None:
-        """Forget everything made in this scope."""
-        ...
-
-
+@dataclass(slots=True, eq=False)
 class ClusterStats:
-    """Stats of one cluster in use; made when the cluster is first used, never before."""
+    """Stats of one cluster in use; made by ``cluster_stats`` when the cluster is first used, never before."""
+
+    scope: StatsScope
+    classes: tuple[Counter, ...]
+    """Counters by the hundreds of the status; index 0 takes statuses beyond 599, which count as server errors."""
 
     lb_healthy_panic: Counter
     retry_or_shadow_abandoned: Counter
@@ -101,23 +82,19 @@ class ClusterStats:
     upstream_cx_connect_ms: Histogram
     upstream_cx_length_ms: Histogram
     upstream_rq_time: Histogram
-
-    __slots__ = ("_codes", "scope", *__annotations__)
-
-    def __init__(self, scope: StatsScope) -> None:
-        self.scope = scope
-        self._codes: dict[int, Counter] = {}
-        for name, kind in _KINDS.items():
-            make = {"Counter": scope.counter, "Gauge": scope.gauge, "Histogram": scope.histogram}[kind]
-            setattr(self, name, make(name))
+    codes: dict[int, Counter] = field(default_factory=dict)
 
     def code(self, status: int) -> Counter:
         """Counter ``upstream_rq_<status>``; a status outside 100-599 shares one counter, so that peers cannot make many."""
-        found = self._codes.get(status)
+        found = self.codes.get(status)
         if found is None:
             name = f"upstream_rq_{status}" if 100 <= status <= 599 else "upstream_rq_unknown"
-            found = self._codes[status if 100 <= status <= 599 else 0] = self.scope.counter(name)
+            found = self.codes[status if 100 <= status <= 599 else 0] = self.scope.counter(name)
         return found
 
 
-_KINDS: dict[str, str] = dict(ClusterStats.__annotations__)
+def cluster_stats(scope: StatsScope) -> ClusterStats:
+    """The stats of a cluster, made in ``scope``."""
+    metrics = make_metrics(scope, fields(ClusterStats))
+    classes = tuple(scope.counter(f"upstream_rq_{digit}xx") for digit in (5, 1, 2, 3, 4, 5))
+    return ClusterStats(scope=scope, classes=classes, **metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus_proxy.cluster.stats import StatsScope
+from isthmus_proxy.observe.stats_scope import StatsScope
 
 
 class SubsetStats:

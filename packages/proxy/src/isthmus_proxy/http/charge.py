@@ -6,18 +6,14 @@ from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.http.local_reply import is_grpc
-from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.route.request_groups import Groups
-
-_CLASSES = tuple(f"upstream_rq_{digit}xx" for digit in (5, 1, 2, 3, 4, 5))
 
 
 def charge(cluster: Cluster, endpoint: Endpoint | None, status: int, groups: Groups = ()) -> None:
     """Count ``status``, whether it was answered or stands for a failure. What is beyond 599 counts as a server error."""
     stats = cluster.stats
     stats.upstream_rq_completed.value += 1
-    by_class: Counter = getattr(stats, _CLASSES[status // 100 if status < 600 else 0])
-    by_class.value += 1
+    stats.classes[status // 100 if status < 600 else 0].value += 1
     stats.code(status).value += 1
     for group in groups:
         group.charge(status)

@@ -18,7 +18,7 @@ from isthmus_proxy.http.local_address import announced
 from isthmus_proxy.http.local_reply import OVERLOADED
 from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
-from isthmus_proxy.http.response_plan import SERVICE_TIME, Styles
+from isthmus_proxy.http.response_plan import Styles
 from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
@@ -251,9 +251,9 @@ class HttpConnectionManager:
         if target is not None and info.request is target.head and target.id_index >= 0:
             target.head.headers[target.id_index] = (X_REQUEST_ID, exchange.identifier)
         plan = exchange.response
-        if plan is not None and plan.timed and info.upstream_first_byte_at is not None:
+        if plan is not None and info.upstream_first_byte_at is not None:
             took = info.upstream_first_byte_at - (info.request_end_at or info.upstream_first_byte_at)
-            plan.head.headers[plan.time_index] = (SERVICE_TIME, b"%d" % int(took * 1000.0))
+            plan.fill(int(took * 1000.0), self.clock.date(self.reactor.now), exchange.identifier)
 
     def log_rejected(self, info: StreamInfo) -> None:
         """Count and log a request that never became an exchange (a malformed head)."""

@@ -530,6 +530,8 @@ class Exchange:
             or (self._balancing is not None and self._balancing.set_cookies)
         ):
             plan = self._plan_response(response, target)
+        else:
+            plan.head.repeated = True
         info.response = plan.head
         self.response = plan
         self.response_started = True

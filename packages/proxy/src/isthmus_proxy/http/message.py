@@ -8,11 +8,17 @@ from __future__ import annotations
 
 Headers = list[tuple[bytes, bytes]]
 
+PER_EXCHANGE = frozenset({b"x-request-id", b"x-envoy-upstream-service-time", b"date"})
+"""Headers of planned heads whose values are put in for each exchange."""
+
 
 class RequestHead:
-    """Method, target and headers of one request; changed in place by filters before it is sent upstream."""
+    """Method, target and headers of one request; changed in place by filters before it is sent upstream.
 
-    __slots__ = ("authority", "headers", "method", "path", "scheme", "version")
+    ``repeated``: many exchanges share this head, which differs among them in the request's identifier at most.
+    """
+
+    __slots__ = ("authority", "headers", "method", "path", "repeated", "scheme", "version")
 
     def __init__(
         self, method: bytes, path: bytes, authority: bytes, headers: Headers, version: bytes = b"HTTP/1.1"
@@ -23,6 +29,7 @@ class RequestHead:
         self.headers = headers
         self.version = version
         self.scheme = b"http"
+        self.repeated = False
 
     def get(self, name: bytes) -> bytes | None:
         """Value of the first header called ``name`` (lower case), or None."""
@@ -33,14 +40,18 @@ class RequestHead:
 
 
 class ResponseHead:
-    """Status code, headers and version of one response."""
+    """Status code, headers and version of one response.
 
-    __slots__ = ("headers", "status", "version")
+    ``repeated``: many exchanges share this head, which differs among them in ``PER_EXCHANGE`` headers at most.
+    """
+
+    __slots__ = ("headers", "repeated", "status", "version")
 
     def __init__(self, status: int, headers: Headers, version: bytes = b"HTTP/1.1") -> None:
         self.status = status
         self.headers = headers
         self.version = version
+        self.repeated = False
 
     def get(self, name: bytes) -> bytes | None:
         """Value of the first header called ``name`` (lower case), or None."""

@@ -103,6 +103,7 @@ class Plan:
         """The target of this plan in the cluster of ``weight``."""
         latest = self._latest
         if latest is not None and latest.weight is weight:
+            latest.head.repeated = True
             return latest  # without hashing, which for a weight is no small matter
         target = self._targets.get(weight)
         if target is None:

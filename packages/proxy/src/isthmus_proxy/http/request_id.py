@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 
 def request_id(getrandbits: Callable[[int], int]) -> bytes:
     """A new identifier, such as ``37c6004d-53fc-4892-b523-c49959e495d9``; its randomness is ``getrandbits``."""
-    bits = getrandbits(122)
-    return b"%08x-%04x-4%03x-%04x-%012x" % (
-        bits >> 90,
-        bits >> 74 & 0xFFFF,
-        bits >> 62 & 0xFFF,
-        bits >> 48 & 0x3FFF | 0x8000,
-        bits & 0xFFFFFFFFFFFF,
-    )
+    digits = getrandbits(128).to_bytes(16, "big").hex()
+    group = _VARIANT[digits[16]] + digits[17:20]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{group}-{digits[20:]}".encode()

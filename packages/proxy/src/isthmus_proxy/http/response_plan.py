@@ -68,15 +68,17 @@ class ResponsePlan:
     """``before`` + milliseconds + ``middle`` + date line + ``after`` is the head; parts that do not occur are None or empty.
 
     ``chunked``: the body goes out chunked. ``identified``: the head has a place for the request's identifier. ``head`` is the
-    head as a value, for the access log; ``time_index`` is where the service time is in its headers, or -1.
+    head as a value, for the access log; ``time_index``, ``date_index`` and ``id_index`` are where these are in its headers, or -1.
     """
 
     __slots__ = (
         "after",
         "before",
         "chunked",
+        "date_index",
         "dated",
         "head",
+        "id_index",
         "identified",
         "manager",
         "middle",
@@ -93,11 +95,12 @@ class ResponsePlan:
         self.head = head
         self.chunked = chunked
         headers = head.headers
-        self.time_index = next((i for i, (_, value) in enumerate(headers) if value is _TIME_MARKER), -1)
-        date_index = next((i for i, (_, value) in enumerate(headers) if value is _DATE_MARKER), -1)
+        self.time_index = _index_of(_TIME_MARKER, headers)
+        self.date_index = date_index = _index_of(_DATE_MARKER, headers)
+        self.id_index = _index_of(_ID_MARKER, headers)
         self.timed = self.time_index >= 0
         self.dated = date_index >= 0
-        self.identified = any(value is _ID_MARKER for _, value in headers)
+        self.identified = self.id_index >= 0
         line = status_line(head.status, head.version)
         until_time = self.time_index if self.timed else 0
         until_date = date_index if self.dated else len(headers)
@@ -118,11 +121,28 @@ class ResponsePlan:
         dated = b"date: %b\r\n" % date if self.dated else b""
         return b"%b%b%b%b" % (self.before, self.middle, dated, self.after)
 
+    def fill(self, milliseconds: int, date: bytes, identifier: bytes) -> None:
+        """Put what is cut into the bytes into ``head`` as well: for the loggers, which read it at once and nobody later."""
+        headers = self.head.headers
+        if self.timed:
+            headers[self.time_index] = (SERVICE_TIME, b"%d" % milliseconds)
+        if self.dated:
+            headers[self.date_index] = (b"date", date)
+        if self.identified:
+            headers[self.id_index] = (_X_REQUEST_ID, identifier)
+
     def identify(self, head: bytes, identifier: bytes) -> bytes:
         """``head`` with the request's identifier in its place (always_set_request_id_in_response), or without that line."""
         if identifier:
             return head.replace(_ID_MARKER, identifier, 1)
         return head.replace(b"x-request-id: %b\r\n" % _ID_MARKER, b"", 1)
+
+
+def _index_of(marker: bytes, headers: Headers) -> int:
+    for index, (_, value) in enumerate(headers):
+        if value is marker:
+            return index
+    return -1
 
 
 def make_response_plan(

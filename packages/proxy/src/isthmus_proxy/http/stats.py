@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass, fields
 
 from isthmus_proxy.observe.histogram import Histogram
 from isthmus_proxy.observe.stats import Counter, Gauge
+from isthmus_proxy.observe.stats_scope import StatsScope, make_metrics
 
 
-class StatsScope(Protocol):
-    """Where stats are made: a scope of the stats store (``observe.stats.Scope``)."""
-
-    def counter(self, name: str) -> Counter:
-        """Return the counter ``name`` of this scope."""
-        ...
-
-    def gauge(self, name: str) -> Gauge:
-        """Return the gauge ``name`` of this scope."""
-        ...
-
-    def histogram(self, name: str) -> Histogram:
-        """Return the histogram of milliseconds ``name`` of this scope."""
-        ...
-
-    def close(self) -> None:
-        """Forget everything made in this scope."""
-        ...
-
-
+@dataclass(slots=True, eq=False)
 class HttpStats:
-    """Stats of one connection manager; made with it."""
+    """Stats of one connection manager; made with it by ``http_stats``."""
+
+    scope: StatsScope
+    classes: tuple[Counter, ...]
+    """Counters by the hundreds of the status; index 0 takes statuses beyond 599 and is not shown."""
 
     downstream_cx_delayed_close_timeout: Counter
     downstream_cx_destroy: Counter
@@ -89,27 +75,14 @@ class HttpStats:
     downstream_cx_length_ms: Histogram
     downstream_rq_time: Histogram
 
-    __slots__ = ("classes", "scope", *__annotations__)
-
-    def __init__(self, scope: StatsScope) -> None:
-        self.scope = scope
-        make = {"Counter": scope.counter, "Gauge": scope.gauge, "Histogram": scope.histogram}
-        for name, kind in _KINDS.items():
-            setattr(self, name, make[kind](name))
-        self.classes = (
-            Counter("beyond"),
-            self.downstream_rq_1xx,
-            self.downstream_rq_2xx,
-            self.downstream_rq_3xx,
-            self.downstream_rq_4xx,
-            self.downstream_rq_5xx,
-        )
-        """Counters by the hundreds of the status; index 0 takes statuses beyond 599 and is not shown."""
-
     def answered_early(self) -> None:
         """A request was answered before it was complete, and so is cut off."""
         self.downstream_rq_response_before_rq_complete.value += 1
         self.downstream_rq_rx_reset.value += 1
 
 
-_KINDS: dict[str, str] = dict(HttpStats.__annotations__)
+def http_stats(scope: StatsScope) -> HttpStats:
+    """The stats of a connection manager, made in ``scope``."""
+    metrics = make_metrics(scope, fields(HttpStats))
+    classes = tuple(scope.counter(f"downstream_rq_{digit}xx") for digit in range(1, 6))
+    return HttpStats(scope=scope, classes=(Counter("beyond"), *classes), **metrics)

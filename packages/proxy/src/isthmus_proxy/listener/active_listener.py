@@ -8,7 +8,6 @@ from functools import partial
 from typing import Protocol
 
 from isthmus_proxy.http.connection_manager import HttpConnectionManager
-from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
@@ -16,6 +15,7 @@ from isthmus_proxy.listener.generation import Generation
 from isthmus_proxy.listener.listener_log import ListenerLog, unmatched
 from isthmus_proxy.listener.model import Address, FilterChain, ListenerConfig
 from isthmus_proxy.observe.stats import Counter
+from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.overload.model import OverloadState
 from isthmus_proxy.route.table import RouteTable
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
-from isthmus_proxy.http.stats import HttpStats, StatsScope
+from isthmus_proxy.http.stats import http_stats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.connection_limit import ConnectionLimit
 from isthmus_proxy.listener.direct_response import DirectResponse
@@ -23,6 +23,7 @@ from isthmus_proxy.listener.model import (
 )
 from isthmus_proxy.listener.serving_chain import NetworkFilter, ServingChain
 from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
+from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.overload.model import AT_EASE
 from isthmus_proxy.route.table import RouteHandle, RouteHandles
 
@@ -113,7 +114,7 @@ class ChainFactory:
             tcp_stats = TcpStats(self._stats.scope(f"tcp.{config.stat_prefix}"))
             scopes.append(tcp_stats.scope)
             return TcpProxy(config, self._surroundings, tcp_stats, loggers, buffer_limit, closed)
-        stats = HttpStats(self._stats.scope(f"http.{config.stat_prefix}"))
+        stats = http_stats(self._stats.scope(f"http.{config.stat_prefix}"))
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
         manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed)

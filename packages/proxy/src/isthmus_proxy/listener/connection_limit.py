@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.http.stream_info import ConnectionEnded
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.listener_log import accepted_info
 from isthmus_proxy.listener.model import ConnectionLimitConfig
+from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.reactor.reactor import Reactor
 
 MAX_DELAYED = 1024

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.listener import client_hello, http_detection, proxy_protocol
 from isthmus_proxy.listener.accepted_socket import RAW_BUFFER, TLS, AcceptedSocket
 from isthmus_proxy.listener.model import (
@@ -19,6 +18,7 @@ from isthmus_proxy.listener.model import (
     TlsInspectorConfig,
 )
 from isthmus_proxy.listener.original_dst import original_destination
+from isthmus_proxy.observe.stats_scope import StatsScope
 
 WAIT = -1
 """``inspect``: more bytes may tell."""

@@ -11,10 +11,10 @@ from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.hashing import xx_hash_64
 from isthmus_proxy.http.balancing import ip_of
 from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
-from isthmus_proxy.http.stats import StatsScope
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import TcpProxyConfig
+from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.relay import DOWNSTREAM_RESET, IDLE, Relay
 from isthmus_proxy.route.model import ClusterWeight

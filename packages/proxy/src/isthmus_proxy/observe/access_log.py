@@ -6,40 +6,11 @@ from collections.abc import Callable
 
 import trio
 
-from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import AccessLogConfig
-from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, Render, compile_json, compile_text
+from isthmus_proxy.observe.access_logger import AccessLogger
+from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, Render, TextLine, compile_json, compile_text
 from isthmus_proxy.observe.log_writer import LogWriter
 from isthmus_proxy.observe.stats import StatsStore
-
-
-class AccessLogger:
-    """Logs one line per exchange for which its filter holds; ``log`` queues it and returns without touching the disk."""
-
-    __slots__ = ("_render", "_write", "log", "path")
-
-    def __init__(
-        self,
-        path: str,
-        render: Render,
-        write: Callable[[bytes], None],
-        matches: Callable[[StreamInfo], bool] | None = None,
-    ) -> None:
-        self.path = path
-        self._render = render
-        self._write = write
-        self.log: Callable[[StreamInfo], None] = self._log if matches is None else self._only_if(matches)
-
-    def _log(self, info: StreamInfo) -> None:
-        self._write(self._render(info))
-
-    def _only_if(self, matches: Callable[[StreamInfo], bool]) -> Callable[[StreamInfo], None]:
-        def log(info: StreamInfo) -> None:
-            if matches(info):
-                self._log(info)
-
-        return log
-
 
 LoggerFactory = Callable[[tuple[AccessLogConfig, ...]], tuple[AccessLogger, ...]]
 """How the data path opens the loggers of a listener: ``AccessLogManager.open_loggers``."""
@@ -61,15 +32,23 @@ class AccessLogManager:
         self._log_stats = stats.scope("access_log_file")
         self._writers: dict[str, LogWriter] = {}
         self._users: dict[str, int] = {}
+        self._loggers: set[AccessLogger] = set()
         self._nursery: trio.Nursery | None = None
 
     def open_loggers(self, configs: tuple[AccessLogConfig, ...]) -> tuple[AccessLogger, ...]:
         """One logger for each config. Raises ConfigError for a bad format; a bad path only counts as failed writes."""
         renders = [compile_format(config) for config in configs]
-        return tuple(
+        loggers = tuple(
             AccessLogger(config.path, render, self._writer(config.path).write, config.matches)
             for config, render in zip(configs, renders, strict=True)
         )
+        self._loggers.update(loggers)
+        return loggers
+
+    def memo_counts(self) -> dict[str, int]:
+        """For how many pairs of heads the formats in use remember what their lines have in common."""
+        lines = [logger.render for logger in self._loggers]
+        return {"log_lines_size": sum(line.remembered for line in lines if isinstance(line, TextLine))}
 
     def line_writer(self, path: str) -> Callable[[bytes], None]:
         """How to write lines to ``path``, which may be shared with access logs; it stays open."""
@@ -80,6 +59,7 @@ class AccessLogManager:
         for logger in loggers:
             if not isinstance(logger, AccessLogger):
                 continue
+            self._loggers.discard(logger)
             self._users[logger.path] -= 1
             if not self._users[logger.path]:
                 del self._users[logger.path]

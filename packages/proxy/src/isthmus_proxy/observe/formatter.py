@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
-from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, Reader, Value
+from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, Reader, Value, of_heads, settle
+from isthmus_proxy.route.memo import Memo
 
 Render = Callable[[StreamInfo], bytes]
 """One finished line, or one JSON document, for one exchange."""
@@ -24,7 +26,79 @@ DEFAULT_FORMAT = (
 """What Envoy writes when a file access log has no format."""
 
 _COMMAND = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(([^)]*)\))?(?::(\d+))?%)")
-_Piece = str | Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator of a format, and how to read it; ``cut`` if it has a length."""
+
+    name: str
+    argument: str
+    cut: bool
+    read: Reader
+
+    def settled(self, info: StreamInfo, unset: str) -> str | Operator:
+        """What it is in all exchanges with the heads of ``info``: a text, or how to read it best."""
+        if of_heads(self.name, self.argument):
+            value = self.read(info)
+            return unset if value is None else str(value)
+        read = None if self.cut else settle(self.name, self.argument, info)
+        return self if read is None else Operator(self.name, self.argument, self.cut, read)
+
+
+_Piece = str | Operator
+
+LINES_LIMIT = 1024
+"""Pairs of heads for which one format remembers what its lines have in common."""
+
+
+class TextLine:
+    """The renderer of one text. ``unset`` stands for values that are not known; the text ``varies`` if it has operators.
+
+    What depends on nothing but heads that repeat is rendered once for each pair of them.
+    """
+
+    __slots__ = ("_common", "_pieces", "_readers", "_template", "_unset", "varies")
+
+    def __init__(self, pieces: list[_Piece], unset: str) -> None:
+        self._pieces = pieces
+        self._unset = unset
+        self._template, self._readers = _join(pieces)
+        self._common: Memo[tuple[str, tuple[Reader, ...]]] = Memo(LINES_LIMIT)
+        self.varies = bool(self._readers)
+
+    def __call__(self, info: StreamInfo) -> bytes:
+        """The line of one exchange."""
+        request, response, unset = info.request, info.response, self._unset
+        if request is not None and response is not None and request.repeated and response.repeated:
+            template, readers = self._common.get((request, response)) or self._fix(info)
+        else:
+            template, readers = self._template, self._readers
+        values = tuple([unset if (value := read(info)) is None else value for read in readers])
+        return (template % values).encode("latin-1", "replace")
+
+    @property
+    def remembered(self) -> int:
+        """For how many pairs of heads something is remembered."""
+        return self._common.size
+
+    def constant(self, info: StreamInfo) -> bytes:
+        """The line, if it does not vary."""
+        del info
+        return (self._template % ()).encode("latin-1", "replace")
+
+    def _fix(self, info: StreamInfo) -> tuple[str, tuple[Reader, ...]]:
+        """Template and readers for exchanges with the heads of ``info``, whose share of the text is fixed."""
+        pieces = [piece if isinstance(piece, str) else piece.settled(info, self._unset) for piece in self._pieces]
+        common = _join(pieces)
+        self._common.put((info.request, info.response), common)
+        return common
+
+
+def _join(pieces: list[_Piece]) -> tuple[str, tuple[Reader, ...]]:
+    """One %-template for the whole line, which the interpreter joins in one step, and what reads its values."""
+    template = "".join(["%s" if isinstance(piece, Operator) else piece.replace("%", "%%") for piece in pieces])
+    return template, tuple([piece.read for piece in pieces if isinstance(piece, Operator)])
 
 
 def compile_text(text: str, *, omit_empty: bool = False, path: str = "text_format") -> Render:
@@ -32,20 +106,8 @@ def compile_text(text: str, *, omit_empty: bool = False, path: str = "text_forma
 
     Raises ConfigError, at ``path``, for an operator that is unknown or used wrongly.
     """
-    pieces = _parse(text, path)
-    readers = tuple(piece for piece in pieces if not isinstance(piece, str))
-    # One %-template for the whole line: the interpreter joins it in one step.
-    template = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
-    if not readers:
-        constant = (template % ()).encode("latin-1")
-        return lambda info: constant
-    unset = "" if omit_empty else "-"
-
-    def render(info: StreamInfo) -> bytes:
-        values = tuple([unset if (value := read(info)) is None else value for read in readers])
-        return (template % values).encode("latin-1", "replace")
-
-    return render
+    line = TextLine(_parse(text, path), "" if omit_empty else "-")
+    return line if line.varies else line.constant
 
 
 def compile_json(
@@ -103,7 +165,8 @@ def _json_text(text: str, *, omit_empty: bool, path: str) -> _Build:
         if isinstance(piece, str):
             constant = _unicode(piece)
             return lambda info: constant
-        return lambda info: _unicode(piece(info))
+        read = piece.read
+        return lambda info: _unicode(read(info))
     line = compile_text(text, omit_empty=omit_empty, path=path)
     return lambda info: _unicode(line(info).decode("latin-1"))
 
@@ -136,7 +199,7 @@ def _parse(text: str, path: str) -> list[_Piece]:
         if literal:
             pieces.append(literal.encode().decode("latin-1"))
             literal = ""
-        pieces.append(_reader(found, path))
+        pieces.append(Operator(found[1], found[2] or "", found[3] is not None, _reader(found, path)))
     literal += text[position:]
     if literal or not pieces:
         pieces.append(literal.encode().decode("latin-1"))

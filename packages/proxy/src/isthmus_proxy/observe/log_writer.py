@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
+from isthmus_proxy.observe.line_buffer import LineBuffer
 from isthmus_proxy.observe.stats import Scope
 
 FLUSH_BYTES = 64 * 1024
@@ -30,26 +32,21 @@ class LogWriter:
     """The buffer, and the task that empties it, of one path. ``write`` is called by the reactor and never blocks."""
 
     __slots__ = (
-        "_ahead",
-        "_buffered",
-        "_buffered_bytes",
+        "_buffer",
         "_closing",
-        "_dropped",
         "_failed",
         "_fd",
         "_full",
-        "_lines",
         "_pending",
         "_reopen",
         "_thread",
         "_written",
         "path",
+        "write",
     )
 
     def __init__(self, path: str, stats: Scope, dropped: Scope) -> None:
         self.path = path
-        self._lines: list[bytes] = []
-        self._ahead = 0
         self._fd: int | None = None
         self._reopen = False
         self._closing = False
@@ -57,27 +54,16 @@ class LogWriter:
         self._full = trio.Event()
         # A limiter of its own: a stuck disk must not use up the threads that DNS needs.
         self._thread = trio.CapacityLimiter(1)
-        self._buffered = stats.counter("write_buffered")
+        self._buffer = LineBuffer(BUFFER_BYTES, FLUSH_BYTES, stats, dropped, self._line_came, self._much_came)
+        self.write: Callable[[bytes], None] = self._buffer.write
         self._written = stats.counter("write_completed")
         self._failed = stats.counter("write_failed")
-        self._buffered_bytes = stats.gauge("write_total_buffered")
-        self._dropped = dropped.counter("write_dropped")
 
-    def write(self, line: bytes) -> None:
-        """Queue one line (with its newline); drop it if the buffer is full."""
-        size = len(line)
-        ahead = self._ahead + size
-        if ahead > BUFFER_BYTES:
-            self._dropped.value += 1
-            return
-        self._ahead = ahead
-        self._lines.append(line)
-        self._buffered.value += 1
-        self._buffered_bytes.value += size
-        if ahead == size:
-            self._pending.set()
-        elif ahead >= FLUSH_BYTES:
-            self._full.set()
+    def _line_came(self) -> None:
+        self._pending.set()
+
+    def _much_came(self) -> None:
+        self._full.set()
 
     def reopen(self) -> None:
         """Open the path anew at the next write: the old file was rotated away."""
@@ -92,7 +78,7 @@ class LogWriter:
     async def run(self) -> None:
         """Write batches until closed or cancelled; what is pending then is written if the file answers in time."""
         try:
-            while not (self._closing and not self._lines):
+            while not (self._closing and self._buffer.empty):
                 await self._pending.wait()
                 with trio.move_on_after(FLUSH_SECONDS):
                     await self._full.wait()
@@ -108,30 +94,22 @@ class LogWriter:
     async def _flush(self) -> None:
         # A cancellation has to come before lines are taken: they would go down with it.
         await trio.lowlevel.checkpoint_if_cancelled()
-        lines, self._lines = self._lines, []
-        taken = self._ahead
+        data = b"".join(self._buffer.take())
         self._pending = trio.Event()
         self._full = trio.Event()
         if self._closing:
             self._full.set()
-        if not lines:
+        if not data:
             return
         try:
-            await trio.to_thread.run_sync(
-                self._write_out, b"".join(lines), abandon_on_cancel=True, limiter=self._thread
-            )
+            await trio.to_thread.run_sync(self._write_out, data, abandon_on_cancel=True, limiter=self._thread)
             self._written.value += 1
         except OSError:
             # The lines are lost, as in Envoy; the counter tells, and the next batch tries again.
             self._failed.value += 1
         finally:
             # Only now is there room again: what the thread holds still counts against the bound.
-            self._ahead -= taken
-            self._buffered_bytes.value -= taken
-        if self._lines:
-            self._pending.set()
-            if self._ahead >= FLUSH_BYTES:
-                self._full.set()
+            self._buffer.written(len(data))
 
     def _write_out(self, data: bytes) -> None:
         """Runs in the thread; may block for as long as the disk does."""

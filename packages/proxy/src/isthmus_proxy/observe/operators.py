@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from isthmus_proxy.http.message import RequestHead, ResponseHead
+from isthmus_proxy.http.message import PER_EXCHANGE, RequestHead, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.observe.time_format import compile_time
 
@@ -118,7 +118,9 @@ def _port(address: str) -> int | None:
 
 
 def _flags(info: StreamInfo) -> Value:
-    return ",".join(info.flags) or "-"  # not null even in JSON, nor left out with empty values: so does Envoy
+    return (
+        ",".join(info.flags) if info.flags else "-"
+    )  # not null even in JSON, nor left out with empty values: so does Envoy
 
 
 _UPSTREAM_HOST: Reader = lambda info: info.upstream_host or None  # noqa: E731
@@ -141,7 +143,7 @@ PLAIN: dict[str, Reader] = {
     "ROUTE_NAME": lambda info: info.route_name or None,
     "BYTES_RECEIVED": lambda info: info.bytes_received,
     "BYTES_SENT": lambda info: info.bytes_sent,
-    "DURATION": lambda info: milliseconds(info.started_at, info.ended_at),
+    "DURATION": lambda info: None if info.ended_at is None else int((info.ended_at - info.started_at) * 1000.0),
     "REQUEST_DURATION": lambda info: milliseconds(info.started_at, info.request_end_at),
     "RESPONSE_DURATION": lambda info: milliseconds(info.started_at, info.upstream_first_byte_at),
     "RESPONSE_TX_DURATION": lambda info: milliseconds(info.upstream_first_byte_at, info.ended_at),
@@ -177,6 +179,27 @@ PLAIN: dict[str, Reader] = {
     "DOWNSTREAM_LOCAL_URI_SAN": _UNSET,
 }
 """Operators without argument or length."""
+
+OF_HEADS = frozenset({"PROTOCOL", "RESPONSE_CODE", "ROUTE_NAME", "UPSTREAM_CLUSTER", "VIRTUAL_CLUSTER_NAME"})
+"""Operators whose value is the same in all exchanges that share a planned request head and a planned response head."""
+
+
+def of_heads(name: str, argument: str) -> bool:
+    """Whether the operator is such a one: also each header that is not put in for each exchange."""
+    return name in OF_HEADS or (name in WITH_HEADER and PER_EXCHANGE.isdisjoint(_names(argument)))
+
+
+def settle(name: str, argument: str, info: StreamInfo) -> Reader | None:
+    """A faster reader of a header, for all exchanges with the planned heads of ``info``: there it has its place. Else None."""
+    wanted = argument.lower().encode("latin-1", "replace")
+    if wanted not in PER_EXCHANGE or info.request is None or info.response is None:
+        return None
+    headers = info.request.headers if name == "REQ" else info.response.headers
+    index = next((index for index, (present, _) in enumerate(headers) if present == wanted), -1)
+    if index < 0:
+        return _UNSET
+    return lambda info: headers[index][1].decode("latin-1")
+
 
 WITH_HEADER: dict[str, Factory] = {"REQ": _request, "RESP": _response}
 """Operators that need a header name and may be cut to a length."""

@@ -10,22 +10,28 @@ _FRACTION = re.compile(r"%(?:([1-9]?)f|E([1-9])S|(s))")
 
 
 class IsoTime:
-    """``2026-11-23T19:07:08.228Z``. The part up to the second is remembered: most lines share it."""
+    """``2026-11-23T19:07:08.228Z``. Remembered are the last time, which a batch shares, and its part up to the second."""
 
-    __slots__ = ("_second", "_text")
+    __slots__ = ("_last", "_second", "_seconds", "_text")
 
     def __init__(self) -> None:
+        self._seconds = -1.0
+        self._last = ""
         self._second = -1
         self._text = ""
 
     def __call__(self, seconds: float) -> str:
         """Render seconds since the epoch, in UTC."""
+        if seconds == self._seconds:
+            return self._last
+        self._seconds = seconds
         milliseconds = int(seconds * 1000.0)
         second, fraction = divmod(milliseconds, 1000)
         if second != self._second:
             self._second = second
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{fraction:03d}Z"
+        self._last = f"{self._text}.{fraction:03d}Z"
+        return self._last
 
 
 def compile_time(pattern: str, *, local: bool) -> Callable[[float], str]:

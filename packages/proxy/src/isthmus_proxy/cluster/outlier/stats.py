@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus_proxy.cluster.outlier.model import Kind
-from isthmus_proxy.cluster.stats import StatsScope
+from isthmus_proxy.observe.stats_scope import StatsScope
 
 
 class OutlierStats:
