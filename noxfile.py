@@ -21,6 +21,11 @@ PACKAGES = {
     "mcp-bridge": [API, "packages/mcp-bridge"],
 }
 EVERYTHING = [API, "packages/proxy", "packages/controlplane", "packages/mcp-bridge"]
+# End-to-end tests that need no other package of this repository.
+PROXY_ALONE = [
+    f"integration/test_{name}.py"
+    for name in ("static_example", "tcp_proxy", "listeners", "load_balancing", "stalled_log", "resilience")
+]
 INTEGRATION = ["-r", "integration/requirements.txt", "-r", "integration/bench/requirements.txt"]
 RUFF = "ruff>=0.17,<0.18"
 MYPY = ["mypy>=2.4,<2.5", "types-protobuf", "types-PyYAML", "grpc-stubs"]
@@ -61,12 +66,16 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session
 def compiled(session: nox.Session) -> None:
-    """Build the proxy's wheel with its data path compiled, and hold it to the same tests. Needs a C compiler."""
-    session.install("./packages/proxy[test]", env={"HATCH_BUILD_HOOKS_ENABLE": "1"})
+    """Build the proxy's wheel with its data path compiled, and hold it to the same tests. Needs a C compiler.
+
+    Options are those of pytest for the unit tests.
+    """
+    session.install("./packages/proxy[test]", *INTEGRATION, env={"HATCH_BUILD_HOOKS_ENABLE": "1"})
     session.run(
         "python", "-c", "from isthmus_proxy.compiled import build_kind as kind; assert kind() == 'compiled', kind()"
     )
     session.run("pytest", "-c", "pyproject.toml", "packages/proxy/tests", *session.posargs)
+    session.run("pytest", "-c", "pyproject.toml", *PROXY_ALONE)
 
 
 @nox.session
