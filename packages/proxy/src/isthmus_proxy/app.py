@@ -63,7 +63,7 @@ class Options:
     """What the command line adds to the bootstrap file. ``drain_seconds`` is how long SIGTERM waits for requests.
 
     ``seat`` is set in a worker process, whose parent has the admin server. ``xds_cache_path`` keeps the last good
-    configuration that came over xDS.
+    configuration that came over xDS. ``busy_poll`` is the reactor's, in seconds.
     """
 
     drain_seconds: float = 30.0
@@ -71,6 +71,7 @@ class Options:
     allow_remote_admin: bool = False
     seat: Seat | None = None
     xds_cache_path: Path | None = None
+    busy_poll: float = 0.0
 
     def as_worker(self, seat: Seat) -> Options:
         """The same for a worker."""
@@ -87,7 +88,7 @@ class Proxy:
         self._started = trio.current_time()
         self.stats = StatsStore()
         self.access_logs = AccessLogManager(self.stats)
-        self.reactor = Reactor()
+        self.reactor = Reactor(busy_poll=options.busy_poll)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random, time.monotonic)
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
         self.monitoring = ClusterMonitoring(self.reactor, self.clusters, random.random, self._outlier_log())

@@ -243,12 +243,26 @@ def test_validate(tools: ModuleType, tmp_path: Path) -> None:
     assert errors == f"isthmus-proxy: {tmp_path / 'absent.yaml'}: file: cannot be read: No such file or directory\n"
 
 
-@pytest.mark.parametrize("number", ["0", "257", "-1", "x"])
-def test_a_number_of_workers_that_cannot_be_is_refused(number: str) -> None:
-    command = [sys.executable, "-m", "isthmus_proxy", "run", "-c", "x", f"--concurrency={number}"]
+@pytest.mark.parametrize(
+    ("option", "number", "reason"),
+    [
+        *(("concurrency", number, "a number of workers from 1 to 256") for number in ("0", "257", "-1", "x")),
+        *(
+            ("busy-poll-ms", number, "a number of milliseconds from 0 to 10000")
+            for number in ("10001", "-1", "nan", "x")
+        ),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(option: str, number: str, reason: str) -> None:
+    command = [sys.executable, "-m", "isthmus_proxy", "run", "-c", "x", f"--{option}={number}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert f"{number} is not a number of workers from 1 to 256" in done.stderr
+    assert f"{number} is not {reason}" in done.stderr
+
+
+def test_a_proxy_that_polls_busily_serves(start: Callable[..., Any], tools: ModuleType) -> None:
+    proxy = start(tools.document(), "--busy-poll-ms", "2")
+    assert proxy.get("/direct") == (200, "hi")
 
 
 def test_nothing_heavy_is_loaded_for_a_static_file(tools: ModuleType, tmp_path: Path) -> None:

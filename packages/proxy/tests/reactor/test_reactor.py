@@ -80,6 +80,29 @@ async def test_reads_and_writes(reactor: Reactor, pair: Pair) -> None:
     connection.close()
 
 
+async def test_polling_busily_serves_timers_and_other_tasks_and_ends(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        reactor = Reactor(busy_poll=0.05)
+        await nursery.start(reactor.run)
+        collector = Collector()
+        connection = Connection(reactor, pair[0], collector, 1000)
+        connection.start()
+        fired: list[int] = []
+        reactor.call_later(0.02, lambda: fired.append(1))
+        turns = 0
+        pair[1].send(b"a")
+        while not (collector.data and fired):
+            await trio.lowlevel.checkpoint()
+            turns += 1
+        assert turns > 1
+        pair[1].send(b"b")
+        await eventually(lambda: collector.data == b"ab")
+        # Only a reactor that sleeps lets all tasks be blocked.
+        await trio.testing.wait_all_tasks_blocked()
+        connection.close()
+        nursery.cancel_scope.cancel()
+
+
 async def test_watermarks_bound_what_waits(reactor: Reactor, pair: Pair) -> None:
     collector = Collector()
     connection = Connection(reactor, pair[0], collector, 1_000_000)

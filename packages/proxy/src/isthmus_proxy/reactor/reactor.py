@@ -66,9 +66,11 @@ class Reactor:
     """See the module. Create it inside ``trio.run``; every method is called from trio's thread.
 
     ``now`` is the clock's time (trio's clock unless given) as of the current batch: what the data path takes for the time.
+    ``busy_poll`` is for how many seconds after the last event to ask for more without sleeping (0: not at all).
     """
 
     __slots__ = (
+        "_busy_until",
         "_clock",
         "_closing",
         "_dirty",
@@ -80,6 +82,7 @@ class Reactor:
         "_timers",
         "_wake_fd",
         "batches",
+        "busy_poll",
         "events",
         "handler_errors",
         "longest_slice",
@@ -87,8 +90,10 @@ class Reactor:
         "timer_lag",
     )  # fmt: skip
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(self, clock: Callable[[], float] = trio.current_time, busy_poll: float = 0.0) -> None:
         self._clock = clock
+        self.busy_poll = busy_poll
+        self._busy_until = 0.0
         self.now = clock()
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
@@ -177,7 +182,10 @@ class Reactor:
             while True:
                 with trio.CancelScope(deadline=self._timers.next_deadline()) as self._scope:
                     while True:
-                        await wait_readable(fd)
+                        if self._busy_until > self._clock():
+                            await trio.lowlevel.checkpoint()
+                        else:
+                            await wait_readable(fd)
                         self.serve()
                 self.serve()
         finally:
@@ -187,14 +195,18 @@ class Reactor:
     def serve(self) -> None:
         """Serve what is ready, in batches, until nothing has been for a moment or the time slice is over."""
         self._serving = True
-        poll, clock = self._epoll.poll, self._clock
+        clock = self._clock
         self.now = now = started = clock()
-        events = poll(0, MAX_EVENTS)
+        end = now + TIME_SLICE
+        events = self._epoll.poll(0, MAX_EVENTS) or self._poll_busily(end)
+        self.now = now = clock()
         while events or self._soon:
+            if self.busy_poll:
+                self._busy_until = now + self.busy_poll
             self._batch(events)
-            events = poll(0 if self._soon else LINGER, MAX_EVENTS)
+            events = self._poll_again(end)
             self.now = now = clock()
-            if now - started > TIME_SLICE:
+            if now > end:
                 break
         # The last events are served even when the slice is over; without any, timers are still looked at.
         self._batch(events)
@@ -203,6 +215,24 @@ class Reactor:
         self.longest_slice = max(self.longest_slice, now - started)
         if self._soon or self._dirty or self._closing:
             self.wake()
+
+    def _poll_again(self, end: float) -> list[tuple[int, int]]:
+        """What is ready within a moment."""
+        if self._soon:
+            return self._epoll.poll(0, MAX_EVENTS)
+        if self.busy_poll:
+            return self._poll_busily(end)
+        return self._epoll.poll(LINGER, MAX_EVENTS)
+
+    def _poll_busily(self, end: float) -> list[tuple[int, int]]:
+        """What is ready before the busy time or the time slice is over, without sleeping."""
+        poll, clock = self._epoll.poll, self._clock
+        until = min(self._busy_until, end)
+        while not self._soon and clock() < until:
+            events = poll(0, MAX_EVENTS)
+            if events:
+                return events
+        return []
 
     def _batch(self, events: list[tuple[int, int]]) -> None:
         self.batches += 1
