@@ -120,7 +120,26 @@ CLUSTER = ("static_resources", "clusters", 0)
         ((*ROUTE, "route", "cluster"), "typo", '.routes[4].route = "typo"', "validate_clusters"),
         ((*ROUTE, "route", "cluster_specifier_plugin"), "x", "routes[4].route.cluster", "only one of"),
         ((*ROUTE, "typed_per_filter_config"), {}, None, ""),
-        ((*ROUTE, "match"), {"connect_matcher": {}}, "match.connect_matcher", "is not supported"),
+        ((*ROUTE, "match"), {"connect_matcher": {}}, None, ""),
+        (
+            (*ROUTE, "route", "upgrade_configs"),
+            [{"upgrade_type": "websocket", "connect_config": {}}],
+            "upgrade_configs[0].connect_config",
+            "CONNECT only",
+        ),
+        (
+            (*ROUTE, "route", "upgrade_configs"),
+            [{"upgrade_type": "a"}, {"upgrade_type": "A"}],
+            "upgrade_configs[1].upgrade_type",
+            "twice",
+        ),
+        ((*ROUTE, "route", "upgrade_configs"), [{"upgrade_type": "CONNECT-UDP"}], "upgrade_type", "UDP"),
+        (
+            (*ROUTE, "route", "upgrade_configs"),
+            [{"upgrade_type": "CONNECT", "connect_config": {"allow_post": True}}],
+            "connect_config.allow_post",
+            "is not supported",
+        ),
         (
             (*CLUSTER, "lb_policy"),
             "CLUSTER_PROVIDED",

@@ -718,25 +718,6 @@ async def test_an_answer_before_the_request_ends_closes_the_connection_after_it(
     assert await closes(peer)
 
 
-async def test_upgrade_becomes_a_tunnel_where_it_is_enabled(proxy: Proxy) -> None:
-    async def websocket(peer: Peer, _number: int) -> None:
-        head = await peer.read_until(b"\r\n\r\n")
-        assert b"upgrade: websocket\r\n" in head
-        await peer.send(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello")
-        await peer.send((await peer.read_exactly(4)).upper())
-
-    await simple(proxy, websocket, upgrade_types=frozenset({b"websocket"}))
-    peer = await proxy.client()
-    await peer.send(b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nping")
-    head = await peer.read_until(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 ")
-    assert b"upgrade: websocket\r\n" in head
-    assert await peer.read_all() == b"helloPING"
-    await peer.close()
-    await eventually(lambda: proxy.listeners.connection_count == 0)
-    assert proxy.logs.lines[0].status == 101
-
-
 async def test_routes_change_under_a_kept_connection(proxy: Proxy) -> None:
     await simple(proxy)
     peer = await proxy.client()

@@ -10,6 +10,7 @@ from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.config.upgrades import compile_upgrades
 from isthmus_proxy.config.values import enum_name, flag, number, required, seconds
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReference
@@ -17,7 +18,6 @@ from isthmus_proxy.route.model import RouteConfiguration
 
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
-_UPGRADES = frozenset(("websocket",))
 
 
 def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionManagerConfig:
@@ -50,7 +50,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         local_replies=compile_local_replies(proto, path),
         allow_absolute_url=flag(http1, "allow_absolute_url", default=True),
         keep_connection_on_bad_request=_keeps_connection(proto),
-        upgrade_types=_upgrades(proto, path),
+        upgrade_types=frozenset(name for name, enabled in compile_upgrades(proto, path) if enabled),
         suppress_envoy_headers=router.suppress_envoy_headers,
         **_client_options(proto, path),
         **_target_options(proto, path),
@@ -165,15 +165,3 @@ def _headers_kb(proto: Any, path: str) -> int:
     if limit > 8192:
         raise ConfigError(join(path, "max_request_headers_kb"), str(limit), "must be at most 8192")
     return limit
-
-
-def _upgrades(proto: Any, path: str) -> frozenset[bytes]:
-    found = set()
-    for index, upgrade in enumerate(proto.upgrade_configs):
-        name = upgrade.upgrade_type.lower()
-        if name not in _UPGRADES:
-            place = f"{join(path, 'upgrade_configs')}[{index}].upgrade_type"
-            raise ConfigError(place, shown(upgrade.upgrade_type), "only websocket is supported")
-        if flag(upgrade, "enabled", default=True):
-            found.add(name.encode())
-    return frozenset(found)

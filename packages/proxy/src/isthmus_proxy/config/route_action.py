@@ -13,6 +13,7 @@ from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.path_rewrite import compile_rewrites
 from isthmus_proxy.config.retry_policy import compile_retry_policy
 from isthmus_proxy.config.route_match import compile_regex_rewrite
+from isthmus_proxy.config.upgrades import compile_upgrades, terminates_connect
 from isthmus_proxy.config.values import flag, number, optional_seconds, seconds
 from isthmus_proxy.config.weighted_clusters import compile_clusters
 from isthmus_proxy.errors import ConfigError
@@ -98,6 +99,8 @@ def _forward(route: Any, path: str, inherited: Inherited) -> ForwardAction:
         mirrors=compile_mirrors(action, path) or inherited.mirrors,
         buffer_limit=buffer_limit(route, path, inherited.buffer_limit),
         internal_redirect=compile_internal_redirect(action, path),
+        upgrades=compile_upgrades(action, path),
+        terminates_connect=terminates_connect(action, path),
     )
 
 

@@ -50,8 +50,12 @@ def _path(match: Any, path: str) -> StringMatch:
     chosen = match.WhichOneof("path_specifier")
     if chosen is None:
         raise ConfigError(
-            path, "", "needs one of prefix, path, path_separated_prefix, safe_regex and path_match_policy"
+            path,
+            "",
+            "needs one of prefix, path, path_separated_prefix, safe_regex, connect_matcher and path_match_policy",
         )
+    if chosen == "connect_matcher":
+        return StringMatch("connect")
     if chosen == "safe_regex":
         return StringMatch("regex", _pattern(match.safe_regex, join(path, "safe_regex")))
     if chosen == "path_match_policy":

@@ -33,10 +33,13 @@ ROUTE: dict[str, MessageRules] = {
     ),
     f"{_ROUTE}.VirtualCluster": message("headers name"),
     f"{_ROUTE}.RouteMatch": message(
-        "prefix path safe_regex path_separated_prefix path_match_policy case_sensitive runtime_fraction headers "
+        "prefix path safe_regex path_separated_prefix connect_matcher path_match_policy case_sensitive runtime_fraction headers "
         "query_parameters grpc"
     ),
     f"{_ROUTE}.RouteMatch.GrpcRouteMatchOptions": message(),
+    f"{_ROUTE}.RouteMatch.ConnectMatcher": message(),
+    f"{_ROUTE}.RouteAction.UpgradeConfig": message("upgrade_type enabled connect_config"),
+    f"{_ROUTE}.RouteAction.UpgradeConfig.ConnectConfig": message(only={"allow_post": False}),
     f"{_ROUTE}.HeaderMatcher": message(
         "name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match string_match "
         "invert_match treat_missing_header_as_empty"
@@ -49,7 +52,8 @@ ROUTE: dict[str, MessageRules] = {
         "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "
         "path_rewrite_policy host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite "
         "append_x_forwarded_host timeout idle_timeout max_stream_duration retry_policy hedge_policy "
-        "request_mirror_policies hash_policy metadata_match internal_redirect_policy",
+        "request_mirror_policies hash_policy metadata_match internal_redirect_policy "
+        "upgrade_configs",
         only={"priority": ("DEFAULT", "HIGH")},
         no_effect={
             "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",

@@ -26,7 +26,7 @@ from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.stream_info import StreamInfo, connection_info
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
-from isthmus_proxy.reactor.relay import Relay
+from isthmus_proxy.reactor.relay import IDLE, Relay
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
@@ -272,7 +272,7 @@ class DownstreamConnection:
     def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
         """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""
         request = exchange.request
-        if reply.close or not exchange.request_done or request.version == b"HTTP/1.0":
+        if reply.close or not exchange.request_done or request.switches or request.version == b"HTTP/1.0":
             self.closing = True
         content_type = next((value for name, value in request.headers if name == b"content-type"), None)
         head_only = request.method == b"HEAD"
@@ -313,6 +313,8 @@ class DownstreamConnection:
     def cut(self) -> None:
         """Close as soon as what was written so far is sent, and expect nothing more of the client."""
         self.closing = True
+        if self._tunnel is not None:
+            self._tunnel.close()
         connection = self._connection
         if connection.closed:
             self._gone()
@@ -496,13 +498,15 @@ class DownstreamConnection:
 
         def closed(sent: int, received: int) -> None:
             stats.downstream_cx_upgrades_active.value -= 1
+            if relay.ended_by == IDLE:
+                stats.downstream_rq_idle_timeout.value += 1
+                exchange.tunnel_idle()
             self._tunnel = None
             exchange.info.bytes_received += received
             exchange.info.bytes_sent += sent
             exchange.finish()
             self._gone()
 
-        self._tunnel = Relay(
-            self._manager.reactor, self._connection, upstream, self._manager.config.stream_idle_timeout, closed
-        )
-        self._tunnel.start(self._parser.take_unread(), early)
+        idle = self._stream_idle_timeout()
+        relay = self._tunnel = Relay(self._manager.reactor, self._connection, upstream, idle, closed)
+        relay.start(self._parser.take_unread(), early)

@@ -18,7 +18,7 @@ from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.events import EndOfMessage, Event
 from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
-from isthmus_proxy.codec.http1.response import ParsedResponse
+from isthmus_proxy.codec.http1.response import CONNECTED, ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
 from isthmus_proxy.http.balancing import Balancing, ip_of
 from isthmus_proxy.http.charge import charge, charge_retried, outcome
@@ -35,6 +35,7 @@ from isthmus_proxy.http.local_reply import (
     PER_TRY_TIMEOUT,
     RESET_FLAGS,
     ROUTE_TIMEOUT,
+    STREAM_IDLE,
     LocalReply,
     cluster_not_found,
     reset_details,
@@ -219,7 +220,7 @@ class Exchange:
             self._duration = manager.reactor.call_later(target.duration, self._max_duration_reached)
         if target.balanced:
             self._balancing = Balancing(action, weight, plan.named_head(self.identifier), self._client(plan))
-        if self.request_done:
+        if self.request_done and not target.upgrade:  # a request to switch protocols never ends
             self._start_route_timeout()
         self._attempt()
         if action.mirrors and not self.ended:
@@ -316,7 +317,11 @@ class Exchange:
             self._charge(503)
             self.reply(NO_HEALTHY_UPSTREAM)
             return
-        pool = self._pool = manager.pools.of(cluster, endpoint, self._priority)
+        if self.target is not None and self.target.terminates:
+            pool: ConnectionPool | None = manager.pools.once(cluster, endpoint, self._priority)
+        else:
+            pool = manager.pools.of(cluster, endpoint, self._priority)
+        self._pool = pool
         self._endpoint = endpoint
         connection = pool.acquire(self) if pool is not None else OVERFLOW
         if connection is None:
@@ -346,6 +351,10 @@ class Exchange:
             head = target.before + self.identifier + target.after if target.id_index >= 0 else target.before
         else:
             head = self._finished_head(target)
+        if target.terminates:
+            self._response_head(CONNECTED)
+            self._switch(())
+            return
         connection.send_head(self, self.request.method, head, done=self.request_done, upgrade=target.upgrade)
         body = self._body
         if body.parts is not None:
@@ -411,6 +420,7 @@ class Exchange:
         """Relay what came of the response."""
         if self._idle is not None and self.target is not None and self.target.action.retry_policy is not None:
             self._idle.set(self._manager.reactor.now + (self.target.action.retry_policy.per_try_idle_timeout or 0.0))
+        switches = self.request.switches
         for event in events:
             if type(event) is bytes:
                 self._response_data(event)
@@ -422,7 +432,7 @@ class Exchange:
                 if self._retries_response(event, done=done) or self._moves(event, done=done):
                     return
                 self._response_head(event)
-                if event.status == 101:
+                if switches and switched(self.request, event):
                     self._switch(events)
                     return
         if done:
@@ -553,6 +563,8 @@ class Exchange:
         request, connection = self.request, self._connection
         if request.version == b"HTTP/1.0" and response.framing in (CHUNKED, UNTIL_CLOSE):
             connection.closing = True
+        if request.switches and not switched(request, response):
+            connection.closing = True  # what the client sends on is no request, and must not be read as one
         keep_alive = not (connection.closing or self._manager.draining)
         cookies = self._balancing.set_cookies if self._balancing is not None else ()
         plan = make_response_plan(
@@ -630,6 +642,11 @@ class Exchange:
         if connection is not None:
             early = b"".join([event for event in events if isinstance(event, bytes)])
             self._connection.tunnel(self, connection, early)
+
+    def tunnel_idle(self) -> None:
+        """Nothing passed through the tunnel for too long."""
+        self.info.flag("SI")
+        self.info.response_code_details = STREAM_IDLE.details
 
     # ---- failures ----
 
@@ -899,3 +916,8 @@ class Exchange:
             self._shadows.drop()
         self._manager.record(self)
         self._connection.exchange_finished(self)
+
+
+def switched(request: ParsedRequest, response: ParsedResponse) -> bool:
+    """Whether ``response`` grants what ``request`` asked for: from here on the connection carries something else."""
+    return response.status == 101 or (request.method == b"CONNECT" and 200 <= response.status < 300)

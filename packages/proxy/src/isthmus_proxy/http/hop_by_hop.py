@@ -8,6 +8,7 @@ from isthmus_proxy.http.message import Headers
 
 _REQUEST = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"transfer-encoding", b"te"})
 _RESPONSE = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"transfer-encoding"})
+_SWITCHING = _RESPONSE - {b"connection", b"upgrade"}
 
 _INTERNAL = frozenset(
     b"x-envoy-retry-on x-envoy-retry-grpc-on x-envoy-max-retries x-envoy-retriable-status-codes x-envoy-retriable-header-names "
@@ -82,5 +83,10 @@ def _position(request: ParsedRequest, drop: frozenset[bytes]) -> int:
 
 
 def response_headers(response: ParsedResponse) -> Headers:
-    """The headers of ``response`` that may be forwarded. Those named by Connection stay, as in Envoy."""
+    """The headers of ``response`` that may be forwarded. Those named by Connection stay, as in Envoy.
+
+    An answer that switches protocols says to which.
+    """
+    if response.status == 101:
+        return joined([field for field in response.headers if field[0] not in _SWITCHING], _JOINED_RESPONSE)
     return joined([field for field in response.headers if field[0] not in _RESPONSE], _JOINED_RESPONSE)

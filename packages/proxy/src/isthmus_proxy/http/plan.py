@@ -117,6 +117,7 @@ class Target:
 
     ``head`` is the same as a value, for the access log; ``id_index`` is where the identifier is in its headers, or -1.
     ``balanced``: the route asks something of load balancing; ``groups`` count the request besides its cluster.
+    ``terminates``: the request opens a tunnel that ends here, to a TCP connection of the cluster.
     """
 
     __slots__ = (
@@ -138,6 +139,7 @@ class Target:
         "static",
         "style",
         "suppress_envoy_headers",
+        "terminates",
         "upgrade",
         "weight",
     )  # fmt: skip
@@ -155,6 +157,7 @@ class Target:
         self.groups = plan.groups
         self.framing = RequestFraming(request.method, request.framing, request.length, request.upgrade)
         self.upgrade = plan.upgrade
+        self.terminates = action.terminates_connect and request.method == b"CONNECT"
         self.balanced = bool(action.hash_policies) or weight.metadata_match is not None
         self.static = not action.auto_host_rewrite and not any(
             map(depends_on_exchange, (weight.request_headers, *decision.request_edits))
@@ -211,8 +214,8 @@ def depends_on_exchange(edits: HeaderEdits) -> bool:
 
 def frame_request(request: RequestFraming, headers: Headers, *, upgrade: bool) -> Headers:
     """``headers`` with exactly the framing with which the body will be sent, whatever the edits did."""
-    if upgrade:
-        return [*headers, (b"connection", b"upgrade"), (b"upgrade", request.upgrade or b"")]
+    if upgrade and request.upgrade is not None:
+        return [*headers, (b"connection", b"upgrade"), (b"upgrade", request.upgrade)]
     lengths = [value for name, value in headers if name == b"content-length"]
     if request.framing == LENGTH and lengths == [b"%d" % request.length]:
         return headers
@@ -254,11 +257,14 @@ def make_plan(
     plan.reply = _refusal(request, config) or came.reply
     if plan.reply is not None:
         return plan
-    plan.upgrade = request.upgrade is not None and request.upgrade.lower() in config.upgrade_types
     plan.decision = table.decide(head, random) if table is not None else None
     if plan.decision is None:
-        plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else ROUTE_NOT_FOUND
+        missing = CONNECT_NOT_ROUTED if request.switches else ROUTE_NOT_FOUND
+        plan.reply = ABSOLUTE_PATH_REJECTED if request.path == b"*" else missing
+    elif request.switches and not _allows_upgrade(request, config, plan.decision):
+        plan.decision, plan.reply = None, UPGRADE_FAILED
     else:
+        plan.upgrade = request.switches
         _route(plan, plan.decision)
         if plan.action is not None and came.client.internal:
             plan.action = overridden(plan.action, head)
@@ -298,11 +304,18 @@ def _refusal(request: ParsedRequest, config: HttpConnectionManagerConfig) -> Loc
         return LocalReply(400, "missing_host_header", close=True)
     if request.scheme and not config.allow_absolute_url:
         return ABSOLUTE_PATH_REJECTED
-    if request.method == b"CONNECT":
-        return CONNECT_NOT_ROUTED
-    if request.upgrade is not None and request.upgrade.lower() not in config.upgrade_types:
-        return None if request.upgrade.lower() == b"h2c" else UPGRADE_FAILED
     return None
+
+
+def _allows_upgrade(request: ParsedRequest, config: HttpConnectionManagerConfig, decision: Decision) -> bool:
+    """Whether ``request`` may switch protocols: its route says so, or says nothing and the connection manager does."""
+    kind = b"connect" if request.method == b"CONNECT" else (request.upgrade or b"").lower()
+    action = decision.route.action
+    if isinstance(action, ForwardAction):
+        for name, enabled in action.upgrades:
+            if name == kind:
+                return enabled
+    return kind in config.upgrade_types
 
 
 def has_fractions(table: RouteTable) -> bool:

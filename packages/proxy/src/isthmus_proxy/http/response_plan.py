@@ -161,7 +161,7 @@ def make_response_plan(
     hash policies.
     """
     headers = response_headers(response)
-    if not config.suppress_envoy_headers:
+    if not config.suppress_envoy_headers and not request.switches:  # such a request never ends
         set_header(headers, SERVICE_TIME, _TIME_MARKER)
     headers += [(b"set-cookie", cookie) for cookie in cookies]
     head = ResponseHead(response.status, headers, request.version)
@@ -176,8 +176,6 @@ def make_response_plan(
         set_header(headers, _X_REQUEST_ID, _ID_MARKER)
     if config.via:
         append_via(headers, config.via)
-    if response.status == 101:
-        headers += [field for field in response.headers if field[0] in (b"connection", b"upgrade")]
     head.headers, chunked = frame_response(response, headers, request.method)
     if request.version == b"HTTP/1.0":
         head.headers = _for_http_10(head.headers, keep_alive=keep_alive)
@@ -201,6 +199,8 @@ def _set_server(headers: Headers, config: HttpConnectionManagerConfig) -> None:
 
 def frame_response(response: ParsedResponse, headers: Headers, method: bytes) -> tuple[Headers, bool]:
     """``headers`` with exactly the framing with which the body will be sent, and whether that is chunked."""
+    if method == b"CONNECT" and 200 <= response.status < 300:
+        return [field for field in headers if field[0] not in (b"content-length", b"transfer-encoding")], False
     lengths = [value for name, value in headers if name == b"content-length"]
     has_body = method != b"HEAD" and response.framing != NO_BODY
     if response.framing == LENGTH and lengths == [b"%d" % response.length]:

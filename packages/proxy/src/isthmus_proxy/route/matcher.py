@@ -54,6 +54,8 @@ def _plain_test(match: StringMatch) -> StringTest:
     if match.kind == "path_separated_prefix":
         below = value + b"/"
         return lambda text: text == value or text.startswith(below)
+    if match.kind == "connect":
+        return lambda text: not text
     if match.kind in ("regex", "template"):
         fullmatch = compile_pattern(value).fullmatch
         return lambda text: fullmatch(text) is not None

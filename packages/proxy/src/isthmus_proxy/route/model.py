@@ -45,10 +45,14 @@ class HeaderEdits:
 class StringMatch:
     """One string condition (type.matcher.v3.StringMatcher). A regex matches the whole string; ``present`` anything.
 
+    ``connect`` is the path of a CONNECT request, which has none (RouteMatch.ConnectMatcher).
+
     With ``ignore_case`` the value is lower case already; it does not apply to a regex.
     """
 
-    kind: Literal["exact", "prefix", "suffix", "contains", "regex", "present", "path_separated_prefix", "template"]
+    kind: Literal[
+        "exact", "prefix", "suffix", "contains", "regex", "present", "path_separated_prefix", "template", "connect"
+    ]
     value: bytes = b""
     ignore_case: bool = False
 
@@ -191,6 +195,8 @@ class ForwardAction:
     mirrors: tuple[MirrorPolicy, ...] = ()
     buffer_limit: int | None = None  # bytes of a request body kept for a retry
     internal_redirect: InternalRedirectPolicy | None = None
+    upgrades: tuple[tuple[bytes, bool], ...] = ()  # lower-case types that the route itself allows or forbids
+    terminates_connect: bool = False  # connect_config: the tunnel ends here, its bytes go to a TCP connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +244,7 @@ class QueryMatch:
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """config.route.v3.RouteMatch. ``path.kind`` is exact, prefix, path_separated_prefix, regex, or template.
+    """config.route.v3.RouteMatch. ``path.kind`` is exact, prefix, path_separated_prefix, regex, template, or connect.
 
     The value of a template (path_match_policy) is the regular expression that it compiles to.
     """

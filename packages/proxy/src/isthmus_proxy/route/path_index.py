@@ -58,11 +58,12 @@ class _Paths:
 class PathIndex:
     """Built once from the routes of one virtual host; ``conditional`` tells which of them ask for more than the path."""
 
-    __slots__ = ("_folded", "_plain", "_regexes", "_set")
+    __slots__ = ("_connects", "_folded", "_plain", "_regexes", "_set")
 
     def __init__(self, routes: Sequence[Route], conditional: Sequence[bool]) -> None:
         self._plain = _Paths()
         self._folded: _Paths | None = None
+        self._connects: list[int] = []
         self._regexes: list[tuple[int, StringTest]] = []
         closed: set[tuple[bytes, str, bool]] = set()
         for position, (route, more) in enumerate(zip(routes, conditional, strict=True)):
@@ -78,7 +79,9 @@ class PathIndex:
             self._set = PatternSet([routes[position].match.path.value for position, _ in self._regexes])
 
     def _add(self, position: int, match: RouteMatch) -> None:
-        if match.path.kind in ("regex", "template"):
+        if match.path.kind == "connect":
+            self._connects.append(position)
+        elif match.path.kind in ("regex", "template"):
             self._regexes.append((position, string_test(match.path)))
         elif match.path.ignore_case:
             if self._folded is None:
@@ -88,7 +91,12 @@ class PathIndex:
             self._plain.bucket(match).append(position)
 
     def candidates(self, path: bytes) -> Iterator[int]:
-        """Yield ascending positions of the routes whose path condition holds for ``path`` (without its query)."""
+        """Yield ascending positions of the routes whose path condition holds for ``path`` (without its query).
+
+        A CONNECT request has no path, and only routes with a connect_matcher take it.
+        """
+        if not path:
+            return iter(self._connects)
         found = self._plain.collect(path)
         if self._folded is not None:
             found += self._folded.collect(path.lower())

@@ -64,7 +64,9 @@ def _header(request: RequestHead, name: bytes) -> bytes | None:
 
 
 def rewritten(action: ForwardAction, match: StringMatch, path: bytes) -> bytes | None:
-    """``path`` as ``action`` rewrites it, None if it does not."""
+    """``path`` as ``action`` rewrites it, None if it does not. CONNECT has none to rewrite."""
+    if not path:
+        return None
     template = action.template_rewrite
     if template is not None:
         bare, mark, query = path.partition(b"?")

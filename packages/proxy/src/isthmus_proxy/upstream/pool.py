@@ -250,6 +250,14 @@ class Pools:
             endpoint.pool = pool
         return pool
 
+    def once(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool:
+        """A pool of a single connection that never carries HTTP: it lives as long as that connection."""
+        breaker = cluster.breakers[priority]
+        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools)
+        breaker.connection_pools -= 1  # the connection counts, as any TCP proxy's does
+        pool.forget()
+        return pool
+
     def _free_one(self, breaker: CircuitBreaker) -> bool:
         """Give up a pool without connections to make room for another."""
         for pool in self._pools:

@@ -106,6 +106,7 @@ _WORDS = {
     "present": "anything",
     "path_separated_prefix": "at or below",
     "template": "matched by",
+    "connect": "that of CONNECT",
 }
 
 

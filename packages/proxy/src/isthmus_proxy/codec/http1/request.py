@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from isthmus_proxy.codec.http1.framing import NO_BODY, request_framing
+from isthmus_proxy.codec.http1.framing import CHUNKED, NO_BODY, request_framing
 from isthmus_proxy.codec.http1.grammar import (
     SPECIAL,
     Fields,
@@ -34,14 +34,15 @@ class ParsedRequest:
 
     ``framing`` and ``length`` say how the body is delimited, ``connection`` holds the lower-case options of the Connection
     header, ``upgrade`` the wanted protocols if the head asks for an upgrade. ``refusal``, if not empty, is the detail under
-    which the well-formed head has to be answered with status 400. ``plain``: its response is framed as any other's, which
-    those to HEAD, to CONNECT and to HTTP/1.0 are not. ``plan`` is the caller's: what it derived from
-    this head, kept with it in a memo.
+    which the well-formed head has to be answered with status 400. A wish for HTTP/2 in plain text (h2c) is none, as
+    nobody has to grant it. ``switches``: it is such a head, or CONNECT, so what follows is no request. ``plain``: its
+    response is framed as any other's, which those to HEAD, to HTTP/1.0 and to what ``switches`` are not. ``plan`` is the
+    caller's: what it derived from this head, kept with it in a memo.
     """
 
     __slots__ = (
         "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
-        "method", "path", "plain", "plan", "refusal", "scheme", "upgrade", "version",
+        "method", "path", "plain", "plan", "refusal", "scheme", "switches", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, method: bytes, path: bytes, version: bytes, fields: Fields, special: Special) -> None:
@@ -57,10 +58,13 @@ class ParsedRequest:
         self.expect_continue = [v.lower() for v in special.get(b"expect", [])] == [b"100-continue"]
         upgrades = b"upgrade" in self.connection and special.get(b"upgrade")
         self.upgrade: bytes | None = b",".join(upgrades) if upgrades else None
+        if self.upgrade is not None and self.upgrade.lower() == b"h2c":
+            self.upgrade = None
+        self.switches = self.upgrade is not None or method == b"CONNECT"
         self.head_bytes = 0
         self.plan: object | None = None
         self.refusal = ""
-        self.plain = version == b"HTTP/1.1" and method not in (b"HEAD", b"CONNECT")
+        self.plain = version == b"HTTP/1.1" and method != b"HEAD" and not self.switches
 
     def as_get(self) -> ParsedRequest:
         """The same as a GET without a body."""
@@ -97,9 +101,18 @@ def parse_request_head(
     if version == b"HTTP/1.0" and b"transfer-encoding" in special:
         raise bad_request("transfer-encoding in HTTP/1.0", "http1.transfer_encoding_not_allowed")
     request = ParsedRequest(method, target, version, fields, special)
+    if method == b"CONNECT" and request.framing != NO_BODY:
+        _refuse_body(request.framing)
     _resolve_target(request, _host(special, version))
     request.head_bytes = len(raw)
     return request
+
+
+def _refuse_body(framing: int) -> None:
+    """CONNECT has none (RFC 9110, 9.3.6): what follows its head belongs to the tunnel."""
+    if framing == CHUNKED:
+        raise ProtocolError(501, "http1.invalid_transfer_encoding", "transfer-encoding in CONNECT")
+    raise bad_request("content-length in CONNECT", "http1.body_disallowed")
 
 
 def _without_underscores(fields: Fields, action: str) -> Fields:

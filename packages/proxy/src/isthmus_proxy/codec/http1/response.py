@@ -46,3 +46,7 @@ def parse_response_head(raw: bytes, limits: HeadLimits = RESPONSE_LIMITS) -> Par
     response = ParsedResponse(int(match[2]), match[1], fields, special)
     response.head_bytes = len(raw)
     return response
+
+
+CONNECTED = parse_response_head(b"HTTP/1.1 200 OK\r\n\r\n", RESPONSE_LIMITS)
+"""What opens a tunnel that ends in this proxy: no upstream says so."""

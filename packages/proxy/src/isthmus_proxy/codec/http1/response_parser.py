@@ -22,7 +22,7 @@ class ResponseParser:
     Interim responses (1xx) come as heads of their own before the final one. After the head of a final response,
     ``bodyless`` tells whether that head was the whole message, ``keep_alive`` whether the peer takes another request after
     it (not if bytes follow that belong to no response), and ``switching`` whether the connection now speaks another
-    protocol (101), whose first bytes follow the head.
+    protocol (101, or 2xx to CONNECT), whose first bytes follow the head.
     """
 
     __slots__ = (
@@ -114,6 +114,8 @@ class ResponseParser:
             return [response, *(self.receive(data[start:]) if start < len(data) else ())]
         if status == 101 and not self._upgrade:
             raise bad_request("protocols switched unasked")
+        if self._method == b"CONNECT" and status < 300:
+            return self._bodyless(response, data, start)
         self.keep_alive = response.keep_alive and framing != UNTIL_CLOSE
         if framing == LENGTH and self._method != b"HEAD" and len(data) - start == response.length:
             self._state = _DONE
@@ -128,8 +130,8 @@ class ResponseParser:
         self.bodyless = True
         self._state = _DONE
         self.keep_alive = response.keep_alive
-        self.switching = response.status == 101
-        if response.status == 101 and start < len(data):
+        self.switching = response.status == 101 or (self._method == b"CONNECT" and response.status < 300)
+        if self.switching and start < len(data):
             return (response, data[start:])
         self.keep_alive &= start == len(data)
         return (response,)

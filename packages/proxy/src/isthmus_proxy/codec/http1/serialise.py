@@ -53,8 +53,8 @@ def field_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def request_head(method: bytes, path: bytes, authority: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A whole request head; host comes first."""
-    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, path, authority, field_lines(headers))
+    """A whole request head; host comes first. Without a path the target is the authority, as CONNECT has it."""
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, path or authority, authority, field_lines(headers))
 
 
 def response_head(status: int, headers: Iterable[tuple[bytes, bytes]], version: bytes = b"HTTP/1.1") -> bytes:
