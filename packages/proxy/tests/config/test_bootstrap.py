@@ -100,6 +100,9 @@ LISTENER = ("static_resources", "listeners", 0)
 MANAGER = (*LISTENER, "filter_chains", 0, "filters", 0, "typed_config")
 ROUTE = (*MANAGER, "route_config", "virtual_hosts", 1, "routes", 4)
 CLUSTER = ("static_resources", "clusters", 0)
+PRESERVE = {
+    "@type": "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,23 @@ CLUSTER = ("static_resources", "clusters", 0)
         ((*ROUTE, "route", "cluster_specifier_plugin"), "x", "routes[4].route.cluster", "only one of"),
         ((*ROUTE, "typed_per_filter_config"), {}, None, ""),
         ((*ROUTE, "match"), {"connect_matcher": {}}, None, ""),
+        (
+            (*MANAGER, "http_protocol_options"),
+            {
+                "header_key_format": {
+                    "stateful_formatter": {"name": "p", "typed_config": {**PRESERVE, "forward_reason_phrase": True}}
+                }
+            },
+            "header_key_format.stateful_formatter.typed_config.forward_reason_phrase",
+            "is not supported",
+        ),
+        ((*MANAGER, "http_protocol_options"), {"header_key_format": {}}, "header_key_format", "needs one of"),
+        (
+            (*MANAGER, "http_protocol_options"),
+            {"header_key_format": {"stateful_formatter": {"name": "p", "typed_config": PRESERVE}}},
+            None,
+            "",
+        ),
         (
             (*ROUTE, "route", "upgrade_configs"),
             [{"upgrade_type": "websocket", "connect_config": {}}],

@@ -96,4 +96,5 @@ class ClusterConfig:
     healthy_panic_threshold: float = 50.0
     http2: bool = False
     enable_trailers: bool = False
+    header_key_format: str = ""  # as in codec.http1.spelling; empty: lower case
     extra: dict[str, object] = field(default_factory=dict)

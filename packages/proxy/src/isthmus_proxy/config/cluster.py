@@ -72,6 +72,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         healthy_panic_threshold=_panic_threshold(common, join(path, "common_lb_config")),
         http2=http.http2,
         enable_trailers=http.enable_trailers,
+        header_key_format=http.header_key_format,
     )
 
 

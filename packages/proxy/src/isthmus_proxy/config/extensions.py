@@ -52,6 +52,7 @@ _MODULES = {
     f"{_BALANCING}.subset.v3.Subset": "subset",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "raw_buffer",
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "xff",
+    "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": "preserve_case",
     "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": "getaddrinfo_dns_resolver",
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "cares_dns_resolver",
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.extensions import unpack_as
+from isthmus_proxy.config.header_key_format import compile_header_key_format
 from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
@@ -47,6 +48,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         accept_http_10=http1.accept_http_10,
         default_host_for_http_10=_header_value(http1, "default_host_for_http_10", join(path, "http_protocol_options")),
         enable_trailers=http1.enable_trailers,
+        header_key_format=compile_header_key_format(http1, join(path, "http_protocol_options")),
         local_replies=compile_local_replies(proto, path),
         allow_absolute_url=flag(http1, "allow_absolute_url", default=True),
         keep_connection_on_bad_request=_keeps_connection(proto),

@@ -135,8 +135,14 @@ LISTENER: dict[str, MessageRules] = {
         "idle_timeout max_headers_count max_requests_per_connection max_connection_duration headers_with_underscores_action"
     ),
     "envoy.config.core.v3.Http1ProtocolOptions": message(
-        "accept_http_10 enable_trailers default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message",
+        "accept_http_10 enable_trailers default_host_for_http_10 allow_absolute_url override_stream_error_on_invalid_http_message "
+        "header_key_format",
         no_effect={"names a codec of Envoy": "use_balsa_parser"},
+    ),
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat": message("proper_case_words stateful_formatter"),
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": message(),
+    "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig": message(
+        "formatter_type_on_envoy_headers", only={"forward_reason_phrase": False}
     ),
     f"{_NETWORK}.direct_response.v3.Config": message("response"),
     f"{_NETWORK}.connection_limit.v3.ConnectionLimit": message("stat_prefix max_connections delay"),

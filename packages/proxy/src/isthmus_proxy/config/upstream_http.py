@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus_proxy.config.extensions import unpack_as
+from isthmus_proxy.config.header_key_format import compile_header_key_format
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.values import number, seconds
 from isthmus_proxy.errors import ConfigError
@@ -21,6 +22,7 @@ class UpstreamHttp:
     idle_timeout: float = 3600.0
     http2: bool = False
     enable_trailers: bool = False
+    header_key_format: str = ""
 
 
 def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
@@ -66,4 +68,5 @@ def _build(common: Any, path: str, http1: Any, http2: bool, max_requests: int) -
         seconds(common, "idle_timeout", 3600.0, path),
         http2,
         bool(http1.enable_trailers),
+        compile_header_key_format(http1, path),
     )

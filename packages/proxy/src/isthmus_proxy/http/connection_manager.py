@@ -9,6 +9,7 @@ from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.codec.http1.limits import HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.codec.http1.spelling import PROPER, PROPER_CASE
 from isthmus_proxy.http.client_address import Vantage
 from isthmus_proxy.http.date import WallClock
 from isthmus_proxy.http.downstream_connection import DownstreamConnection
@@ -101,7 +102,7 @@ class HttpConnectionManager:
         "_loggers", "_memoise_for", "_overload", "_plan_and_begin", "_plans", "_plans_kept", "_route", "_vantages", "begin",
         "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "getrandbits", "limits", "memo",
-        "on_close", "pools", "random", "reactor", "runtime", "stats", "styles",
+        "on_close", "pools", "random", "reactor", "runtime", "spelling", "stats", "styles",
     )  # fmt: skip
 
     def __init__(
@@ -126,8 +127,12 @@ class HttpConnectionManager:
         self.stats = stats
         self.buffer_limit = buffer_limit
         self.limits = HeadLimits(
-            config.max_request_headers_kb * 1024, config.max_headers_count, config.headers_with_underscores_action
+            config.max_request_headers_kb * 1024,
+            config.max_headers_count,
+            config.headers_with_underscores_action,
+            config.header_key_format,
         )
+        self.spelling = PROPER if config.header_key_format == PROPER_CASE else None
         self.memo: HeadMemo[ParsedRequest] = HeadMemo()
         self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers)
         self.connections: set[DownstreamConnection] = set()

@@ -10,6 +10,7 @@ from isthmus_proxy.codec.http1.events import EndOfMessage, Event
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.request_parser import RequestParser
 from isthmus_proxy.codec.http1.serialise import CONTINUE
+from isthmus_proxy.codec.http1.spelling import Spelling
 from isthmus_proxy.errors import ProtocolError
 from isthmus_proxy.http.exchange import Exchange
 from isthmus_proxy.http.local_reply import (
@@ -255,13 +256,15 @@ class DownstreamConnection:
 
     # ---- to the client ----
 
-    def write_head(self, head: bytes) -> None:
-        """Send a response head; the last of the connection says so."""
+    def write_head(self, head: bytes, spelling: Spelling | None = None) -> None:
+        """Send a response head, in ``spelling`` where the upstream's is kept; the last of the connection says so."""
         exchange = self._exchange
         if self.closing or self._manager.draining or (exchange is not None and not exchange.request_done):
             self.closing = True
             head = head[:-2] + _CLOSE
-        self.write(head)
+        if spelling is None:
+            spelling = self._manager.spelling
+        self.write(head if spelling is None else spelling.respell(head))
 
     def write(self, data: bytes) -> None:
         """Send framed response bytes."""
@@ -294,7 +297,7 @@ class DownstreamConnection:
         head, body = encode_reply(
             manager.config, info, reply, date, head_only=head_only, grpc=grpc, edit=edit, close=self.closing
         )
-        self.write(head)
+        self.write(head if manager.spelling is None else manager.spelling.respell(head))
         if body:
             info.bytes_sent += len(body)
             self.write(body)

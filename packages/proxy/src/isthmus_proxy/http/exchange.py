@@ -355,6 +355,9 @@ class Exchange:
             self._response_head(CONNECTED)
             self._switch(())
             return
+        spelling = self.request.spelling or connection.spelling
+        if spelling is not None:
+            head = spelling.respell(head)
         connection.send_head(self, self.request.method, head, done=self.request_done, upgrade=target.upgrade)
         body = self._body
         if body.parts is not None:
@@ -549,7 +552,9 @@ class Exchange:
             self._rivals.drop()
         took = now - (info.request_end_at or now)
         head = plan.encode(int(took * 1000.0), manager.clock.date(now))
-        self._connection.write_head(plan.identify(head, self.identifier) if plan.identified else head)
+        if plan.identified:
+            head = plan.identify(head, self.identifier)
+        self._connection.write_head(head, response.spelling)
         if self._retry is None:
             self._charge_response(response)
         elif not self._retry.wants_response(response.status, response.headers):

@@ -121,6 +121,7 @@ class HttpConnectionManagerConfig:
     suppress_envoy_headers: bool = False
     default_host_for_http_10: bytes = b""
     enable_trailers: bool = False
+    header_key_format: str = ""  # as in codec.http1.spelling; empty: lower case
     local_replies: LocalReplies | None = field(default=None, compare=False)
     allow_absolute_url: bool = True
     internal_ranges: tuple[IpNetwork, ...] = ()  # internal_address_config

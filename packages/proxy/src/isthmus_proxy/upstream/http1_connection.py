@@ -44,17 +44,21 @@ class ResponseSink(Protocol):
 
 
 class Http1Connection:
-    """See the module. ``sink`` is the exchange that uses the connection, None while it is being opened or idle."""
+    """See the module. ``sink`` is the exchange that uses the connection, None while it is being opened or idle.
+
+    ``spelling`` of field names in requests, None for lower case.
+    """
 
     __slots__ = (
         "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "opened_at", "request_done",
-        "requests", "sink",
+        "requests", "sink", "spelling",
     )  # fmt: skip
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._stats = pool.cluster.stats
-        self._parser = ResponseParser(memo=pool.memo)
+        self._parser = ResponseParser(pool.limits, pool.memo)
+        self.spelling = pool.spelling
         self._connection: Connection | None = None
         self.sink: ResponseSink | None = None
         self.requests = 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.codec.http1.limits import RESPONSE_LIMITS, HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.response import ParsedResponse
+from isthmus_proxy.codec.http1.spelling import PROPER, PROPER_CASE
 from isthmus_proxy.http.local_reply import CONNECTION_TIMEOUT, OVERFLOW
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.upstream.assignment import PoolState, Verdict
@@ -21,7 +23,8 @@ class ConnectionPool:
     """
 
     __slots__ = (
-        "_connections", "_pools", "_state", "breaker", "cluster", "endpoint", "forgotten", "idle_timeout", "memo", "reactor",
+        "_connections", "_pools", "_state", "breaker", "cluster", "endpoint", "forgotten", "idle_timeout", "limits", "memo", "reactor",
+        "spelling",
     )  # fmt: skip
 
     def __init__(
@@ -37,7 +40,11 @@ class ConnectionPool:
         self.cluster = cluster
         self.endpoint = endpoint
         self.breaker = breaker
-        self.memo = memo
+        # What is kept of a head depends on the format, so that heads of such clusters are not shared with others.
+        key_format = cluster.config.header_key_format
+        self.memo: HeadMemo[ParsedResponse] = HeadMemo() if key_format else memo
+        self.limits = HeadLimits(RESPONSE_LIMITS.max_bytes, key_format=key_format) if key_format else RESPONSE_LIMITS
+        self.spelling = PROPER if key_format == PROPER_CASE else None
         breaker.connection_pools += 1
         self.idle_timeout = cluster.config.upstream_idle_timeout or float("inf")
         self._state: PoolState[Http1Connection, ResponseSink] = PoolState()

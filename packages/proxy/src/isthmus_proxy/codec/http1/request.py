@@ -15,6 +15,7 @@ from isthmus_proxy.codec.http1.grammar import (
     split_head,
 )
 from isthmus_proxy.codec.http1.limits import REQUEST_LIMITS, HeadLimits
+from isthmus_proxy.codec.http1.spelling import Spelling, remembered
 from isthmus_proxy.errors import ProtocolError
 
 METHODS = frozenset(
@@ -37,12 +38,12 @@ class ParsedRequest:
     which the well-formed head has to be answered with status 400. A wish for HTTP/2 in plain text (h2c) is none, as
     nobody has to grant it. ``switches``: it is such a head, or CONNECT, so what follows is no request. ``plain``: its
     response is framed as any other's, which those to HEAD, to HTTP/1.0 and to what ``switches`` are not. ``plan`` is the
-    caller's: what it derived from this head, kept with it in a memo.
+    caller's: what it derived from this head, kept with it in a memo. ``spelling`` of its names, where it is remembered.
     """
 
     __slots__ = (
         "authority", "connection", "expect_continue", "framing", "head_bytes", "headers", "keep_alive", "length",
-        "method", "path", "plain", "plan", "refusal", "scheme", "switches", "upgrade", "version",
+        "method", "path", "plain", "plan", "refusal", "scheme", "spelling", "switches", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, method: bytes, path: bytes, version: bytes, fields: Fields, special: Special) -> None:
@@ -63,6 +64,7 @@ class ParsedRequest:
         self.switches = self.upgrade is not None or method == b"CONNECT"
         self.head_bytes = 0
         self.plan: object | None = None
+        self.spelling: Spelling | None = None
         self.refusal = ""
         self.plain = version == b"HTTP/1.1" and method != b"HEAD" and not self.switches
 
@@ -74,7 +76,7 @@ class ParsedRequest:
             if name in SPECIAL:
                 special.setdefault(name, []).append(value)
         request = ParsedRequest(b"GET", self.path, self.version, fields, special)
-        request.authority, request.scheme = self.authority, self.scheme
+        request.authority, request.scheme, request.spelling = self.authority, self.scheme, self.spelling
         return request
 
     @property
@@ -105,6 +107,8 @@ def parse_request_head(
         _refuse_body(request.framing)
     _resolve_target(request, _host(special, version))
     request.head_bytes = len(raw)
+    if limits.key_format:
+        request.spelling = remembered(lines, limits.key_format)
     return request
 
 

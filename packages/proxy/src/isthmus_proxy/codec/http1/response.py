@@ -7,6 +7,7 @@ import re
 from isthmus_proxy.codec.http1.framing import response_framing
 from isthmus_proxy.codec.http1.grammar import Fields, Special, bad_request, list_tokens, parse_fields, split_head
 from isthmus_proxy.codec.http1.limits import RESPONSE_LIMITS, HeadLimits
+from isthmus_proxy.codec.http1.spelling import Spelling, remembered
 
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?")
 
@@ -17,7 +18,18 @@ class ParsedResponse:
     ``framing`` and ``length`` hold unless the request was HEAD or CONNECT. ``plan`` is the caller's, as for requests.
     """
 
-    __slots__ = ("connection", "framing", "head_bytes", "headers", "keep_alive", "length", "plan", "status", "version")
+    __slots__ = (
+        "connection",
+        "framing",
+        "head_bytes",
+        "headers",
+        "keep_alive",
+        "length",
+        "plan",
+        "spelling",
+        "status",
+        "version",
+    )
 
     def __init__(self, status: int, version: bytes, fields: Fields, special: Special) -> None:
         self.status = status
@@ -28,6 +40,7 @@ class ParsedResponse:
         self.keep_alive = _keep_alive(version, self.connection)
         self.head_bytes = 0
         self.plan: object | None = None
+        self.spelling: Spelling | None = None
 
 
 def _keep_alive(version: bytes, connection: list[bytes]) -> bool:
@@ -45,6 +58,8 @@ def parse_response_head(raw: bytes, limits: HeadLimits = RESPONSE_LIMITS) -> Par
     fields, special = parse_fields(lines, limits.max_headers)
     response = ParsedResponse(int(match[2]), match[1], fields, special)
     response.head_bytes = len(raw)
+    if limits.key_format:
+        response.spelling = remembered(lines, limits.key_format)
     return response
 
 
