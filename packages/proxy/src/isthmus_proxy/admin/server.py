@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from email.utils import formatdate
 
 import trio
 
@@ -20,6 +19,7 @@ from isthmus_proxy.codec.http1 import (
     response_head,
 )
 from isthmus_proxy.errors import ProtocolError
+from isthmus_proxy.http.date import http_date
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ async def _send_response(
         (b"content-type", response.content_type.encode()),
         (b"cache-control", b"no-cache, max-age=0"),
         (b"x-content-type-options", b"nosniff"),
-        (b"date", formatdate(time.time(), usegmt=True).encode()),
+        (b"date", http_date(int(time.time()))),
         (b"server", b"envoy"),
     ]
     if not keep_alive:
