@@ -840,8 +840,9 @@ class Exchange:
             self.reply(reply)
 
     def _cut_off(self, flag: str, details: str) -> None:
-        """The response cannot be completed: only breaking the connection tells the client so."""
-        self.info.flag(flag)
+        """The response cannot be completed: only breaking the connection tells the client so. No ``flag`` if empty."""
+        if flag:
+            self.info.flag(flag)
         self.info.response_code_details = details
         self._manager.stats.downstream_rq_rx_reset.value += 1  # both, as in Envoy
         self._manager.stats.downstream_rq_tx_reset.value += 1
