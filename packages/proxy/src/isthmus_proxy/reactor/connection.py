@@ -16,6 +16,10 @@ from isthmus_proxy.reactor.reactor import ERROR, HANGUP, READ, WRITE, Reactor
 RECEIVE_BYTES = 65536
 """Bytes read from one peer in one batch: bounds the work and the memory of a batch."""
 
+LARGE_RECEIVE_BYTES = 262144
+"""The same of a peer whose last read filled its buffer. With many large bodies at once this halves their cost: fewer system calls,
+and fewer turns at which another connection's bytes push these out of the processor's cache. More is slower again."""
+
 _SEND_PARTS = 256
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNABORTED, errno.ETIMEDOUT})
@@ -47,8 +51,8 @@ class Connection:
     """A connected, non-blocking socket. ``bytes_in`` and ``bytes_out`` count what passed; ``buffered`` what waits to be sent."""
 
     __slots__ = (
-        "_above", "_closing", "_data_received", "_dirty", "_eof", "_events", "_fin_sent", "_out", "_paused", "_reactor", "_receiver",
-        "_recv", "_send", "_shutdown", "_watching", "buffered", "bytes_in", "bytes_out", "closed", "fd", "high_watermark",
+        "_above", "_closing", "_data_received", "_dirty", "_eof", "_events", "_fin_sent", "_out", "_paused", "_reactor", "_receive_bytes",
+        "_receiver", "_recv", "_send", "_shutdown", "_watching", "buffered", "bytes_in", "bytes_out", "closed", "fd", "high_watermark",
         "sock",
     )  # fmt: skip
 
@@ -58,6 +62,7 @@ class Connection:
         self.fd = sock.fileno()
         self.high_watermark = high_watermark
         self._recv = sock.recv
+        self._receive_bytes = RECEIVE_BYTES
         self._send = sock.send
         self._out: list[bytes | memoryview] = []
         self.buffered = 0
@@ -238,14 +243,16 @@ class Connection:
 
     def _receive(self) -> None:
         try:
-            data = self._recv(RECEIVE_BYTES)
+            data = self._recv(self._receive_bytes)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._lost(error)
             return
         if data:
-            self.bytes_in += len(data)
+            size = len(data)
+            self.bytes_in += size
+            self._receive_bytes = RECEIVE_BYTES if size < RECEIVE_BYTES else LARGE_RECEIVE_BYTES
             self._data_received(data)
         else:
             self._eof = True
