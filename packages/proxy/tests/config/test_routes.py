@@ -180,6 +180,10 @@ def test_direct_responses_from_files_and_formats(tmp_path: Path) -> None:
         ({"route": {"cluster": "c", "path_rewrite_policy": rewrite("/x")}}, "route.path_rewrite_policy"),
         ({"route": {"cluster": "c", "prefix_rewrite": "/a", "regex_rewrite": {}}}, "route.regex_rewrite"),
         (
+            {"match": {"path_match_policy": TEMPLATE}, "redirect": {"prefix_rewrite": "/a"}},
+            "redirect.prefix_rewrite",
+        ),
+        (
             {"match": {"path_match_policy": TEMPLATE}, "route": {"cluster": "c", "prefix_rewrite": "/a"}},
             "prefix_rewrite",
         ),

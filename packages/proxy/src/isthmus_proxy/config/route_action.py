@@ -50,6 +50,11 @@ def compile_action(route: Any, path: str, inherited: Inherited) -> Action:
     if chosen == "route":
         return _forward(route, join(path, chosen), inherited)
     if chosen == "redirect":
+        if route.redirect.prefix_rewrite and route.match.HasField("path_match_policy"):
+            place = join(path, "redirect.prefix_rewrite")
+            raise ConfigError(
+                place, route.redirect.prefix_rewrite, "does not go with path_match_policy; use path_redirect"
+            )
         return _redirect(route.redirect, join(path, chosen))
     if chosen == "direct_response":
         return compile_direct_response(route.direct_response, join(path, chosen), inherited.max_body)
