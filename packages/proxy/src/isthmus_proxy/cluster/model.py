@@ -8,6 +8,7 @@ from typing import Final, Literal
 from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN, LbPolicy
 from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.cluster.outlier.model import OutlierDetectionConfig
+from isthmus_proxy.codec.http2.options import Http2Options
 
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
@@ -97,4 +98,5 @@ class ClusterConfig:
     http2: bool = False
     enable_trailers: bool = False
     header_key_format: str = ""  # as in codec.http1.spelling; empty: lower case
+    http2_options: Http2Options = field(default_factory=Http2Options)
     extra: dict[str, object] = field(default_factory=dict)

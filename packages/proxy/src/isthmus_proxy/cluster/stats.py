@@ -29,6 +29,7 @@ class ClusterStats:
     upstream_cx_destroy_remote_with_active_rq: Counter
     upstream_cx_destroy_with_active_rq: Counter
     upstream_cx_http1_total: Counter
+    upstream_cx_http2_total: Counter
     upstream_cx_idle_timeout: Counter
     upstream_cx_max_requests: Counter
     upstream_cx_none_healthy: Counter

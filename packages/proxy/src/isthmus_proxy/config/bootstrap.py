@@ -72,7 +72,7 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
         path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
         raise ConfigError(path, shown(ads), "is not among static_resources.clusters")
     clusters = tuple(
-        compile_cluster(item, f"static_resources.clusters[{i}]", allow_http2=item.name == ads)
+        compile_cluster(item, f"static_resources.clusters[{i}]")
         for i, item in enumerate(proto.static_resources.clusters)
     )
     listeners = tuple(

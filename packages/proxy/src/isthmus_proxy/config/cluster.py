@@ -29,14 +29,11 @@ __all__ = ["compile_assignment", "compile_cluster"]
 _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 
 
-def compile_cluster(proto: Any, path: str = "", *, allow_http2: bool = False) -> ClusterConfig:
-    """Check and compile a cluster. HTTP/2 is for the control plane's own cluster. Raises ConfigError below ``path``."""
+def compile_cluster(proto: Any, path: str = "") -> ClusterConfig:
+    """Check and compile a cluster. Raises ConfigError below ``path``."""
     check(proto, path)
     refuse_other_than_raw_buffer(proto, path)
     http = compile_upstream_http(proto, path)
-    if http.http2 and not allow_http2:
-        place = join(path, "typed_extension_protocol_options")
-        raise ConfigError(place, "http2_protocol_options", "HTTP/2 is supported only for the cluster of ads_config")
     if proto.HasField("cluster_type"):
         raise ConfigError(join(path, "cluster_type"), shown(proto.cluster_type.name), "is not supported; use type")
     return _build(proto, path, http)
@@ -71,6 +68,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         per_connection_buffer_limit_bytes=number(proto, "per_connection_buffer_limit_bytes", 1024 * 1024, path, low=1),
         healthy_panic_threshold=_panic_threshold(common, join(path, "common_lb_config")),
         http2=http.http2,
+        http2_options=http.http2_options,
         enable_trailers=http.enable_trailers,
         header_key_format=http.header_key_format,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.header_key_format import compile_header_key_format
+from isthmus_proxy.config.http2_options import compile_http2_options
 from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
@@ -34,6 +35,13 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         server_name=(proto.server_name or "envoy").encode(),
         server_header_transformation=enum_name(proto, "server_header_transformation"),
         via=_header_value(proto, "via", path),
+        codec_type=enum_name(proto, "codec_type"),
+        http2=compile_http2_options(
+            proto.http2_protocol_options,
+            join(path, "http2_protocol_options"),
+            max_list_size=_headers_kb(proto, path) * 1024,
+            max_fields=number(options, "max_headers_count", 100, place, low=1),
+        ),
         idle_timeout=seconds(options, "idle_timeout", 3600.0, place),
         max_connection_duration=seconds(options, "max_connection_duration", 0.0, place),
         max_requests_per_connection=number(options, "max_requests_per_connection", 0, place),

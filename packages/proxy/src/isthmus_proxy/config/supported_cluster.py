@@ -77,17 +77,21 @@ CLUSTER: dict[str, MessageRules] = {
     f"{_HTTP}.ExplicitHttpConfig": message("http_protocol_options http2_protocol_options"),
     f"{_HTTP}.UseDownstreamHttpConfig": message(
         "http_protocol_options",
-        no_effect={"downstream is HTTP/1.1": "http2_protocol_options http3_protocol_options"},
     ),
     "envoy.config.core.v3.Http2ProtocolOptions": message(
+        "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
+        "connection_keepalive max_outbound_frames max_outbound_control_frames "
+        "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
+        "max_inbound_window_update_frames_per_data_frame_sent",
         no_effect={
-            "tunes the stream to the control plane, whose windows and settings are fixed": "hpack_table_size "
-            "max_concurrent_streams initial_stream_window_size initial_connection_window_size connection_keepalive "
-            "max_outbound_frames max_outbound_control_frames max_consecutive_inbound_frames_with_empty_payload "
-            "max_inbound_priority_frames_per_stream max_inbound_window_update_frames_per_data_frame_sent "
-            "use_oghttp2_codec max_metadata_size"
-        }
+            "there is one codec": "use_oghttp2_codec",
+            "METADATA frames are ignored": "max_metadata_size",
+            "a malformed message ends its stream, never the others": "stream_error_on_invalid_http_messaging "
+            "override_stream_error_on_invalid_http_message",
+        },
+        only={"allow_connect": False, "allow_metadata": False},
     ),
+    "envoy.config.core.v3.KeepaliveSettings": message("interval timeout"),
     f"{_ENDPOINT}.ClusterLoadAssignment": message("cluster_name endpoints policy"),
     f"{_ENDPOINT}.ClusterLoadAssignment.Policy": message("overprovisioning_factor weighted_priority_health"),
     f"{_ENDPOINT}.LocalityLbEndpoints": message(

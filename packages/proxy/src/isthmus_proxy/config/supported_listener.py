@@ -9,7 +9,7 @@ _LISTENER = "envoy.extensions.filters.listener"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LOG = "envoy.extensions.access_loggers"
-_NO_HTTP2 = "HTTP/2 and HTTP/3 are not spoken downstream"
+_NO_HTTP3 = "HTTP/3 is not spoken downstream"
 _NO_TLS = "connections are not TLS"
 
 _ACCESS = "envoy.config.accesslog.v3"
@@ -87,13 +87,13 @@ LISTENER: dict[str, MessageRules] = {
     f"{_HCM}.HttpConnectionManager": message(
         "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
         "server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
-        "delayed_close_timeout access_log use_remote_address xff_num_trusted_hops internal_address_config "
+        "delayed_close_timeout drain_timeout http2_protocol_options access_log use_remote_address xff_num_trusted_hops internal_address_config "
         "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
         "stream_error_on_invalid_http_message always_set_request_id_in_response append_x_forwarded_port "
         "scheme_header_transformation local_reply_config original_ip_detection_extensions",
         only={
-            "codec_type": ("AUTO", "HTTP1"),
+            "codec_type": ("AUTO", "HTTP1", "HTTP2"),
             # Without TLS there is no certificate to speak of: Envoy removes the header under all values but the last.
             "forward_client_cert_details": (
                 "SANITIZE",
@@ -104,9 +104,8 @@ LISTENER: dict[str, MessageRules] = {
             ),
         },
         no_effect={
-            _NO_HTTP2: "http2_protocol_options http3_protocol_options",
+            _NO_HTTP3: "http3_protocol_options",
             _NO_TLS: "set_current_client_cert_details",
-            "the grace between two HTTP/2 GOAWAY frames": "drain_timeout",
             "an old connection always ends with a response, or idle": "http1_safe_max_connection_duration",
         },
     ),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from isthmus_proxy.codec.http2.options import Http2Options
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.header_key_format import compile_header_key_format
+from isthmus_proxy.config.http2_options import compile_http2_options
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.values import number, seconds
 from isthmus_proxy.errors import ConfigError
@@ -23,6 +25,7 @@ class UpstreamHttp:
     http2: bool = False
     enable_trailers: bool = False
     header_key_format: str = ""
+    http2_options: Http2Options = Http2Options()
 
 
 def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
@@ -40,7 +43,7 @@ def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
         common,
         join(path, "common_http_protocol_options"),
         cluster.http_protocol_options,
-        cluster.HasField("http2_protocol_options"),
+        _http2(cluster, path) if cluster.HasField("http2_protocol_options") else None,
         number(cluster, "max_requests_per_connection", 0, path),
     )
 
@@ -50,12 +53,17 @@ def _from_options(options: Any, path: str) -> UpstreamHttp:
     if chosen is None:
         raise ConfigError(path, "", "needs one of explicit_http_config and use_downstream_protocol_config")
     config = getattr(options, chosen)
-    http2 = chosen == "explicit_http_config" and config.WhichOneof("protocol_config") == "http2_protocol_options"
+    explicit = chosen == "explicit_http_config" and config.WhichOneof("protocol_config") == "http2_protocol_options"
+    http2 = _http2(config, join(path, chosen)) if explicit else None
     place = join(path, "common_http_protocol_options")
     return _build(options.common_http_protocol_options, place, config.http_protocol_options, http2, 0)
 
 
-def _build(common: Any, path: str, http1: Any, http2: bool, max_requests: int) -> UpstreamHttp:
+def _http2(message: Any, path: str) -> Http2Options:
+    return compile_http2_options(message.http2_protocol_options, join(path, "http2_protocol_options"))
+
+
+def _build(common: Any, path: str, http1: Any, http2: Http2Options | None, max_requests: int) -> UpstreamHttp:
     if common.HasField("max_headers_count"):
         value = shown(common.max_headers_count.value)
         raise ConfigError(join(path, "max_headers_count"), value, "is supported downstream only; remove it")
@@ -66,7 +74,8 @@ def _build(common: Any, path: str, http1: Any, http2: bool, max_requests: int) -
     return UpstreamHttp(
         number(common, "max_requests_per_connection", max_requests, path),
         seconds(common, "idle_timeout", 3600.0, path),
-        http2,
+        http2 is not None,
         bool(http1.enable_trailers),
         compile_header_key_format(http1, path),
+        http2 or Http2Options(),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.codec.http1.limits import HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.spelling import PROPER, PROPER_CASE
+from isthmus_proxy.codec.http2.header_block import BlockMemo
+from isthmus_proxy.codec.http2.stats import Http2Stats
 from isthmus_proxy.http.client_address import Vantage
 from isthmus_proxy.http.date import WallClock
 from isthmus_proxy.http.downstream_connection import DownstreamConnection
@@ -20,11 +22,12 @@ from isthmus_proxy.http.local_reply import OVERLOADED
 from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import Styles
-from isthmus_proxy.http.stats import HttpStats
+from isthmus_proxy.http.stats import HttpStats, StatsScope
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 from isthmus_proxy.overload.model import AT_EASE, OverloadState
+from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.memo import Memo
 from isthmus_proxy.route.table import RouteHandle, RouteTable
@@ -33,6 +36,9 @@ from isthmus_proxy.upstream.pool import Pools
 
 PLAN_LIMIT = 4096
 """Plans kept where they differ from client to client (use_remote_address), by head and client."""
+if TYPE_CHECKING:
+    from isthmus_proxy.http.http2_downstream import Http2DownstreamConnection
+    from isthmus_proxy.http.http2_stream import Http2DownstreamStream
 
 IDLE_GRACE_S = 1.0
 """How long a draining manager waits for one more request on an idle connection, in seconds."""
@@ -99,9 +105,9 @@ class HttpConnectionManager:
     """One configured connection manager. It never changes; an update of its listener makes another one."""
 
     __slots__ = (
-        "_loggers", "_memoise_for", "_overload", "_plan_and_begin", "_plans", "_plans_kept", "_route", "_vantages", "begin",
-        "buffer_limit", "clock", "clusters", "config", "connections",
-        "draining", "getrandbits", "limits", "memo",
+        "_http2_scope", "_http2_stats", "_loggers", "_memoise_for", "_overload", "_plan_and_begin", "_plans", "_plans_kept",
+        "_route", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
+        "draining", "getrandbits", "http2_memo", "limits", "memo",
         "on_close", "pools", "random", "reactor", "runtime", "spelling", "stats", "styles",
     )  # fmt: skip
 
@@ -114,8 +120,12 @@ class HttpConnectionManager:
         loggers: tuple[AccessLog, ...],
         buffer_limit: int,
         on_close: ConnectionEnded,
+        http2_scope: StatsScope,
     ) -> None:
         self.on_close = on_close
+        self.http2_memo = BlockMemo()
+        self._http2_scope = http2_scope
+        self._http2_stats: Http2Stats | None = None
         self.config = config
         self.reactor = surroundings.reactor
         self.clusters = surroundings.clusters
@@ -135,7 +145,7 @@ class HttpConnectionManager:
         self.spelling = PROPER if config.header_key_format == PROPER_CASE else None
         self.memo: HeadMemo[ParsedRequest] = HeadMemo()
         self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers)
-        self.connections: set[DownstreamConnection] = set()
+        self.connections: set[DownstreamConnection | Http2DownstreamConnection] = set()
         self.draining = False
         self._route = route
         self._loggers = loggers
@@ -158,6 +168,8 @@ class HttpConnectionManager:
             self, accepted.sock, str(accepted.remote), str(accepted.local), accepted.connection_id
         )
         self.connections.add(connection)
+        if self.config.codec_type != "HTTP1":
+            connection.detect_protocol(only_http2=self.config.codec_type == "HTTP2")
         connection.start()
 
     def vantage(self, peer: str, local: str) -> Vantage:
@@ -171,19 +183,48 @@ class HttpConnectionManager:
             self._vantages.put((host, port), vantage)
         return vantage
 
+    def serve_http2(self, replaced: DownstreamConnection, connection: Connection, data: bytes) -> None:
+        """Serve HTTP/2 on the ``connection`` of ``replaced``, from which ``data`` has been read."""
+        from isthmus_proxy.http.http2_downstream import Http2DownstreamConnection  # noqa: PLC0415 - if used
+
+        if self._http2_stats is None:
+            self._http2_stats = Http2Stats(self._http2_scope.counter, self._http2_scope.gauge)
+        replaced.hand_over()
+        self.connections.discard(replaced)
+        served = Http2DownstreamConnection(
+            self, connection, replaced.remote, replaced.local, replaced.connection_id, self._http2_stats
+        )
+        self.connections.add(served)
+        served.start()
+        served.data_received(data)
+
     def exchange(self, connection: DownstreamConnection, request: ParsedRequest, *, done: bool) -> Exchange:
         """A new exchange for ``request``, not yet begun."""
         stats = self.stats
-        stats.downstream_rq_total.value += 1
         stats.downstream_rq_http1_total.value += 1
+        exchange = self._exchange(connection, request, done=done)
+        if not request.plain:
+            exchange.info.protocol = request.version.decode("ascii")
+        return exchange
+
+    def http2_exchange(self, stream: Http2DownstreamStream, request: ParsedRequest, *, done: bool) -> Exchange:
+        """A new exchange for ``request`` on a stream of HTTP/2, not yet begun."""
+        self.stats.downstream_rq_http2_total.value += 1
+        exchange = self._exchange(stream, request, done=done)
+        exchange.info.protocol = "HTTP/2"
+        return exchange
+
+    def _exchange(
+        self, connection: DownstreamConnection | Http2DownstreamStream, request: ParsedRequest, *, done: bool
+    ) -> Exchange:
+        stats = self.stats
+        stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
         exchange = Exchange(connection, self, request, done=done)
         info = exchange.info
         info.connection_id = connection.connection_id
         info.downstream_remote = info.downstream_direct_remote = connection.remote
         info.downstream_local = connection.local
-        if not request.plain:
-            info.protocol = request.version.decode("ascii")
         return exchange
 
     def _begin_by_head(self, exchange: Exchange, vantage: Vantage) -> None:
@@ -260,11 +301,11 @@ class HttpConnectionManager:
             took = info.upstream_first_byte_at - (info.request_end_at or info.upstream_first_byte_at)
             plan.fill(int(took * 1000.0), self.clock.date(self.reactor.now), exchange.identifier)
 
-    def log_rejected(self, info: StreamInfo) -> None:
+    def log_rejected(self, info: StreamInfo, *, http2: bool = False) -> None:
         """Count and log a request that never became an exchange (a malformed head)."""
         info.ended_at = self.reactor.now
         self.stats.downstream_rq_total.value += 1
-        self.stats.downstream_rq_http1_total.value += 1
+        (self.stats.downstream_rq_http2_total if http2 else self.stats.downstream_rq_http1_total).value += 1
         self.stats.downstream_rq_completed.value += 1
         self.stats.answered_early()
         self.stats.classes[info.status // 100].value += 1

@@ -24,6 +24,8 @@ from isthmus_proxy.http.local_reply import (
 )
 from isthmus_proxy.http.local_reply_encoding import encode_reply
 from isthmus_proxy.http.message import Headers
+from isthmus_proxy.http.protocol_detection import ProtocolDetection
+from isthmus_proxy.http.response_plan import ResponsePlan
 from isthmus_proxy.http.stream_info import StreamInfo, connection_info
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
@@ -47,6 +49,9 @@ class DownstreamConnection:
         "_sent_before", "_stall_after", "_timer", "_tunnel", "_vantage", "closing", "connection_id", "local", "remote",
         "request_timer", "route_timer", "stream_timer",
     )  # fmt: skip
+
+    http2 = False
+    plan_type = ResponsePlan
 
     def __init__(
         self, manager: HttpConnectionManager, sock: socket.socket, peer: str, local: str, connection_id: int
@@ -74,6 +79,18 @@ class DownstreamConnection:
         self.route_timer = reactor.timer(self._route_timed_out)
         self.stream_timer = reactor.timer(self._stream_timed_out)
         self.request_timer = reactor.timer(self._request_timed_out)
+
+    def detect_protocol(self, *, only_http2: bool) -> None:
+        """Before a request is read: look at the first bytes, which may be those of HTTP/2."""
+        self._connection.set_receiver(ProtocolDetection(self._manager, self, self._connection, only_http2=only_http2))
+
+    def hand_over(self) -> None:
+        """The connection is another protocol's: nothing of it is counted or timed here any more."""
+        stats = self._manager.stats
+        stats.downstream_cx_http1_total.value -= 1
+        stats.downstream_cx_http1_active.value -= 1
+        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer):
+            timer.discard()
 
     def start(self) -> None:
         """Begin to read."""
@@ -271,6 +288,9 @@ class DownstreamConnection:
         self._manager.stats.downstream_cx_tx_bytes_total.value += len(data)
         self._connection.write(data)
         self.stream_timer.at = self._manager.reactor.now + self._stall_after
+
+    def response_trailers(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Drop trailers behind a body that is not chunked: HTTP/1.1 has no place for them."""
 
     def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
         """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""

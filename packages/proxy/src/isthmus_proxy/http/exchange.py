@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.http1.events import EndOfMessage, Event
-from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
+from isthmus_proxy.codec.http1.framing import CHUNKED, NO_BODY, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import CONNECTED, ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
@@ -56,12 +56,12 @@ from isthmus_proxy.route.model import ClusterWeight, ForwardAction, InternalRedi
 from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.rewrite import apply_response
 from isthmus_proxy.route.table import pick, pick_by_number
-from isthmus_proxy.upstream.http1_connection import Http1Connection
-from isthmus_proxy.upstream.pool import ConnectionPool
+from isthmus_proxy.upstream.pool import RequestPool, UpstreamRequest
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
     from isthmus_proxy.http.downstream_connection import DownstreamConnection
+    from isthmus_proxy.http.http2_stream import Http2DownstreamStream
 
 Edit = Callable[[Headers], None]
 Trailers = tuple[tuple[bytes, bytes], ...]
@@ -79,41 +79,19 @@ class Exchange:
     """
 
     __slots__ = (
-        "_after_timeout",
-        "_balancing",
-        "_blamed",
-        "_body",
-        "_cluster",
-        "_connection",
-        "_duration",
-        "_endpoint",
-        "_idle",
-        "_manager",
-        "_per_try",
-        "_pool",
-        "_previous",
-        "_priority",
-        "_retry",
-        "_retry_timer",
-        "_retrying",
-        "_revived",
-        "_rivals",
-        "_shadows",
-        "_trail",
-        "_upstream",
-        "_waiting",
-        "ended",
-        "identifier",
-        "info",
-        "request",
-        "request_done",
-        "response",
-        "response_started",
-        "target",
+        "_after_timeout", "_balancing", "_blamed", "_body", "_body_ended", "_cluster", "_connection", "_duration", "_endpoint",
+        "_idle", "_manager", "_per_try", "_pool", "_previous", "_priority", "_retry", "_retry_timer", "_retrying", "_revived",
+        "_rivals", "_shadows", "_trail", "_trailers", "_upstream", "_waiting", "ended", "identifier", "info", "request",
+        "request_done", "response", "response_started", "target",
     )  # fmt: skip
 
     def __init__(
-        self, connection: DownstreamConnection, manager: HttpConnectionManager, request: ParsedRequest, *, done: bool
+        self,
+        connection: DownstreamConnection | Http2DownstreamStream,
+        manager: HttpConnectionManager,
+        request: ParsedRequest,
+        *,
+        done: bool,
     ) -> None:
         self._connection = connection
         self._manager = manager
@@ -126,9 +104,11 @@ class Exchange:
         self.target: Target | None = None
         self._cluster: Cluster | None = None
         self._endpoint: Endpoint | None = None
-        self._pool: ConnectionPool | None = None
+        self._pool: RequestPool | None = None
         self._priority = 0
-        self._upstream: Http1Connection | None = None
+        self._upstream: UpstreamRequest | None = None
+        self._body_ended = False
+        self._trailers: Trailers = ()
         self._waiting = False
         self._retry: RetryState | None = None
         self._per_try: Timer | None = None
@@ -243,7 +223,14 @@ class Exchange:
         head = target.finish(self.info, self.identifier, 1, action.timeout)
         limit = self._connection.buffer_limit
         self._shadows = start_shadows(
-            action.mirrors, self._manager, head, self.info, timeout=action.timeout, limit=limit, done=self.request_done
+            action.mirrors,
+            self._manager,
+            head,
+            self.info,
+            timeout=action.timeout,
+            limit=limit,
+            done=self.request_done,
+            bare=self.request.framing == NO_BODY,
         )
 
     def _start_route_timeout(self) -> None:
@@ -257,31 +244,31 @@ class Exchange:
         target = self.target
         if self.ended or target is None:
             return
-        self._pass_body(chunk(data) if target.chunked else data)
+        self._pass_body(data)
 
     def request_end(self, trailers: Trailers = ()) -> None:
-        """The request is complete. Its trailers go on only where both sides enable them, as in Envoy."""
+        """The request is complete. Its trailers go on over HTTP/2; over HTTP/1.1 only where both sides enable them, as in Envoy."""
+        self._trailers = trailers
+        self._body_ended = True
         self.request_done = True
         self.info.request_end_at = self._manager.reactor.now
         target = self.target
         if self.ended or target is None:
             return
         if self._upstream is not None:
-            self._upstream.request_done = True
-        if target.chunked:
-            self._pass_body(self._last_chunk(trailers) if trailers else LAST_CHUNK)
+            self._upstream.send_end(self._trailers_for(self._upstream))
         if self._shadows is not None:
             self._shadows.complete()
         self._start_route_timeout()
 
-    def _pass_body(self, framed: bytes) -> None:
+    def _pass_body(self, data: bytes) -> None:
         """Send body bytes if there is a connection, and keep them while they may be needed (again)."""
         upstream = self._upstream
         if upstream is not None:
-            upstream.send_body(framed)
+            upstream.send_body(data)
         if self._shadows is not None:
-            self._shadows.send(framed)
-        if self._body.possible and self._body.keep(framed) > self._body_limit():
+            self._shadows.send(data)
+        if self._body.possible and self._body.keep(data) > self._body_limit():
             if upstream is None:
                 self._connection.hold_request()
             else:
@@ -318,7 +305,7 @@ class Exchange:
             self.reply(NO_HEALTHY_UPSTREAM)
             return
         if self.target is not None and self.target.terminates:
-            pool: ConnectionPool | None = manager.pools.once(cluster, endpoint, self._priority)
+            pool: RequestPool | None = manager.pools.once(cluster, endpoint, self._priority)
         else:
             pool = manager.pools.of(cluster, endpoint, self._priority)
         self._pool = pool
@@ -333,24 +320,27 @@ class Exchange:
             self.info.upstream_host = endpoint.name
             self._send(connection)
 
-    def pool_ready(self, connection: Http1Connection) -> None:
+    def pool_ready(self, connection: UpstreamRequest) -> None:
         """The connection waited for is there."""
         self._waiting = False
         self._send(connection)
 
-    def _send(self, connection: Http1Connection) -> None:
+    def _send(self, connection: UpstreamRequest) -> None:
         target = self.target
         if target is None:
             return
         self._upstream = connection
         for group in target.groups:
             group.upstream_rq_total.value += 1
+        if connection.http2:
+            self._send_over_http2(connection, target)
+            return
         if target.static and self.info.attempts == 1:
             self.info.request = target.head
             self.info.original_path = target.original_path
             head = target.before + self.identifier + target.after if target.id_index >= 0 else target.before
         else:
-            head = self._finished_head(target)
+            head = target.encode(self._finish_head(target))
         if target.terminates:
             self._response_head(CONNECTED)
             self._switch(())
@@ -358,12 +348,31 @@ class Exchange:
         spelling = self.request.spelling or connection.spelling
         if spelling is not None:
             head = spelling.respell(head)
-        connection.send_head(self, self.request.method, head, done=self.request_done, upgrade=target.upgrade)
+        connection.send_head(
+            self, self.request.method, head, done=self.request_done, upgrade=target.upgrade, chunked=target.chunked
+        )
+        self._sent(connection, target)
+
+    def _send_over_http2(self, connection: UpstreamRequest, target: Target) -> None:
+        info = self.info
+        if target.static and info.attempts == 1:
+            info.request = target.head
+            info.original_path = target.original_path
+            head = target.http2_head(self.identifier)
+        else:
+            head = target.http2_encode(self._finish_head(target))
+        connection.send_head(self, self.request.method, head, done=self.request.framing == NO_BODY)
+        self._sent(connection, target)
+
+    def _sent(self, connection: UpstreamRequest, target: Target) -> None:
+        """The head is on its way: send what is here of the body."""
         body = self._body
         if body.parts is not None:
-            for framed in body.parts:
-                connection.send_body(framed)
+            for data in body.parts:
+                connection.send_body(data)
             self._connection.release_request()
+        if self._body_ended:
+            connection.send_end(self._trailers_for(connection))
         if self._retry is None and target.action.internal_redirect is None:
             if not self.request_done or (body.parts is not None and connection.requests <= 1):
                 body.forget()
@@ -377,7 +386,7 @@ class Exchange:
         if policy.per_try_idle_timeout:
             self._idle = reactor.call_later(policy.per_try_idle_timeout, self._per_try_idled)
 
-    def _finished_head(self, target: Target) -> bytes:
+    def _finish_head(self, target: Target) -> RequestHead:
         """The head of this attempt, made for it alone."""
         timeout = target.action.timeout
         due = self._connection.route_timer.at
@@ -387,7 +396,7 @@ class Exchange:
         head = target.finish(self.info, self.identifier, self.info.attempts, timeout, hostname)
         if self.info.attempts > 1 and target.decision.virtual_host.include_is_timeout_retry_header:
             head.headers.append((b"x-envoy-is-timeout-retry", b"true" if self._after_timeout else b"false"))
-        return target.encode(head)
+        return head
 
     def _give_up(self) -> None:
         """Detach from all upstream requests, whatever their state, and stop the timers of the attempt."""
@@ -525,6 +534,7 @@ class Exchange:
         following._trail = moved.trail
         if not moved.bodyless:
             following._body = self._body
+            following._body_ended, following._trailers = self._body_ended, self._trailers
         following.begin(plan, self.identifier)
 
     def _response_head(self, response: ParsedResponse) -> None:
@@ -536,7 +546,8 @@ class Exchange:
         info.status = response.status
         plan = response.plan
         if (
-            type(plan) is not ResponsePlan
+            plan is None
+            or type(plan) is not self._connection.plan_type
             or plan.style is not target.style
             or plan.manager is not manager.config
             or not self.request.plain
@@ -573,7 +584,14 @@ class Exchange:
         keep_alive = not (connection.closing or self._manager.draining)
         cookies = self._balancing.set_cookies if self._balancing is not None else ()
         plan = make_response_plan(
-            response, self._manager.config, target.style, self.info, request, keep_alive=keep_alive, cookies=cookies
+            response,
+            self._manager.config,
+            target.style,
+            self.info,
+            request,
+            keep_alive=keep_alive,
+            cookies=cookies,
+            plan_type=connection.plan_type,
         )
         if (
             target.style.static
@@ -614,18 +632,29 @@ class Exchange:
         plan = self.response
         self._connection.write(chunk(data) if plan is not None and plan.chunked else data)
 
-    def _last_chunk(self, trailers: Trailers) -> bytes:
-        """The end of a chunked body, with its trailers where both connections enable them (enable_trailers)."""
-        if self._manager.config.enable_trailers and self._cluster is not None and self._cluster.config.enable_trailers:
-            return last_chunk(trailers)
-        return LAST_CHUNK
+    def _trailers_pass(self, upstream: UpstreamRequest | None) -> bool:
+        """Whether both sides carry trailers: HTTP/2 does, HTTP/1.1 where enable_trailers is set."""
+        return (
+            upstream is not None
+            and self._cluster is not None
+            and (upstream.http2 or self._cluster.config.enable_trailers)
+            and (self._connection.http2 or self._manager.config.enable_trailers)
+        )
+
+    def _trailers_for(self, upstream: UpstreamRequest) -> Trailers:
+        """The request's trailers as far as ``upstream`` may have them."""
+        return self._trailers if self._trailers and self._trailers_pass(upstream) else ()
 
     def _response_done(self, trailers: Trailers = ()) -> None:
         plan = self.response
+        if trailers and not self._trailers_pass(self._upstream):
+            trailers = ()
         self._upstream = None
         self._attempt_over()
         if plan is not None and plan.chunked:
-            self._connection.write(self._last_chunk(trailers) if trailers else LAST_CHUNK)
+            self._connection.write(last_chunk(trailers) if trailers else LAST_CHUNK)
+        elif trailers:
+            self._connection.response_trailers(trailers)
         info = self.info
         now = self._manager.reactor.now
         if self._cluster is not None:
@@ -784,9 +813,9 @@ class Exchange:
             return
         self._give_up()
         self._adopt(rival)
+        self._upstream = rival.connection
         if not done:
             rival.connection.sink = self
-            self._upstream = rival.connection
         self._retry = None
         self._blamed = True
         self.upstream_events(events, done)
@@ -850,11 +879,11 @@ class Exchange:
         self.finish()
         self._connection.cut()
 
-    def cancel(self) -> None:
-        """The client is gone."""
+    def cancel(self, flag: str = "DC", details: str = "downstream_remote_disconnect") -> None:
+        """The client is gone, or has given the request up."""
         self._give_up()
-        self.info.flag("DC")
-        self.info.response_code_details = "downstream_remote_disconnect"
+        self.info.flag(flag)
+        self.info.response_code_details = details
         self._manager.stats.downstream_rq_rx_reset.value += 1
         self.finish()
 

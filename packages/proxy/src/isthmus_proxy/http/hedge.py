@@ -9,8 +9,7 @@ from isthmus_proxy.codec.http1.events import Event
 
 if TYPE_CHECKING:
     from isthmus_proxy.cluster.endpoint import Endpoint
-    from isthmus_proxy.upstream.http1_connection import Http1Connection
-    from isthmus_proxy.upstream.pool import ConnectionPool
+    from isthmus_proxy.upstream.pool import RequestPool, UpstreamRequest
 
 Answered = Callable[["Rival", Sequence[Event], bool], None]
 Lost = Callable[["Rival", str, str], None]
@@ -22,7 +21,7 @@ class Rival:
     __slots__ = ("_rivals", "connection", "endpoint", "pool")
 
     def __init__(
-        self, rivals: Rivals, connection: Http1Connection, pool: ConnectionPool | None, endpoint: Endpoint | None
+        self, rivals: Rivals, connection: UpstreamRequest, pool: RequestPool | None, endpoint: Endpoint | None
     ) -> None:
         self._rivals = rivals
         self.connection = connection
@@ -36,7 +35,7 @@ class Rival:
         if self.pool is not None:
             self.pool.finished()
 
-    def pool_ready(self, connection: Http1Connection) -> None:
+    def pool_ready(self, connection: UpstreamRequest) -> None:
         """Not used: a rival has its connection from the beginning."""
 
     def upstream_events(self, events: Sequence[Event], done: bool) -> None:
@@ -67,7 +66,7 @@ class Rivals:
     def __bool__(self) -> bool:  # not __len__, which does not make an object false in compiled code
         return bool(self._running)
 
-    def add(self, connection: Http1Connection, pool: ConnectionPool | None, endpoint: Endpoint | None) -> None:
+    def add(self, connection: UpstreamRequest, pool: RequestPool | None, endpoint: Endpoint | None) -> None:
         """Leave the attempt on ``connection`` running."""
         self._running.append(Rival(self, connection, pool, endpoint))
 

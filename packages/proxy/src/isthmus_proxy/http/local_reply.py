@@ -18,6 +18,8 @@ CONNECTION_TIMEOUT = "connection timeout"
 CONNECTION_TERMINATION = "connection termination"
 OVERFLOW = "overflow"
 PROTOCOL_ERROR = "protocol error"
+REMOTE_RESET = "remote reset"
+REMOTE_REFUSED = "remote refused stream reset"
 
 CONNECT_FAILURES = frozenset({REMOTE_CONNECTION_FAILURE, LOCAL_CONNECTION_FAILURE, CONNECTION_TIMEOUT})
 
@@ -28,6 +30,8 @@ RESET_FLAGS = {
     CONNECTION_TERMINATION: "UC",
     OVERFLOW: "UO",
     PROTOCOL_ERROR: "UPE",
+    REMOTE_RESET: "UR",
+    REMOTE_REFUSED: "UR",
 }
 """Response flag of each way in which an upstream request is lost."""
 

@@ -25,6 +25,25 @@ def encode_reply(
     close: bool,
 ) -> tuple[bytes, bytes]:
     """(head, body) of ``reply`` as sent, which ``info`` is told of. ``edit`` is the route's; ``close`` ends the connection."""
+    head, body = reply_head(config, info, reply, date, grpc=grpc, edit=edit)
+    headers, status = head.headers, head.status
+    if close:
+        headers.append((b"connection", b"close"))
+    if not body and status not in (204, 304):
+        headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
+    return response_head(status, headers, head.version), b"" if head_only else body
+
+
+def reply_head(
+    config: HttpConnectionManagerConfig,
+    info: StreamInfo,
+    reply: LocalReply,
+    date: bytes,
+    *,
+    grpc: bool,
+    edit: Callable[[Headers], None] | None,
+) -> tuple[ResponseHead, bytes]:
+    """(head, body) of ``reply`` in any version of HTTP, which ``info`` is told of."""
     content_type = b"text/plain"
     info.local_reply_body = reply.body
     info.response_code_details = reply.details
@@ -39,14 +58,10 @@ def encode_reply(
         headers.append((b"x-request-id", info.request_id))
     if config.via:
         append_via(headers, config.via)
-    if close:
-        headers.append((b"connection", b"close"))
-    if not body and status not in (204, 304):
-        headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
     version = info.request.version if info.request is not None else b"HTTP/1.1"
     info.status = status
-    info.response = ResponseHead(status, headers, version)
-    return response_head(status, headers, version), b"" if head_only else body
+    info.response = head = ResponseHead(status, headers, version)
+    return head, body
 
 
 def _as_is(headers: Headers) -> None:

@@ -121,6 +121,7 @@ class Target:
     """
 
     __slots__ = (
+        "_http2",
         "_plan_head",
         "action",
         "after",
@@ -170,6 +171,7 @@ class Target:
         self.original_path = scratch.original_path
         self.chunked = any(name == b"transfer-encoding" for name, _ in self.head.headers)
         self.id_index, self.before, self.after = _cut(self.head)
+        self._http2: tuple[bytes, bytes] | None = None
 
     def finish(
         self, info: StreamInfo, identifier: bytes, attempt: int, timeout: float, hostname: str = ""
@@ -201,6 +203,21 @@ class Target:
             rewrite.set_authority(head, hostname.encode(), append_forwarded_host=append, show_original=show)
         head.headers = frame_request(self.framing, head.headers, upgrade=self.upgrade)
         return head
+
+    def http2_head(self, identifier: bytes) -> bytes:
+        """The header block of the planned head for HTTP/2, with ``identifier`` where one belongs."""
+        parts = self._http2
+        if parts is None:
+            from isthmus_proxy.http.http2_request_block import planned_block  # noqa: PLC0415 - only where it is used
+
+            parts = self._http2 = planned_block(self.head, self.id_index)
+        return b"%b\x24%b%b" % (parts[0], identifier, parts[1]) if self.id_index >= 0 else parts[0]
+
+    def http2_encode(self, head: RequestHead) -> bytes:
+        """The header block of a finished head for HTTP/2."""
+        from isthmus_proxy.http.http2_request_block import http2_request_block  # noqa: PLC0415 - only where it is used
+
+        return http2_request_block(head)
 
     def encode(self, head: RequestHead) -> bytes:
         """The bytes of a finished head."""

@@ -101,7 +101,11 @@ class ResponsePlan:
         self.timed = self.time_index >= 0
         self.dated = date_index >= 0
         self.identified = self.id_index >= 0
-        line = status_line(head.status, head.version)
+        self._compile(headers, date_index)
+
+    def _compile(self, headers: Headers, date_index: int) -> None:
+        """Work out the parts between which time and date are put."""
+        line = status_line(self.head.status, self.head.version)
         until_time = self.time_index if self.timed else 0
         until_date = date_index if self.dated else len(headers)
         self.before = line + field_lines(headers[:until_time])
@@ -154,6 +158,7 @@ def make_response_plan(
     *,
     keep_alive: bool = True,
     cookies: Sequence[bytes] = (),
+    plan_type: type[ResponsePlan] = ResponsePlan,
 ) -> ResponsePlan:
     """Work out the head of ``response`` to ``request``; ``info`` feeds the edits that depend on the exchange.
 
@@ -179,8 +184,8 @@ def make_response_plan(
     head.headers, chunked = frame_response(response, headers, request.method)
     if request.version == b"HTTP/1.0":
         head.headers = _for_http_10(head.headers, keep_alive=keep_alive)
-        return ResponsePlan(config, style, head, chunked=False)
-    return ResponsePlan(config, style, head, chunked=chunked)
+        return plan_type(config, style, head, chunked=False)
+    return plan_type(config, style, head, chunked=chunked)
 
 
 def _for_http_10(headers: Headers, *, keep_alive: bool) -> Headers:

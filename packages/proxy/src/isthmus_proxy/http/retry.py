@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
-from isthmus_proxy.http.local_reply import CONNECT_FAILURES, OVERFLOW
+from isthmus_proxy.http.local_reply import CONNECT_FAILURES, OVERFLOW, REMOTE_REFUSED
 from isthmus_proxy.http.message import Headers, RequestHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.matcher import FieldsTest, fields_tests
@@ -75,6 +75,7 @@ class RetryState:
             not _ANY_RESET.isdisjoint(retry_on)
             or ("connect-failure" in retry_on and reason in CONNECT_FAILURES)
             or ("reset-before-request" in retry_on and not sent)
+            or ("refused-stream" in retry_on and reason == REMOTE_REFUSED)
         )
 
     def wants_timeout(self) -> bool:

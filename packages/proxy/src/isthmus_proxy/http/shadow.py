@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from isthmus_proxy.cluster.cluster import Cluster
     from isthmus_proxy.cluster.endpoint import Endpoint
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
-    from isthmus_proxy.upstream.http1_connection import Http1Connection
-    from isthmus_proxy.upstream.pool import ConnectionPool
+    from isthmus_proxy.upstream.pool import RequestPool, UpstreamRequest
 
 SUFFIX = b"-shadow"
 
@@ -34,7 +33,7 @@ def shadow_authority(authority: bytes) -> bytes:
     return authority + SUFFIX
 
 
-def shadow_head(head: RequestHead, policy: MirrorPolicy, info: StreamInfo) -> bytes:
+def shadow_head(head: RequestHead, policy: MirrorPolicy, info: StreamInfo) -> RequestHead:
     """The head of the copy of a finished upstream request ``head``."""
     authority = policy.host_rewrite or head.authority
     if policy.append_suffix:
@@ -47,7 +46,9 @@ def shadow_head(head: RequestHead, policy: MirrorPolicy, info: StreamInfo) -> by
     if policy.edits:
         header_edits.apply(policy.edits, headers, info)
     headers.sort(key=_framing_last)
-    return request_head(head.method, head.path, authority, headers)
+    copy = RequestHead(head.method, head.path, authority, headers, head.version)
+    copy.scheme = head.scheme
+    return copy
 
 
 def _framing_last(field: tuple[bytes, bytes]) -> bool:
@@ -58,25 +59,26 @@ class Shadow:
     """One copy on its way. What waits for its connection, or for a slow peer, is bounded: beyond that it is given up."""
 
     __slots__ = (
-        "_cluster", "_connection", "_endpoint", "_head", "_limit", "_method", "_pool", "_timer", "_waiting", "_waits", "done",
+        "_bare", "_cluster", "_connection", "_ended", "_endpoint", "_head", "_limit", "_pool", "_timer", "_waiting", "_waits", "done",
         "over",
     )  # fmt: skip
 
-    def __init__(self, cluster: Cluster, endpoint: Endpoint, method: bytes, head: bytes, limit: int) -> None:
+    def __init__(self, cluster: Cluster, endpoint: Endpoint, head: RequestHead, limit: int, *, bare: bool) -> None:
         self._cluster = cluster
         self._endpoint = endpoint
-        self._method = method
         self._head = head
         self._limit = limit
         self._waits: list[bytes] = []
         self._waiting = False
-        self._connection: Http1Connection | None = None
-        self._pool: ConnectionPool | None = None
+        self._connection: UpstreamRequest | None = None
+        self._pool: RequestPool | None = None
         self._timer: Timer | None = None
+        self._bare = bare
+        self._ended = False
         self.done = False
         self.over = False
 
-    def start(self, pool: ConnectionPool, timeout: float) -> None:
+    def start(self, pool: RequestPool, timeout: float) -> None:
         """Ask ``pool`` for a connection; the copy ends within ``timeout`` seconds (0 = no limit)."""
         self._pool = pool
         connection = pool.acquire(self)
@@ -89,33 +91,43 @@ class Shadow:
         if connection is not None:
             self.pool_ready(connection)
 
-    def pool_ready(self, connection: Http1Connection) -> None:
+    def pool_ready(self, connection: UpstreamRequest) -> None:
         """Send what there is so far."""
         self._waiting = False
         self._connection = connection
-        connection.send_head(self, self._method, self._head, done=self.done)
-        for framed in self._waits:
-            connection.send_body(framed)
-        self._waits.clear()
+        head = self._head
+        if connection.http2:
+            from isthmus_proxy.http.http2_request_block import http2_request_block  # noqa: PLC0415 - only where it is used
 
-    def send(self, framed: bytes) -> None:
-        """More of the body, as it goes to the real upstream."""
+            connection.send_head(self, head.method, http2_request_block(head), done=self._bare)
+        else:
+            data = request_head(head.method, head.path, head.authority, head.headers)
+            chunked = (b"transfer-encoding", b"chunked") in head.headers
+            connection.send_head(self, head.method, data, done=self.done, chunked=chunked)
+        for data in self._waits:
+            connection.send_body(data)
+        self._waits.clear()
+        if self._ended:
+            connection.send_end(())
+
+    def send(self, data: bytes) -> None:
+        """More of the body."""
         if self.over:
             return
         if self._connection is not None:
-            self._connection.send_body(framed)
+            self._connection.send_body(data)
             return
-        self._limit -= len(framed)
+        self._limit -= len(data)
         if self._limit < 0:
             self.drop()
         else:
-            self._waits.append(framed)
+            self._waits.append(data)
 
     def complete(self) -> None:
         """The request is complete."""
-        self.done = True
+        self.done = self._ended = True
         if self._connection is not None:
-            self._connection.request_done = True
+            self._connection.send_end(())
 
     def drop(self) -> None:
         """Give the copy up."""
@@ -172,10 +184,10 @@ class Shadows:
     def __init__(self, shadows: list[Shadow]) -> None:
         self._shadows = shadows
 
-    def send(self, framed: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """More of the body."""
         for shadow in self._shadows:
-            shadow.send(framed)
+            shadow.send(data)
 
     def complete(self) -> None:
         """The request is complete: the copies end by themselves."""
@@ -198,8 +210,9 @@ def start_shadows(
     timeout: float,
     limit: int,
     done: bool,
+    bare: bool,
 ) -> Shadows | None:
-    """Begin the copies that are drawn: of ``head`` as it goes upstream, and with ``done`` of nothing else."""
+    """Begin the copies that are drawn, of ``head`` as it goes upstream; ``done``: all of the request is here; ``bare``: it has no body."""
     shadows = []
     random = manager.random()
     for policy in policies:
@@ -212,7 +225,7 @@ def start_shadows(
             continue
         pool = manager.pools.of(cluster, endpoint, 0)
         if pool is not None:
-            shadow = Shadow(cluster, endpoint, head.method, shadow_head(head, policy, info), limit)
+            shadow = Shadow(cluster, endpoint, shadow_head(head, policy, info), limit, bare=bare)
             shadow.done = done
             shadow.start(pool, timeout)
             shadows.append(shadow)

@@ -26,6 +26,7 @@ class HttpStats:
     downstream_cx_destroy_remote_active_rq: Counter
     downstream_cx_drain_close: Counter
     downstream_cx_http1_total: Counter
+    downstream_cx_http2_total: Counter
     downstream_cx_idle_timeout: Counter
     downstream_cx_max_duration_reached: Counter
     downstream_cx_max_requests_reached: Counter
@@ -46,6 +47,7 @@ class HttpStats:
     downstream_rq_failed_path_normalization: Counter
     downstream_rq_header_timeout: Counter
     downstream_rq_http1_total: Counter
+    downstream_rq_http2_total: Counter
     downstream_rq_idle_timeout: Counter
     downstream_rq_non_relative_path: Counter
     downstream_rq_max_duration_reached: Counter
@@ -53,6 +55,7 @@ class HttpStats:
     downstream_rq_response_before_rq_complete: Counter
     downstream_rq_rx_reset: Counter
     downstream_rq_timeout: Counter
+    downstream_rq_too_many_premature_resets: Counter
     downstream_rq_too_large: Counter
     downstream_rq_total: Counter
     downstream_rq_tx_reset: Counter
@@ -70,6 +73,7 @@ class HttpStats:
     rq_total: Counter
     downstream_cx_active: Gauge
     downstream_cx_http1_active: Gauge
+    downstream_cx_http2_active: Gauge
     downstream_cx_upgrades_active: Gauge
     downstream_rq_active: Gauge
     downstream_cx_length_ms: Histogram

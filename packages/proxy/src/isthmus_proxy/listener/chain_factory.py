@@ -117,7 +117,8 @@ class ChainFactory:
         stats = http_stats(self._stats.scope(f"http.{config.stat_prefix}"))
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
-        manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed)
+        http2 = self._stats.scope("http2")  # of the process: never closed
+        manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2)
         manager.draining = self.closing
         manager.shed(self.overload)
         scopes.append(_Memo(self._surroundings.heads, manager.memo))

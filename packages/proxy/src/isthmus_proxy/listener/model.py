@@ -10,6 +10,7 @@ from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
 
 IpNetwork = IPv4Network | IPv6Network
+from isthmus_proxy.codec.http2.options import Http2Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class HttpConnectionManagerConfig:
 
     stat_prefix: str
     route: RouteConfiguration | RdsReference
+    codec_type: str = "AUTO"  # AUTO, HTTP1, HTTP2
+    http2: Http2Options = field(default_factory=Http2Options)
     access_logs: tuple[AccessLogConfig, ...] = ()
     server_name: bytes = b"envoy"
     server_header_transformation: str = "OVERWRITE"  # OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH

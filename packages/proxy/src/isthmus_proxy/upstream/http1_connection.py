@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.codec.http1.events import Event
 from isthmus_proxy.codec.http1.response_parser import ResponseParser
+from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, last_chunk
 from isthmus_proxy.errors import ProtocolError
 from isthmus_proxy.http.local_reply import (
     CONNECTION_TERMINATION,
@@ -21,13 +22,14 @@ from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.upstream.connector import Connector
 
 if TYPE_CHECKING:
+    from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
     from isthmus_proxy.upstream.pool import ConnectionPool
 
 
 class ResponseSink(Protocol):
     """Who waits for a response: an exchange."""
 
-    def pool_ready(self, connection: Http1Connection) -> None:
+    def pool_ready(self, connection: Http1Connection | Http2UpstreamStream) -> None:
         """The connection waited for is there."""
 
     def upstream_events(self, events: Sequence[Event], done: bool) -> None:
@@ -50,9 +52,11 @@ class Http1Connection:
     """
 
     __slots__ = (
-        "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "opened_at", "request_done",
+        "_chunked", "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "opened_at", "request_done",
         "requests", "sink", "spelling",
     )  # fmt: skip
+
+    http2 = False
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
@@ -63,6 +67,7 @@ class Http1Connection:
         self.sink: ResponseSink | None = None
         self.requests = 0
         self.request_done = False
+        self._chunked = False
         self._unsent_at = 0
         reactor = pool.reactor
         self.opened_at = reactor.now
@@ -115,14 +120,24 @@ class Http1Connection:
             return ""
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def send_head(self, sink: ResponseSink, method: bytes, head: bytes, *, done: bool, upgrade: bool = False) -> None:
-        """Begin a request; with ``done`` the head is all of it, with ``upgrade`` it asks to switch protocols."""
+    def send_head(
+        self,
+        sink: ResponseSink,
+        method: bytes,
+        head: bytes,
+        *,
+        done: bool,
+        upgrade: bool = False,
+        chunked: bool = False,
+    ) -> None:
+        """Begin a request; with ``done`` all of it is here, with ``upgrade`` it asks to switch protocols."""
         connection = self._connection
         if connection is None:
             return
         self.sink = sink
         self.requests += 1
         self.request_done = done
+        self._chunked = chunked
         self._timer.at = float("inf")
         self._parser.expect(method, upgrade=upgrade)
         self._unsent_at = connection.bytes_out
@@ -130,10 +145,19 @@ class Http1Connection:
         connection.write(head)
 
     def send_body(self, data: bytes) -> None:
-        """Send framed body bytes."""
+        """Send body bytes."""
+        self._write(chunk(data) if self._chunked else data)
+
+    def _write(self, data: bytes) -> None:
         if self._connection is not None:
             self._stats.upstream_cx_tx_bytes_total.value += len(data)
             self._connection.write(data)
+
+    def send_end(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """The request is complete; only a chunked body takes its ``trailers`` along."""
+        self.request_done = True
+        if self._chunked:
+            self._write(last_chunk(trailers) if trailers else LAST_CHUNK)
 
     def pause(self) -> None:
         """Stop reading the response."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
@@ -9,10 +11,35 @@ from isthmus_proxy.codec.http1.limits import RESPONSE_LIMITS, HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.spelling import PROPER, PROPER_CASE
+from isthmus_proxy.codec.http2.header_block import BlockMemo
 from isthmus_proxy.http.local_reply import CONNECTION_TIMEOUT, OVERFLOW
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.upstream.assignment import PoolState, Verdict
 from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSink
+
+if TYPE_CHECKING:
+    from isthmus_proxy.upstream.http2_pool import Http2Pool
+    from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
+
+
+UpstreamRequest: TypeAlias = "Http1Connection | Http2UpstreamStream"
+
+
+class RequestPool(Protocol):
+    """What an exchange asks of a pool, whatever protocol its connections speak."""
+
+    @property
+    def reactor(self) -> Reactor:
+        """Where its connections are served."""
+
+    def acquire(self, sink: ResponseSink, /) -> UpstreamRequest | str | None:
+        """Where to send now; None if ``sink`` has to wait for ``pool_ready``; or the reason for which it is refused."""
+
+    def cancel(self, sink: ResponseSink, /) -> None:
+        """``sink`` does not want a connection any more."""
+
+    def finished(self) -> None:
+        """A request begun on this pool is over."""
 
 
 class ConnectionPool:
@@ -27,6 +54,8 @@ class ConnectionPool:
         "spelling",
     )  # fmt: skip
 
+    http2 = False
+
     def __init__(
         self,
         reactor: Reactor,
@@ -34,7 +63,7 @@ class ConnectionPool:
         endpoint: Endpoint,
         breaker: CircuitBreaker,
         memo: HeadMemo[ParsedResponse],
-        pools: set[ConnectionPool],
+        pools: set[ConnectionPool | Http2Pool],
     ) -> None:
         self.reactor = reactor
         self.cluster = cluster
@@ -234,28 +263,42 @@ class ConnectionPool:
 class Pools:
     """Makes the pool of an endpoint on its first use, and drains it when the endpoint leaves its cluster."""
 
-    __slots__ = ("_pools", "_reactor", "memo")
+    __slots__ = ("_blocks", "_pools", "_reactor", "memo")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._pools: set[ConnectionPool] = set()
+        self._pools: set[ConnectionPool | Http2Pool] = set()
+        self._blocks = BlockMemo()
         self.memo: HeadMemo[ParsedResponse] = HeadMemo()
 
-    def of(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool | None:
+    def of(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool | Http2Pool | None:
         """The pool of ``endpoint`` for requests of ``priority`` (0 default, 1 high); None if max_connection_pools forbids it."""
         pool = endpoint.high_pool if priority else endpoint.pool
-        if isinstance(pool, ConnectionPool):
+        if isinstance(pool, ConnectionPool) and not cluster.config.http2:
             return pool
+        if pool is not None:
+            known = cast("ConnectionPool | Http2Pool", pool)
+            if known.http2 is cluster.config.http2:
+                return known
+            known.drain()  # the cluster changed its protocol
+            self._forget(known)
         breaker = cluster.breakers[priority]
         if breaker.connection_pools >= breaker.limits.max_connection_pools and not self._free_one(breaker):
             cluster.stats.upstream_cx_pool_overflow.value += 1
             return None
-        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools)
-        if priority:
-            endpoint.high_pool = pool
+        if cluster.config.http2:
+            from isthmus_proxy.upstream.http2_pool import Http2Pool  # noqa: PLC0415 - only where it is used
+
+            made: ConnectionPool | Http2Pool = Http2Pool(
+                self._reactor, cluster, endpoint, breaker, self._blocks, self._pools
+            )
         else:
-            endpoint.pool = pool
-        return pool
+            made = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools)
+        if priority:
+            endpoint.high_pool = made
+        else:
+            endpoint.pool = made
+        return made
 
     def once(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool:
         """A pool of a single connection that never carries HTTP: it lives as long as that connection."""
@@ -273,7 +316,7 @@ class Pools:
                 return True
         return False
 
-    def _forget(self, pool: ConnectionPool) -> None:
+    def _forget(self, pool: ConnectionPool | Http2Pool) -> None:
         endpoint = pool.endpoint
         if endpoint.pool is pool:
             endpoint.pool = None
@@ -293,6 +336,7 @@ class Pools:
         """Close the idle connections of ``endpoints`` (a callback for the cluster manager)."""
         for endpoint in endpoints:
             for pool in (endpoint.pool, endpoint.high_pool):
-                if isinstance(pool, ConnectionPool):
-                    pool.drain()
-                    self._forget(pool)
+                known = cast("ConnectionPool | Http2Pool | None", pool)
+                if known is not None:
+                    known.drain()
+                    self._forget(known)

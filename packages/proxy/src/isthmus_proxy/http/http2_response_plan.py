@@ -1,0 +1,43 @@
+"""How a response head goes out over HTTP/2: the same as over HTTP/1.1, but as a header block without state."""
+
+from __future__ import annotations
+
+from isthmus_proxy.codec.http2.hpack_encoder import encode, encode_name, encode_string
+from isthmus_proxy.http.message import Headers, ResponseHead
+from isthmus_proxy.http.response_plan import SERVICE_TIME, ResponsePlan, Style
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+
+_TIME_NAME = encode_name(SERVICE_TIME)
+_DATE_NAME = encode_name(b"date")
+
+
+class Http2ResponsePlan(ResponsePlan):
+    """The parts of a header block; the body is delimited by frames, so nothing is ever ``chunked``."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, manager: HttpConnectionManagerConfig, style: Style, head: ResponseHead, *, chunked: bool
+    ) -> None:
+        head.headers = [field for field in head.headers if field[0] != b"transfer-encoding"]
+        super().__init__(manager, style, head, chunked=False)
+        del chunked
+
+    def _compile(self, headers: Headers, date_index: int) -> None:
+        until_time = self.time_index if self.timed else 0
+        until_date = date_index if self.dated else len(headers)
+        self.before = encode([(b":status", b"%d" % self.head.status), *headers[:until_time]])
+        if self.timed:
+            self.before += _TIME_NAME
+            self.middle = encode(headers[until_time + 1 : until_date])
+        else:
+            self.middle = encode(headers[:until_date])
+        if self.dated:
+            self.middle += _DATE_NAME
+        self.after = encode(headers[until_date + 1 :])
+
+    def encode(self, milliseconds: int, date: bytes) -> bytes:
+        """The header block."""
+        took = encode_string(b"%d" % milliseconds) if self.timed else b""
+        dated = encode_string(date) if self.dated else b""
+        return b"%b%b%b%b%b" % (self.before, took, self.middle, dated, self.after)

@@ -1,0 +1,63 @@
+"""Which HTTP a client speaks, told by its first bytes: codec_type AUTO on a connection without ALPN.
+
+A connection begins as one of HTTP/1.1, whose timeouts hold while nothing has come, and is handed over when it begins with
+HTTP/2's preface. The modules of HTTP/2 are imported by the first client that speaks it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from isthmus_proxy.reactor.connection import Connection
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.connection_manager import HttpConnectionManager
+    from isthmus_proxy.http.downstream_connection import DownstreamConnection
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+class ProtocolDetection:
+    """Receives the first bytes of ``http1``'s connection. ``only_http2``: no other protocol is served."""
+
+    __slots__ = ("_connection", "_data", "_http1", "_manager", "_only_http2")
+
+    def __init__(
+        self, manager: HttpConnectionManager, http1: DownstreamConnection, connection: Connection, *, only_http2: bool
+    ) -> None:
+        self._manager = manager
+        self._http1 = http1
+        self._connection = connection
+        self._only_http2 = only_http2
+        self._data = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Decide as soon as the bytes differ from the preface, or are all of it."""
+        if self._data:
+            data = self._data + data
+        begun = data[: len(PREFACE)]
+        if len(begun) < len(PREFACE) and PREFACE.startswith(begun) and not self._only_http2:
+            self._data = data
+        elif begun == PREFACE or self._only_http2:
+            self._manager.serve_http2(self._http1, self._connection, data)
+        else:
+            self._connection.set_receiver(self._http1)
+            self._http1.data_received(data)
+
+    def eof_received(self) -> None:
+        """The client closed without having said enough."""
+        self._http1.eof_received()
+
+    def connection_lost(self, error: OSError) -> None:
+        """The connection broke."""
+        self._http1.connection_lost(error)
+
+    def high_watermark_reached(self) -> None:
+        """Nothing is sent before a request."""
+
+    def low_watermark_reached(self) -> None:
+        """Nothing is sent before a request."""
+
+    def drained(self) -> None:
+        """All is sent and the connection is closed."""
+        self._http1.drained()
