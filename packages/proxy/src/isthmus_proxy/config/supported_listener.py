@@ -87,7 +87,8 @@ LISTENER: dict[str, MessageRules] = {
     f"{_HCM}.HttpConnectionManager": message(
         "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
         "server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
-        "delayed_close_timeout drain_timeout http2_protocol_options access_log use_remote_address xff_num_trusted_hops internal_address_config "
+        "delayed_close_timeout drain_timeout http2_protocol_options "
+        "access_log use_remote_address xff_num_trusted_hops internal_address_config "
         "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
         "stream_error_on_invalid_http_message always_set_request_id_in_response append_x_forwarded_port "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus_proxy.codec.http2.options import Http2Options
@@ -25,7 +25,7 @@ class UpstreamHttp:
     http2: bool = False
     enable_trailers: bool = False
     header_key_format: str = ""
-    http2_options: Http2Options = Http2Options()
+    http2_options: Http2Options = field(default_factory=Http2Options)
 
 
 def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:

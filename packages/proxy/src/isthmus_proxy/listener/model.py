@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from isthmus_proxy.codec.http2.options import Http2Options
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
 
 IpNetwork = IPv4Network | IPv6Network
-from isthmus_proxy.codec.http2.options import Http2Options
 
 
 @dataclass(frozen=True, slots=True)
