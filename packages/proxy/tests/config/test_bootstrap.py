@@ -116,7 +116,7 @@ PRESERVE = {
         ((*LISTENER, "filter_chain_matcher"), {}, "listeners[0].filter_chain_matcher", "is not supported"),
         ((*MANAGER, "via"), "a\n", "typed_config.via", "printable ASCII"),
         ((*MANAGER, "tracing"), {}, "typed_config.tracing", "is not supported"),
-        ((*MANAGER, "codec_type"), "HTTP2", 'typed_config.codec_type = "HTTP2"', "only AUTO or HTTP1 is"),
+        ((*MANAGER, "codec_type"), "HTTP3", 'typed_config.codec_type = "HTTP3"', "only AUTO or HTTP1 or HTTP2 is"),
         ((*MANAGER, "stat_prefix"), "", "typed_config.stat_prefix", "required"),
         ((*MANAGER, "max_request_headers_kb"), 9000, "max_request_headers_kb = 9000", "at most 8192"),
         ((*MANAGER, "http_filters"), [], "http_filters = 0 filters", "exactly one"),
@@ -170,7 +170,12 @@ PRESERVE = {
         ((*CLUSTER, "name"), "", "clusters[0].name", "required"),
         ((*CLUSTER, "name"), "second", 'clusters[1].name = "second"', "used twice"),
         ((*CLUSTER, "connect_timeout"), "0s", "clusters[0].connect_timeout", "more than zero"),
-        ((*CLUSTER, "http2_protocol_options"), {}, "clusters[0].typed_extension_protocol_options", "HTTP/2"),
+        (
+            (*CLUSTER, "http2_protocol_options"),
+            {"allow_connect": True},
+            "clusters[0].http2_protocol_options.allow_connect",
+            "",
+        ),
         (
             ("layered_runtime",),
             {"layers": [{"name": "s", "static_layer": {"overload.x": 1}}]},
