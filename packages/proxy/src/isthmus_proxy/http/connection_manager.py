@@ -22,10 +22,11 @@ from isthmus_proxy.http.local_reply import OVERLOADED
 from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import Styles
-from isthmus_proxy.http.stats import HttpStats, StatsScope
+from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
+from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.overload.model import AT_EASE, OverloadState
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor

@@ -89,8 +89,9 @@ class DownstreamConnection:
         stats = self._manager.stats
         stats.downstream_cx_http1_total.value -= 1
         stats.downstream_cx_http1_active.value -= 1
-        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer):
-            timer.discard()
+        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer, self._age):
+            if timer is not None:
+                timer.discard()
 
     def start(self) -> None:
         """Begin to read."""
@@ -183,6 +184,10 @@ class DownstreamConnection:
         exchange = self._exchange = manager.exchange(self, request, done=done)
         manager.begin(exchange, self._vantage)
         self._stall_after = self._stream_idle_timeout() or float("inf")
+
+    def end_after_response(self) -> None:
+        """Let this be the last request; the response says so."""
+        self.closing = True
 
     def serve_instead(self, request: ParsedRequest) -> Exchange:
         """A new exchange in place of the one that runs, whose request goes on elsewhere."""

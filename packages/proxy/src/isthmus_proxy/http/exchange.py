@@ -160,8 +160,8 @@ class Exchange:
         self.reply(reply)
 
     def end_connection(self) -> None:
-        """Let this be the last request of its connection; the response says so."""
-        self._connection.closing = True
+        """Let this be the last request of its connection; the client is told so."""
+        self._connection.end_after_response()
 
     def _answer(self, plan: Plan) -> None:
         """A redirect or a direct response."""

@@ -24,8 +24,9 @@ from isthmus_proxy.http.http2_request import parsed_request
 from isthmus_proxy.http.http2_stream import Http2DownstreamStream
 from isthmus_proxy.http.keepalive import Keepalive
 from isthmus_proxy.http.premature_resets import PrematureResets
-from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.stream_info import StreamInfo, connection_info
 from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.timers import Timer
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
@@ -40,7 +41,7 @@ class Http2DownstreamConnection:
     """See the module. ``remote`` and ``local`` are ``host:port``; ``closing``: nothing more is read."""
 
     __slots__ = (
-        "_active", "_connection", "_dirty", "_draining", "_held", "_keepalive", "_opened_at", "_requests", "_resets",
+        "_active", "_age", "_connection", "_dirty", "_draining", "_held", "_keepalive", "_opened_at", "_requests", "_resets",
         "_sent_before", "_spare", "_timer", "_vantage", "closing", "codec", "connection_id", "local", "manager", "remote", "stats",
     )  # fmt: skip
 
@@ -73,6 +74,9 @@ class Http2DownstreamConnection:
         self._resets = PrematureResets()
         self.closing = False
         self._timer = manager.reactor.timer(self._timed_out)
+        self._age: Timer | None = None
+        if manager.config.max_connection_duration:
+            self._age = manager.reactor.call_later(manager.config.max_connection_duration, self._too_old)
         self._keepalive: Keepalive | None = None
         if options.keepalive_interval:
             self._keepalive = Keepalive(manager.reactor, options, self._ping, self._keepalive_failed)
@@ -295,6 +299,11 @@ class Http2DownstreamConnection:
             self._write()
             self.close_after_flush()
 
+    def _too_old(self) -> None:
+        self._age = None
+        self.manager.stats.downstream_cx_max_duration_reached.value += 1
+        self.drain()
+
     def _ping(self) -> None:
         self.codec.ping(b"isthmus.")
         self.flush_soon()
@@ -344,6 +353,8 @@ class Http2DownstreamConnection:
             return
         manager.connections.discard(self)
         self._timer.discard()
+        if self._age is not None:
+            self._age.discard()
         if self._keepalive is not None:
             self._keepalive.stop()
         for served in self._spare:
@@ -357,4 +368,11 @@ class Http2DownstreamConnection:
         stats.downstream_cx_http2_active.value -= 1
         lasted = manager.reactor.now - self._opened_at
         stats.downstream_cx_length_ms.record(lasted * 1000.0)
-        manager.on_close(lasted)
+        manager.on_close(lasted, self.describe)
+
+    def describe(self) -> StreamInfo:
+        """What a listener logs of the connection; the log sets its times."""
+        info = connection_info(self.connection_id, self.remote, self.local, self._connection)
+        info.protocol = _PROTOCOL
+        info.flags = ("DPE",) if self.codec.failure is not None else ()
+        return info

@@ -37,6 +37,7 @@ def _make(block: HeaderBlock, *, end: bool) -> ParsedRequest:
     request = ParsedRequest(pseudo[b":method"], pseudo.get(b":path", b""), VERSION, fields, special)
     request.authority = pseudo.get(b":authority") or special.get(b"host", [b""])[0]
     request.scheme = pseudo.get(b":scheme", b"")
+    request.plain = request.method != b"HEAD" and not request.switches
     if end:
         request.framing, request.length = NO_BODY, 0
     elif block.length < 0:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from isthmus_proxy.codec.http2.hpack_encoder import encode, encode_name, encode_string
 from isthmus_proxy.http.message import Headers, ResponseHead
-from isthmus_proxy.http.response_plan import SERVICE_TIME, ResponsePlan, Style
+from isthmus_proxy.http.response_plan import ID_MARKER, SERVICE_TIME, X_REQUEST_ID, ResponsePlan, Style
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 
 _TIME_NAME = encode_name(SERVICE_TIME)
 _DATE_NAME = encode_name(b"date")
+_ID_FIELD = encode([(X_REQUEST_ID, ID_MARKER)])
 
 
 class Http2ResponsePlan(ResponsePlan):
@@ -41,3 +42,8 @@ class Http2ResponsePlan(ResponsePlan):
         took = encode_string(b"%d" % milliseconds) if self.timed else b""
         dated = encode_string(date) if self.dated else b""
         return b"%b%b%b%b%b" % (self.before, took, self.middle, dated, self.after)
+
+    def identify(self, head: bytes, identifier: bytes) -> bytes:
+        """The same, where the length of the identifier comes before it."""
+        field = encode([(X_REQUEST_ID, identifier)]) if identifier else b""
+        return head.replace(_ID_FIELD, field, 1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from isthmus_proxy.codec.http1.request import ParsedRequest
+from isthmus_proxy.codec.http1.spelling import Spelling
 from isthmus_proxy.codec.http2.errors import INTERNAL_ERROR, NO_ERROR
 from isthmus_proxy.codec.http2.hpack_encoder import encode
 from isthmus_proxy.codec.http2.stream import Stream
@@ -79,6 +81,15 @@ class Http2DownstreamStream:
                 self._connection.codec.sender.headers(stream, _CONTINUE, end=False)
                 self._connection.flush_soon()
 
+    def serve_instead(self, request: ParsedRequest) -> Exchange:
+        """A new exchange in place of the one that runs, whose request goes on elsewhere."""
+        exchange = self.exchange = self._manager.http2_exchange(self, request, done=True)
+        return exchange
+
+    def end_after_response(self) -> None:
+        """Let the connection take no further requests."""
+        self._connection.drain()
+
     def begun(self) -> None:
         """The exchange has chosen its route: from now on something has to move."""
         exchange = self.exchange
@@ -123,8 +134,9 @@ class Http2DownstreamStream:
 
     # ---- to the client ----
 
-    def write_head(self, head: bytes) -> None:
-        """Send a response head."""
+    def write_head(self, head: bytes, spelling: Spelling | None = None) -> None:
+        """Send a response head; HTTP/2 knows one ``spelling`` alone."""
+        del spelling
         self._head = head
         self._hold()
 

@@ -22,8 +22,8 @@ from isthmus_proxy.route.model import ClusterWeight, Decision, HeaderEdits
 SERVICE_TIME = b"x-envoy-upstream-service-time"
 _TIME_MARKER = bytes(bytearray(b"milliseconds"))
 _DATE_MARKER = bytes(bytearray(b"date"))
-_X_REQUEST_ID = b"x-request-id"
-_ID_MARKER = b"\0request-id\0"  # cannot occur in a head: NUL is no field character
+X_REQUEST_ID = b"x-request-id"
+ID_MARKER = b"\0request-id\0"  # cannot occur in a head: NUL is no field character
 _MAX_STYLES = 1024
 
 
@@ -97,7 +97,7 @@ class ResponsePlan:
         headers = head.headers
         self.time_index = _index_of(_TIME_MARKER, headers)
         self.date_index = date_index = _index_of(_DATE_MARKER, headers)
-        self.id_index = _index_of(_ID_MARKER, headers)
+        self.id_index = _index_of(ID_MARKER, headers)
         self.timed = self.time_index >= 0
         self.dated = date_index >= 0
         self.identified = self.id_index >= 0
@@ -133,13 +133,13 @@ class ResponsePlan:
         if self.dated:
             headers[self.date_index] = (b"date", date)
         if self.identified:
-            headers[self.id_index] = (_X_REQUEST_ID, identifier)
+            headers[self.id_index] = (X_REQUEST_ID, identifier)
 
     def identify(self, head: bytes, identifier: bytes) -> bytes:
         """``head`` with the request's identifier in its place (always_set_request_id_in_response), or without that line."""
         if identifier:
-            return head.replace(_ID_MARKER, identifier, 1)
-        return head.replace(b"x-request-id: %b\r\n" % _ID_MARKER, b"", 1)
+            return head.replace(ID_MARKER, identifier, 1)
+        return head.replace(b"x-request-id: %b\r\n" % ID_MARKER, b"", 1)
 
 
 def _index_of(marker: bytes, headers: Headers) -> int:
@@ -178,7 +178,7 @@ def make_response_plan(
         headers.append((b"date", _DATE_MARKER))
     _set_server(headers, config)
     if config.always_set_request_id_in_response:
-        set_header(headers, _X_REQUEST_ID, _ID_MARKER)
+        set_header(headers, X_REQUEST_ID, ID_MARKER)
     if config.via:
         append_via(headers, config.via)
     head.headers, chunked = frame_response(response, headers, request.method)

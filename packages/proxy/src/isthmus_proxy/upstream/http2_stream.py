@@ -31,6 +31,8 @@ class Http2UpstreamStream:
     __slots__ = ("_blocked", "_connection", "_held", "_to_emit", "request_done", "requests", "sink", "stream")
 
     http2 = True
+    spelling = None
+    """Field names are in lower case (RFC 9113, 8.2.1)."""
 
     def __init__(self, connection: Http2UpstreamConnection) -> None:
         self._connection = connection
