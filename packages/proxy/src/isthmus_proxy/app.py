@@ -21,7 +21,7 @@ from isthmus_proxy import __version__
 from isthmus_proxy.admin import clusters as clusters_endpoint
 from isthmus_proxy.admin import config_dump, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
-from isthmus_proxy.admin.lifecycle import Lifecycle
+from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle
 from isthmus_proxy.admin.server import AdminServer
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.dns import DnsClusters
@@ -34,6 +34,7 @@ from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
 from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.lean_imports import release_free_memory
+from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import SocketAddress
 from isthmus_proxy.observe.access_log import AccessLogManager
@@ -64,6 +65,7 @@ class Options:
 
     ``seat`` is set in a worker process, whose parent has the admin server. ``xds_cache_path`` keeps the last good
     configuration that came over xDS. ``busy_poll`` is the reactor's, in seconds.
+    ``drain_at_once``: a graceful drain ends connections from its beginning, not evenly spread.
     """
 
     drain_seconds: float = 30.0
@@ -72,6 +74,7 @@ class Options:
     seat: Seat | None = None
     xds_cache_path: Path | None = None
     busy_poll: float = 0.0
+    drain_at_once: bool = False
 
     def as_worker(self, seat: Seat) -> Options:
         """The same for a worker."""
@@ -146,6 +149,11 @@ class Proxy:
         """Bring up to date what is only read when somebody looks."""
         self.process_stats.refresh()
         self.memo_stats.refresh()
+
+    async def drain(self, order: DrainOrder) -> None:
+        """Carry out an order of the admin server."""
+        options = self.options
+        await graceful_drain.drain(self.listeners, order, options.drain_seconds, immediate=options.drain_at_once)
 
     def uptime(self) -> float:
         """Seconds since the start."""
@@ -231,7 +239,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
     proxy = Proxy(bootstrap, options)
     async with trio.open_nursery() as nursery:
         proxy.lifecycle.on_quit = proxy.quit.set
-        proxy.lifecycle.on_drain = partial(nursery.start_soon, proxy.listeners.drain)
+        proxy.lifecycle.on_drain = partial(nursery.start_soon, proxy.drain)
         await nursery.start(proxy.reactor.run)
         await nursery.start(proxy.access_logs.run)
         await nursery.start(proxy.dns.run)

@@ -60,7 +60,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=30.0,
         metavar="S",
-        help="how long SIGTERM waits for requests (default: 30)",
+        help="how long SIGTERM waits for requests, and how long a graceful drain of listeners takes (default: 30)",
+    )
+    run.add_argument(
+        "--drain-strategy",
+        default="gradual",
+        choices=("gradual", "immediate"),
+        help="whether a graceful drain ends connections evenly over its time or from its beginning (default: gradual)",
     )
     run.add_argument(
         "--admin-address-path",
@@ -144,6 +150,7 @@ def _run(options: argparse.Namespace) -> int:
         options.allow_remote_admin,
         xds_cache_path=options.xds_cache_path,
         busy_poll=options.busy_poll_ms,
+        drain_at_once=options.drain_strategy == "immediate",
     )
     bootstrap = load(options.config_path)
     if options.concurrency > 1:

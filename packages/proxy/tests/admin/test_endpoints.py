@@ -12,7 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
 from isthmus_proxy.admin import clusters as clusters_endpoint
 from isthmus_proxy.admin import config_dump, orders, stats_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
-from isthmus_proxy.admin.lifecycle import Lifecycle, ServerState
+from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle, ServerState
 from isthmus_proxy.admin.redact import redacted
 from isthmus_proxy.admin.response import AdminRequest, Endpoint
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
@@ -70,11 +70,18 @@ def test_orders_reach_their_callbacks() -> None:
     given: list[str] = []
     endpoints = order_endpoints(lifecycle)
     # Set after the endpoints were made, as the composition root does.
-    lifecycle.on_drain = lambda: given.append("drain")
+    lifecycle.on_drain = lambda order: given.append(str(order))
     lifecycle.on_quit = lambda: given.append("quit")
-    ask(endpoints, "/drain_listeners", "POST")
+    for query in ("", "?graceful", "?skip_exit", "?inboundonly&graceful"):
+        assert ask(endpoints, f"/drain_listeners{query}", "POST") == (200, "OK\n")
     ask(endpoints, "/quitquitquit", "POST")
-    assert given == ["drain", "quit"]
+    orders = (
+        DrainOrder(),
+        DrainOrder(graceful=True),
+        DrainOrder(keep_listening=True),
+        DrainOrder(graceful=True, inbound_only=True),
+    )
+    assert given == [*map(str, orders), "quit"]
 
 
 def test_listeners_in_text_and_json() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -13,6 +14,19 @@ class ServerState(Enum):
     DRAINING = 1
     PRE_INITIALIZING = 2
     INITIALIZING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """What ``/drain_listeners`` asks for.
+
+    ``graceful``: end connections during the drain time, and stop listening after it. ``keep_listening``: end connections, but
+    never stop (``skip_exit``). ``inbound_only``: only listeners whose traffic_direction is INBOUND.
+    """
+
+    graceful: bool = False
+    keep_listening: bool = False
+    inbound_only: bool = False
 
 
 class Lifecycle:
@@ -26,7 +40,7 @@ class Lifecycle:
         self.draining = False
         self.health_failed = False
         self.on_health: Callable[[bool], None] = lambda _failed: None
-        self.on_drain: Callable[[], None] = lambda: None
+        self.on_drain: Callable[[DrainOrder], None] = lambda _order: None
         self.on_quit: Callable[[], None] = lambda: None
 
     @property
@@ -45,9 +59,9 @@ class Lifecycle:
         self.health_failed = failed
         self.on_health(failed)
 
-    def request_drain(self) -> None:
-        """Stop accepting and let connections end."""
-        self.on_drain()
+    def request_drain(self, order: DrainOrder) -> None:
+        """Let connections end, and stop accepting at once, later or never."""
+        self.on_drain(order)
 
     def request_quit(self) -> None:
         """End the process at once."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from isthmus_proxy.admin.lifecycle import Lifecycle, ServerState
+from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle, ServerState
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
 from isthmus_proxy.listener.model import Address, PipeAddress
 from isthmus_proxy.logs import LEVELS
@@ -18,6 +18,13 @@ _LOGGER_USAGE = (
     "usage: /logging?paths=name1:level1,name2:level2,... (change multiple levels)\n"
     "usage: /logging?level=<level> (change all levels)\n"
     f"levels: {' '.join(LEVELS)}\n"
+)
+
+
+_DRAIN_PARAMETERS = (
+    ("graceful", "End connections during the drain time before listeners are closed"),
+    ("skip_exit", "End connections, but never close listeners"),
+    ("inboundonly", "Only listeners whose traffic_direction is INBOUND"),
 )
 
 
@@ -75,12 +82,20 @@ def endpoints(
 
         return respond
 
+    def drain(request: AdminRequest) -> AdminResponse:
+        lifecycle.request_drain(
+            DrainOrder(
+                "graceful" in request.query, "skip_exit" in request.query, inbound_only="inboundonly" in request.query
+            )
+        )
+        return text("OK\n")
+
     format_parameter = (("format", "File format to use; One of (text, json)"),)
     return (
         Endpoint("/ready", "print server state, return 200 if LIVE, otherwise return 503", ready),
         Endpoint("/listeners", "print listener info", show_listeners, parameters=format_parameter),
         Endpoint("/server_info", "print server version/status information", server_info),
-        Endpoint("/drain_listeners", "drain listeners", order(lifecycle.request_drain), mutates=True),
+        Endpoint("/drain_listeners", "drain listeners", drain, mutates=True, parameters=_DRAIN_PARAMETERS),
         Endpoint("/quitquitquit", "exit the server", order(lifecycle.request_quit), mutates=True),
         Endpoint("/reopen_logs", "reopen access logs", order(reopen), mutates=True),
         Endpoint(

@@ -51,6 +51,7 @@ def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
         ignore_global_conn_limit=proto.ignore_global_conn_limit,
         socket_options=_socket_options(proto, path),
         access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
+        inbound=enum_name(proto, "traffic_direction") == "INBOUND",
     )
 
 

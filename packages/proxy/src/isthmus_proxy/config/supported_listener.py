@@ -38,11 +38,10 @@ LISTENER: dict[str, MessageRules] = {
         "name address ignore_global_conn_limit additional_addresses filter_chains default_filter_chain per_connection_buffer_limit_bytes "
         "tcp_backlog_size enable_reuse_port stat_prefix listener_filters listener_filters_timeout "
         "continue_on_listener_filters_timeout use_original_dst bind_to_port deprecated_v1 transparent freebind "
-        "tcp_fast_open_queue_length socket_options access_log",
+        "tcp_fast_open_queue_length socket_options access_log traffic_direction",
         only={"bypass_overload_manager": False, "drain_type": ("DEFAULT", "MODIFY_ONLY")},
         no_effect={
             "a label": "metadata",
-            "decides what a redirect means on Windows, and is a label elsewhere": "traffic_direction",
             "the accept loop bounds itself": "max_connections_to_accept_per_socket_event",
             "each worker has a socket and an accept queue of its own": "connection_balance_config",
         },

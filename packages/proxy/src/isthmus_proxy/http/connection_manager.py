@@ -323,6 +323,12 @@ class HttpConnectionManager:
         if self.connections:
             self.reactor.call_later(IDLE_GRACE_S, self._close_idle)
 
+    def end_connections(self, share: float) -> None:
+        """Let a share of the connections, each drawn by chance, end with their next request."""
+        for connection in self.connections:
+            if self.random() < share:
+                connection.end_with_next()
+
     def _close_idle(self) -> None:
         for connection in list(self.connections):
             connection.drain()

@@ -177,7 +177,8 @@ class DownstreamConnection:
             self.closing = True
         if config.max_requests_per_connection == self._requests:
             self.closing = True
-            manager.stats.downstream_cx_max_requests_reached.value += 1
+            if self._requests:
+                manager.stats.downstream_cx_max_requests_reached.value += 1
         done = self._parser.done
         if not done:
             self._body_expected(request)
@@ -508,6 +509,10 @@ class DownstreamConnection:
             self._reject(REQUEST_HEADER_TIMEOUT)
 
     # ---- drain and upgrade ----
+
+    def end_with_next(self) -> None:
+        """Let the next request be the last: as if it were the last one of ``max_requests_per_connection``."""
+        self._requests = self._manager.config.max_requests_per_connection - 1
 
     def drain(self) -> None:
         """Close if idle; otherwise the next response is the last."""

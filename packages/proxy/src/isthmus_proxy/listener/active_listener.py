@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -175,6 +175,12 @@ class ActiveListener:
             if serving.config is chain and isinstance(serving.network_filter, HttpConnectionManager):
                 return serving.network_filter.table
         return None
+
+    def managers(self) -> Iterator[HttpConnectionManager]:
+        """The HTTP connection managers for new connections."""
+        for chain in self.current.chains if self.current is not None else ():
+            if isinstance(chain.network_filter, HttpConnectionManager):
+                yield chain.network_filter
 
     def redirect(self, accepted: AcceptedSocket) -> bool:
         """See ``generation.Host``."""

@@ -10,7 +10,7 @@ from itertools import count
 import trio
 
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.http.connection_manager import HttpConnectionManager, Surroundings
+from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
 from isthmus_proxy.listener.active_listener import ActiveListener, ListenerStats
@@ -106,7 +106,13 @@ class ListenerManager:
         self._overload = AT_EASE
         self.max_connections: int | None = None
         self._own_stats = stats.scope("listener_manager")
-        for name in ("listener_added", "listener_modified", "listener_removed", "listener_create_failure"):
+        for name in (
+            "listener_added",
+            "listener_modified",
+            "listener_removed",
+            "listener_create_failure",
+            "listener_stopped",
+        ):
             self._own_stats.counter(name)
         self._count_listeners()
 
@@ -329,20 +335,40 @@ class ListenerManager:
         Answer whether all are gone. The listeners stay in ``active`` as draining until ``close``.
         """
         self._no_connections = trio.Event()
-        for listener in self._listeners.values():
-            listener.stop()
+        self.stop()
         if self.connection_count:
             with trio.move_on_at(deadline):
                 await self._no_connections.wait()
         return not self.connection_count
 
+    def stop(self, *, inbound_only: bool = False) -> None:
+        """Take no more connections, at once, and let those there are end."""
+        for listener in self._concerned(inbound_only=inbound_only):
+            if listener.listening:
+                self._own_stats.counter("listener_stopped").value += 1
+                listener.stop()
+
+    def end_connections(self, share: float, *, inbound_only: bool = False) -> None:
+        """Let a share of the HTTP connections end with their next request: each by chance, all of them at 1.0."""
+        for listener in self._concerned(inbound_only=inbound_only):
+            for manager in listener.managers():
+                manager.end_connections(share)
+
+    def close_after_responses(self, *, inbound_only: bool = False) -> None:
+        """Go on accepting, but end every connection after its next response, for good."""
+        for listener in self._concerned(inbound_only=inbound_only):
+            for manager in listener.managers():
+                manager.draining = True
+
+    def _concerned(self, *, inbound_only: bool) -> list[ActiveListener]:
+        return [each for each in self._listeners.values() if each.config.inbound or not inbound_only]
+
     def close_after_response(self, closing: bool) -> None:
         """Go on accepting, but answer with ``connection: close`` (``/healthcheck/fail``), or no longer (``ok``)."""
         self._chains.closing = closing
         for listener in self._listeners.values():
-            for chain in listener.current.chains if listener.current is not None else ():
-                if isinstance(chain.network_filter, HttpConnectionManager):
-                    chain.network_filter.draining = closing
+            for manager in listener.managers():
+                manager.draining = closing
 
     def shed(self, state: OverloadState) -> None:
         """Serve less, as ``state`` says, from now on."""

@@ -283,6 +283,7 @@ class ListenerConfig:
     """One listener. ``content`` is the hash of the message it was compiled from: equal content means nothing to do.
 
     ``listener_filters_timeout`` in seconds, 0 = none. ``stat_prefix`` stands in the names of its stats; its address if empty.
+    ``inbound``: its traffic_direction is INBOUND, for orders that concern such listeners only.
     """
 
     name: str
@@ -303,6 +304,7 @@ class ListenerConfig:
     socket_options: SocketOptions = SocketOptions()
     access_logs: tuple[AccessLogConfig, ...] = ()
     ignore_global_conn_limit: bool = False
+    inbound: bool = False
 
     @property
     def addresses(self) -> tuple[Address, ...]:
