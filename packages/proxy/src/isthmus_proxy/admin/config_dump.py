@@ -5,17 +5,15 @@ Written resource by resource, so that a mesh of thousands of clusters neither fi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
 
-from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint
-
-_TYPE = "type.googleapis.com/envoy.admin.v3."
+from isthmus_proxy.admin.dump_selection import Field, Section, Selection, SelectionError, written
+from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,54 +47,56 @@ def endpoints(source: DumpSource) -> tuple[Endpoint, ...]:
     """The endpoint."""
 
     def respond(request: AdminRequest) -> AdminResponse:
-        return AdminResponse(200, _dump(source, include_eds=request.flag("include_eds")), JSON)
+        query = request.query
+        try:
+            wanted = Selection.of(query.get("resource", ""), query.get("mask", ""), query.get("name_regex", ""))
+            sections = list(wanted.sections(_sections(source, include_eds=request.flag("include_eds"))))
+        except SelectionError as error:
+            return text(error.message, error.status)
+        return AdminResponse(200, _written(sections), JSON)
 
-    parameters = (("include_eds", "Dump currently loaded configuration including EDS"),)
-    return (Endpoint("/config_dump", "dump current configs", respond, parameters=parameters),)
+    return (Endpoint("/config_dump", "dump current configs", respond, parameters=_PARAMETERS),)
 
 
-def _dump(source: DumpSource, *, include_eds: bool) -> Iterator[str]:
+_PARAMETERS = (
+    ("resource", "Dump only this repeated field (static_clusters, dynamic_listeners, ...)"),
+    ("mask", "Fields to show, separated by commas: of each element with resource, of each message without"),
+    ("name_regex", "Dump only resources whose whole name matches"),
+    ("include_eds", "Dump currently loaded configuration including EDS"),
+)
+
+
+def _sections(source: DumpSource, *, include_eds: bool) -> Iterator[Section]:
     updated = timestamp(source.started_at)
-    yield '{"configs": ['
-    bootstrap = {
-        "@type": _TYPE + "BootstrapConfigDump",
-        "bootstrap": plain(source.bootstrap()),
-        "last_updated": updated,
-    }
-    yield json.dumps(bootstrap, indent=1)
-    yield from _section("ClustersConfigDump", _clusters(source, updated))
+    # The file may be large: it is read only when it is written.
+    bootstrap = Section(
+        "BootstrapConfigDump", {"bootstrap": lambda: plain(source.bootstrap()), "last_updated": updated}
+    )
+    yield bootstrap
+    yield Section("ClustersConfigDump", _clusters(source, updated))
     if include_eds:
-        yield from _section(
-            "EndpointsConfigDump", {"dynamic_endpoint_configs": _each(source, "eds", "endpoint_config")}
-        )
-    yield from _section("ListenersConfigDump", _listeners(source, updated))
-    yield from _section("ScopedRoutesConfigDump", {})
-    yield from _section("RoutesConfigDump", _routes(source, updated))
-    yield from _section("SecretsConfigDump", {})
-    yield "\n]}\n"
+        yield Section("EndpointsConfigDump", {"dynamic_endpoint_configs": _each(source, "eds", "endpoint_config")})
+    yield Section("ListenersConfigDump", _listeners(source, updated))
+    yield Section("ScopedRoutesConfigDump", {})
+    yield Section("RoutesConfigDump", _routes(source, updated))
+    yield Section("SecretsConfigDump", {})
 
 
-_Entries = Iterable[dict[str, object]]
+def _written(sections: Iterable[Section]) -> Iterator[str]:
+    """The whole answer, in pieces."""
+    opening = '{"configs": [\n'
+    for section in sections:
+        for piece in written(section):
+            yield opening + piece
+            opening = ""
+        opening = opening or ",\n"
+    yield "{}\n" if opening.startswith("{") else "\n]}\n"
 
 
-def _section(kind: str, parts: Mapping[str, object]) -> Iterator[str]:
-    """One admin message: strings as they are, iterables of entries as lists, empty lists left out."""
-    yield f',\n{{"@type": "{_TYPE}{kind}"'
-    for name, value in parts.items():
-        if isinstance(value, str):
-            if value:
-                yield f",\n {json.dumps(name)}: {json.dumps(value)}"
-            continue
-        opening = f",\n {json.dumps(name)}: ["
-        closing = ""
-        for entry in value if isinstance(value, Iterable) else ():
-            yield opening + json.dumps(entry, indent=1)
-            opening, closing = ",\n", "]"
-        yield closing
-    yield "\n}"
+_Entries = Iterable[dict[str, Any]]
 
 
-def _clusters(source: DumpSource, updated: str) -> dict[str, object]:
+def _clusters(source: DumpSource, updated: str) -> dict[str, Field]:
     return {
         "version_info": source.version("cds"),
         "static_clusters": ({"cluster": typed(each), "last_updated": updated} for each in source.static_clusters()),
@@ -105,7 +105,7 @@ def _clusters(source: DumpSource, updated: str) -> dict[str, object]:
     }
 
 
-def _listeners(source: DumpSource, updated: str) -> dict[str, object]:
+def _listeners(source: DumpSource, updated: str) -> dict[str, Field]:
     return {
         "version_info": source.version("lds"),
         "static_listeners": ({"listener": typed(each), "last_updated": updated} for each in source.static_listeners()),
@@ -113,8 +113,8 @@ def _listeners(source: DumpSource, updated: str) -> dict[str, object]:
     }
 
 
-def _dynamic_listener(resource: DynamicResource) -> dict[str, object]:
-    entry: dict[str, object] = {"name": resource.name}
+def _dynamic_listener(resource: DynamicResource) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": resource.name}
     if resource.message is not None:
         entry[f"{resource.state}_state"] = {
             "version_info": resource.version,
@@ -124,7 +124,7 @@ def _dynamic_listener(resource: DynamicResource) -> dict[str, object]:
     return entry | _error_state(resource)
 
 
-def _routes(source: DumpSource, updated: str) -> dict[str, object]:
+def _routes(source: DumpSource, updated: str) -> dict[str, Field]:
     return {
         "static_route_configs": (
             {"route_config": typed(each), "last_updated": updated} for each in source.static_routes()
@@ -137,7 +137,7 @@ def _each(source: DumpSource, kind: str, key: str, state: str | None = None) -> 
     for resource in source.dynamic(kind):
         if state is not None and resource.state != state:
             continue
-        entry: dict[str, object] = {}
+        entry: dict[str, Any] = {}
         if resource.message is not None:
             entry["version_info"] = resource.version
             entry[key] = typed(resource.message)
