@@ -19,7 +19,7 @@ import trio
 
 from isthmus_proxy import __version__
 from isthmus_proxy.admin import clusters as clusters_endpoint
-from isthmus_proxy.admin import config_dump, orders, runtime_endpoint, stats_endpoint, why_endpoint
+from isthmus_proxy.admin import config_dump, inspection, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle
 from isthmus_proxy.admin.server import AdminServer
@@ -210,6 +210,7 @@ class Proxy:
                 *runtime_endpoint.endpoints(self.routes.runtime),
                 *why_endpoint.endpoints(self.listeners.serving, self.clusters),
                 *config_dump.endpoints(self._dump_source()),
+                *inspection.endpoints(tuple, lambda: self.dynamic.unready() if self.dynamic is not None else {}),
             ]
         )
 
@@ -239,7 +240,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
     proxy = Proxy(bootstrap, options)
     async with trio.open_nursery() as nursery:
         proxy.lifecycle.on_quit = proxy.quit.set
-        proxy.lifecycle.on_drain = partial(nursery.start_soon, proxy.drain)
+        proxy.lifecycle.on_drain = lambda order: nursery.start_soon(proxy.drain, order)
         await nursery.start(proxy.reactor.run)
         await nursery.start(proxy.access_logs.run)
         await nursery.start(proxy.dns.run)

@@ -114,6 +114,12 @@ class DynamicConfiguration:
         """Version of the last response of a type (``cds``) that was taken in full."""
         return self.discovery.session.version(_TYPES[kind])
 
+    def unready(self) -> dict[str, list[str]]:
+        """What warms: listeners with the route configurations that they wait for, and clusters."""
+        listeners = self._listeners.warming.items()
+        routes = [f"{name}: RDS {route}" for name, warming in listeners for route in warming.missing]
+        return {"listener": routes, "cluster": [f"{name}: EDS" for name in self._clusters.warming]}
+
     def resources(self, kind: str) -> Iterator[DynamicResource]:
         """Everything received of a type (``cds``), refused versions included, for ``/config_dump``."""
         type_url = _TYPES[kind]

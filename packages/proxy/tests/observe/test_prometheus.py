@@ -6,6 +6,7 @@ import pytest
 
 from isthmus_proxy.observe.prometheus import render
 from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.observe.stats_query import StatsQuery
 from isthmus_proxy.observe.tags import of_name, of_prefix
 
 
@@ -21,6 +22,9 @@ from isthmus_proxy.observe.tags import of_name, of_prefix
             "listener.http",
             {"envoy_http_conn_manager_prefix": "in", "envoy_listener_address": "127.0.0.1_80"},
         ),
+        ("listener.a_1.worker_0", "listener", {"envoy_worker_id": "0", "envoy_listener_address": "a_1"}),
+        ("vhost.v.route.r", "vhost.route", {"envoy_virtual_host": "v", "envoy_route": "r"}),
+        ("vhost.v.vcluster.c", "vhost.vcluster", {"envoy_virtual_cluster": "c", "envoy_virtual_host": "v"}),
         ("listener.admin", "listener.admin", {}),
         ("listener_manager.lds", "listener_manager.lds", {}),
         ("cluster_manager", "cluster_manager", {}),
@@ -84,8 +88,8 @@ def test_filters_and_used_only_leave_families_out() -> None:
     scope = store.scope("cluster.back")
     scope.counter("a").value = 1
     scope.counter("b")
-    assert "envoy_cluster_b" not in "".join(render(store, used_only=True))
-    assert "".join(render(store, wanted=re.compile("back.b$"))).count("TYPE") == 1
+    assert "envoy_cluster_b" not in "".join(render(store, StatsQuery(used_only=True)))
+    assert "".join(render(store, StatsQuery(re.compile("back.b$")))).count("TYPE") == 1
 
 
 def test_explicit_tags_name_parts_of_the_prefix() -> None:
@@ -98,3 +102,26 @@ def test_label_values_are_escaped() -> None:
     store = StatsStore()
     store.scope('cluster.a"b\\c\nd').counter("a")
     assert 'envoy_cluster_a{envoy_cluster_name="a\\"b\\\\c\\nd"} 0\n' in "".join(render(store))
+
+
+def test_summaries_in_place_of_buckets() -> None:
+    store = StatsStore()
+    histogram = store.scope("http.in").histogram("downstream_rq_time")
+    label = 'envoy_http_conn_manager_prefix="in"'
+    name = "envoy_http_downstream_rq_time"
+    assert f'{name}{{{label},quantile="0.5"}} nan\n' in "".join(render(store, StatsQuery(buckets="summary")))
+    histogram.record(1.0)
+    lines = "".join(render(store, StatsQuery(buckets="summary"))).splitlines()
+    assert lines[0] == f"# TYPE {name} summary"
+    assert lines[3] == f'{name}{{{label},quantile="0.5"}} 1.05'
+    assert lines[-2:] == [f"{name}_sum{{{label}}} 1", f"{name}_count{{{label}}} 1"]
+
+
+def test_text_readouts_are_labels_where_asked_for() -> None:
+    store = StatsStore()
+    store.scope("cluster_manager.cds").text("version_text").value = 'v"1'
+    assert "".join(render(store)) == ""
+    assert "".join(render(store, StatsQuery(text_readouts=True))) == (
+        "# TYPE envoy_cluster_manager_cds_version_text gauge\n"
+        'envoy_cluster_manager_cds_version_text{text_value="v\\"1"} 0\n'
+    )

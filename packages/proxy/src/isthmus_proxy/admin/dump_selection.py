@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import symbol_database
+from google.protobuf import descriptor_pool
 
 _TYPE = "type.googleapis.com/envoy.admin.v3."
 
@@ -223,7 +223,7 @@ def _exists_in_entry(entry: Mapping[str, Any], path: tuple[str, ...]) -> bool:
 
 
 def _exists(message: str, path: tuple[str, ...]) -> bool:
-    descriptor = symbol_database.Default().pool.FindMessageTypeByName(message)
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(message)
     for index, name in enumerate(path):
         field = descriptor.fields_by_name.get(name) if descriptor is not None else None
         if field is None:

@@ -69,7 +69,7 @@ class Histogram:
         if not total:
             return []
         result: list[float] = []
-        buckets = self._used()
+        buckets = self.used()
         low, width, inside = next(buckets)
         below = 0
         for fraction in wanted:
@@ -83,7 +83,7 @@ class Histogram:
     def cumulative(self, bounds: Sequence[float] = BOUNDS) -> list[int]:
         """How many values were at most each of the ascending ``bounds``."""
         result: list[int] = []
-        buckets = self._used()
+        buckets = self.used()
         seen = 0
         current = next(buckets, None)
         for bound in bounds:
@@ -93,7 +93,7 @@ class Histogram:
             result.append(seen)
         return result
 
-    def _used(self) -> Iterator[tuple[float, float, int]]:
+    def used(self) -> Iterator[tuple[float, float, int]]:
         """(lower edge, width, count) of every bucket that is not empty, ascending."""
         for index, count in enumerate(self.counts):
             if count:

@@ -131,6 +131,12 @@ class Scope:
         if self._catalog is not None:
             yield from self._catalog.missing(self._metrics)
 
+    def reset_counters(self) -> None:
+        """Set the counters of the scope to 0."""
+        for metric in self._metrics.values():
+            if isinstance(metric, Counter):
+                metric.value = 0
+
     def texts(self) -> Iterator[TextReadout]:
         """The text values of the scope."""
         return (metric for metric in self._metrics.values() if isinstance(metric, TextReadout))
@@ -194,6 +200,11 @@ class StatsStore:
         """Drop a scope that has no owner; called by the scope itself."""
         if self._scopes.get(scope.prefix) is scope:
             del self._scopes[scope.prefix]
+
+    def reset_counters(self) -> None:
+        """Set every counter to 0; gauges and histograms stay, as in Envoy."""
+        for scope in self._scopes.values():
+            scope.reset_counters()
 
     def value(self, name: str) -> int | None:
         """Current value of the counter or gauge with the full dotted ``name``, or None if there is none."""

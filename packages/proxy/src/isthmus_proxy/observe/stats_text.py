@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 
-from isthmus_proxy.observe.histogram import QUANTILES, Histogram
-from isthmus_proxy.observe.prometheus import is_used
+from isthmus_proxy.observe.histogram import BOUNDS, QUANTILES, Histogram
 from isthmus_proxy.observe.stats import Metric, Scope, StatsStore, TextReadout, full_name
+from isthmus_proxy.observe.stats_query import CUMULATIVE, DETAILED, DISJOINT, EVERYTHING, SUMMARY, StatsQuery
 
 _Row = tuple[str, Metric]
 
 
-def rows(store: StatsStore, *, wanted: re.Pattern[str] | None, used_only: bool) -> Iterator[_Row | None]:
-    """Stats sorted by full name, text values before all others; ``wanted`` must be found in the name.
+def rows(store: StatsStore, query: StatsQuery) -> Iterator[_Row | None]:
+    """Stats sorted by full name, text values before all others.
 
     None stands for a moment at which others may be given a turn: a store of a million stats is never walked in one go.
     """
@@ -25,7 +26,7 @@ def rows(store: StatsStore, *, wanted: re.Pattern[str] | None, used_only: bool) 
             found = [(full_name(scope, metric), metric) for scope in group for metric in metrics(scope)]
             found.sort(key=_name)
             for row in found:
-                if (wanted is None or wanted.search(row[0]) is not None) and not (used_only and not is_used(row[1])):
+                if query.takes(*row):
                     yield row
 
 
@@ -46,10 +47,10 @@ def _name(row: _Row) -> str:
     return row[0]
 
 
-def render_text(store: StatsStore, *, wanted: re.Pattern[str] | None = None, used_only: bool = False) -> Iterator[str]:
+def render_text(store: StatsStore, query: StatsQuery = EVERYTHING) -> Iterator[str]:
     """One line per stat; histograms last, with cumulative quantiles (no interval values are kept: they read ``nan``)."""
     histograms: list[tuple[str, Histogram]] = []
-    for row in rows(store, wanted=wanted, used_only=used_only):
+    for row in rows(store, query):
         if row is None:
             yield ""
             continue
@@ -58,8 +59,9 @@ def render_text(store: StatsStore, *, wanted: re.Pattern[str] | None = None, use
             histograms.append((name, metric))
         else:
             yield f'{name}: "{metric.value}"\n' if isinstance(metric, TextReadout) else f"{name}: {metric.value}\n"
+    shown = _FORMS.get(query.buckets, summary)
     for name, histogram in histograms:
-        yield f"{name}: {summary(histogram)}\n"
+        yield f"{name}: {shown(histogram)}\n"
 
 
 def summary(histogram: Histogram) -> str:
@@ -72,12 +74,41 @@ def summary(histogram: Histogram) -> str:
     )
 
 
-def render_json(store: StatsStore, *, wanted: re.Pattern[str] | None = None, used_only: bool = False) -> Iterator[str]:
+def _buckets(histogram: Histogram, *, disjoint: bool) -> str:
+    """``B0.5(0,2) B1(0,3) ...``: of the interval, of which nothing is kept, and of all."""
+    if not histogram.count:
+        return "No recorded values"
+    counts = bucket_counts(histogram, disjoint=disjoint)
+    return " ".join(f"B{bound:g}(0,{count})" for bound, count in zip(BOUNDS, counts, strict=True))
+
+
+def bucket_counts(histogram: Histogram, *, disjoint: bool) -> list[int]:
+    """How many values were at most each bound; with ``disjoint``, and above the one before."""
+    counts = histogram.cumulative()
+    return [high - low for low, high in pairwise((0, *counts))] if disjoint else counts
+
+
+def _detailed(histogram: Histogram) -> str:
+    """All buckets that are not empty, as lower edge, width and count, and the summary."""
+    if not histogram.count:
+        return "No recorded values"
+    totals = ", ".join(f"{low:g},{width:g}:{count}" for low, width, count in histogram.used())
+    return f"\n  totals={totals}\n  intervals=\n  summary={summary(histogram)}"
+
+
+_FORMS: dict[str, Callable[[Histogram], str]] = {
+    CUMULATIVE: partial(_buckets, disjoint=False),
+    DISJOINT: partial(_buckets, disjoint=True),
+    DETAILED: _detailed,
+}
+
+
+def render_json(store: StatsStore, query: StatsQuery = EVERYTHING) -> Iterator[str]:
     """Envoy's ``format=json``: a list of name and value, and one object with all histograms."""
     histograms: list[tuple[str, Histogram]] = []
     yield '{"stats":['
     separator = ""
-    for row in rows(store, wanted=wanted, used_only=used_only):
+    for row in rows(store, query):
         if row is None:
             yield ""
             continue
@@ -89,7 +120,7 @@ def render_json(store: StatsStore, *, wanted: re.Pattern[str] | None = None, use
             separator = ","
     if histograms:
         yield separator
-        yield from _histograms(histograms)
+        yield from (_histograms if query.buckets in ("", SUMMARY) else partial(_bucketed, query.buckets))(histograms)
     yield "]}"
 
 
@@ -107,3 +138,22 @@ def _histograms(histograms: list[tuple[str, Histogram]]) -> Iterator[str]:
         yield separator + json.dumps(computed, separators=(",", ":"))
         separator = ","
     yield "]}}"
+
+
+def _bucketed(form: str, histograms: list[tuple[str, Histogram]]) -> Iterator[str]:
+    yield '{"histograms":['
+    separator = ""
+    for name, histogram in histograms:
+        if form == DETAILED:
+            shown = [{"lower_bound": low, "width": width, "count": count} for low, width, count in histogram.used()]
+            one: dict[str, object] = {"name": name, "totals": shown, "intervals": []}
+        else:
+            counts = bucket_counts(histogram, disjoint=form == DISJOINT)
+            pairs = zip(BOUNDS, counts, strict=True)
+            one = {
+                "name": name,
+                "buckets": [{"upper_bound": bound, "interval": 0, "cumulative": count} for bound, count in pairs],
+            }
+        yield separator + json.dumps(one, separators=(",", ":"))
+        separator = ","
+    yield "]}"

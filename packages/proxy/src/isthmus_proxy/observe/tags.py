@@ -44,12 +44,20 @@ _PREFIXES: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = (
 _CODE = re.compile(r"((?:.*\.)?(?:upstream|downstream)_rq)_(?:(\d)xx|(\d{3}))")
 
 
+_FIRST = {"envoy_worker_id": 0, "envoy_virtual_host": 1, "envoy_virtual_cluster": 0, "envoy_route": 2}
+
+
+def _place(tag: tuple[str, str]) -> tuple[int, str]:
+    """Labels stand in the order in which Envoy finds them, which is alphabetical for most."""
+    return _FIRST.get(tag[0], 3), tag[0]
+
+
 def of_prefix(prefix: str) -> tuple[str, Tags]:
-    """The scope prefix without its values, and its labels in alphabetical order."""
+    """The scope prefix without its values, and its labels in Envoy's order."""
     for pattern, short, labels in _PREFIXES:
         found = pattern.fullmatch(prefix)
         if found is not None:
-            return short, tuple(sorted(zip(labels, found.groups(), strict=True)))
+            return short, tuple(sorted(zip(labels, found.groups(), strict=True), key=_place))
     return prefix, ()
 
 

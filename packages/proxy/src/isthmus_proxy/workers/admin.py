@@ -15,7 +15,15 @@ from isthmus_proxy.workers.stats_merge import merge
 from isthmus_proxy.workers.worker import NoAnswerError, Worker
 
 _ORDERS = frozenset(
-    ("/drain_listeners", "/healthcheck/fail", "/healthcheck/ok", "/logging", "/reopen_logs", "/runtime_modify")
+    (
+        "/drain_listeners",
+        "/healthcheck/fail",
+        "/healthcheck/ok",
+        "/logging",
+        "/reopen_logs",
+        "/reset_counters",
+        "/runtime_modify",
+    )
 )
 
 
