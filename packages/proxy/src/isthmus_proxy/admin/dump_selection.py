@@ -223,7 +223,7 @@ def _exists_in_entry(entry: Mapping[str, Any], path: tuple[str, ...]) -> bool:
 
 
 def _exists(message: str, path: tuple[str, ...]) -> bool:
-    descriptor = descriptor_pool.Default().FindMessageTypeByName(message)
+    descriptor: Any = descriptor_pool.Default().FindMessageTypeByName(message)
     for index, name in enumerate(path):
         field = descriptor.fields_by_name.get(name) if descriptor is not None else None
         if field is None:

@@ -325,7 +325,7 @@ class HttpConnectionManager:
 
     def end_connections(self, share: float) -> None:
         """Let a share of the connections, each drawn by chance, end with their next request."""
-        for connection in self.connections:
+        for connection in list(self.connections):
             if self.random() < share:
                 connection.end_with_next()
 

@@ -322,6 +322,10 @@ class Http2DownstreamConnection:
         self._timer.set(self.manager.reactor.now + self.manager.config.drain_timeout)
         self.flush_soon()
 
+    def end_with_next(self) -> None:
+        """What a graceful drain asks of this connection: streams that run, and those that come meanwhile, are served."""
+        self.drain()
+
     def break_off(self) -> None:
         """Close at once, in the middle of whatever is going on."""
         if not self._connection.closed:
