@@ -32,7 +32,7 @@ from isthmus_proxy.compiled import build_kind
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
-from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.http.connection_manager import Surroundings, Tracer
 from isthmus_proxy.lean_imports import release_free_memory
 from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
@@ -42,11 +42,13 @@ from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
 from isthmus_proxy.observe.memo_stats import MemoStats
 from isthmus_proxy.observe.process_stats import ProcessStats
 from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.observe.time_format import IsoTime
 from isthmus_proxy.overload.model import MonitorConfig
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.runtime import Runtime
+from isthmus_proxy.trace.model import TracingConfig
 
 if TYPE_CHECKING:
     from isthmus_proxy.dynamic import DynamicConfiguration
@@ -97,7 +99,9 @@ class Proxy:
         self.monitoring = ClusterMonitoring(self.reactor, self.clusters, random.random, self._outlier_log())
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles(Runtime(bootstrap.runtime), self.stats.scope)
-        surroundings = Surroundings(self.reactor, self.clusters, time.time, random.Random(), self.routes.runtime)
+        surroundings = self.surroundings = Surroundings(
+            self.reactor, self.clusters, time.time, random.Random(), self.routes.runtime
+        )
         seat = options.seat
         self.listeners = ListenerManager(
             surroundings,
@@ -144,6 +148,19 @@ class Proxy:
             return make_monitor(each, reactor, lambda: self.listeners.connection_count)
 
         OverloadManager(config, reactor, self.stats, self.listeners, monitor, release_free_memory).start()
+
+    def trace_with(self, nursery: trio.Nursery) -> None:
+        """Let connection managers trace; what sends spans runs in ``nursery``."""
+        surroundings, node = self.surroundings, self.bootstrap.node
+
+        def first(config: TracingConfig, scope: StatsScope) -> Tracer:
+            from isthmus_proxy.trace.tracers import Origin, Tracers  # noqa: PLC0415 - few configurations trace
+
+            origin = Origin(node.id, node.cluster, node.locality.zone)
+            surroundings.tracers = Tracers(surroundings, self.stats, origin, nursery.start_soon)
+            return surroundings.tracers(config, scope)
+
+        surroundings.tracers = first
 
     def refresh_stats(self) -> None:
         """Bring up to date what is only read when somebody looks."""
@@ -245,6 +262,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         await nursery.start(proxy.access_logs.run)
         await nursery.start(proxy.dns.run)
         await nursery.start(_watch_signals, proxy)
+        proxy.trace_with(nursery)
         if options.seat is None:
             await _start_admin(proxy, nursery)
         proxy.start_overload_manager()

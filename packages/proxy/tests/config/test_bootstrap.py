@@ -115,7 +115,7 @@ PRESERVE = {
         ((*LISTENER, "filter_chains"), [], "listeners[0].filter_chains", "at least one"),
         ((*LISTENER, "filter_chain_matcher"), {}, "listeners[0].filter_chain_matcher", "is not supported"),
         ((*MANAGER, "via"), "a\n", "typed_config.via", "printable ASCII"),
-        ((*MANAGER, "tracing"), {}, "typed_config.tracing", "is not supported"),
+        ((*MANAGER, "tracing"), {}, "typed_config.tracing.provider", "is required"),
         ((*MANAGER, "codec_type"), "HTTP3", 'typed_config.codec_type = "HTTP3"', "only AUTO or HTTP1 or HTTP2 is"),
         ((*MANAGER, "stat_prefix"), "", "typed_config.stat_prefix", "required"),
         ((*MANAGER, "max_request_headers_kb"), 9000, "max_request_headers_kb = 9000", "at most 8192"),

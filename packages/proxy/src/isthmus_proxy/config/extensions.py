@@ -31,6 +31,8 @@ _MODULES = {
     f"{_MONITORS}.injected_resource.v3.InjectedResourceConfig": "injected_resource",
     f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig": "downstream_connections",
     "xds.type.v3.TypedStruct": "typed_struct",
+    "envoy.config.trace.v3.OpenTelemetryConfig": "opentelemetry",
+    "envoy.config.trace.v3.ZipkinConfig": "zipkin",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",

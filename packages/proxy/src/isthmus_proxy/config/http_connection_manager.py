@@ -12,11 +12,13 @@ from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.config.tracing import compile_tracing
 from isthmus_proxy.config.upgrades import compile_upgrades
 from isthmus_proxy.config.values import enum_name, flag, number, required, seconds
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReference
 from isthmus_proxy.route.model import RouteConfiguration
+from isthmus_proxy.trace.model import TracingConfig
 
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
@@ -62,9 +64,18 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         keep_connection_on_bad_request=_keeps_connection(proto),
         upgrade_types=frozenset(name for name, enabled in compile_upgrades(proto, path) if enabled),
         suppress_envoy_headers=router.suppress_envoy_headers,
+        tracing=_tracing(proto, router, path),
         **_client_options(proto, path),
         **_target_options(proto, path),
     )
+
+
+def _tracing(proto: Any, router: Any, path: str) -> TracingConfig | None:
+    tracing = compile_tracing(proto, path)
+    if tracing is not None and router.start_child_span:
+        place = join(path, "http_filters[0].typed_config.start_child_span")
+        raise ConfigError(place, "true", "upstream requests have no span of their own; leave it out")
+    return tracing
 
 
 def _client_options(proto: Any, path: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any
 
 from isthmus_proxy.config.access_log import compile_access_logs
@@ -14,6 +15,8 @@ from isthmus_proxy.config.values import content_hash, enum_name, flag, number, r
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
     Address,
+    FilterChain,
+    HttpConnectionManagerConfig,
     ListenerConfig,
     PipeAddress,
     SocketAddress,
@@ -28,6 +31,8 @@ def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
     check(proto, path)
     address = _address(proto.address, join(path, "address"))
     chains, default = compile_filter_chains(proto, path)
+    if enum_name(proto, "traffic_direction") == "OUTBOUND":
+        chains, default = tuple(map(_outgoing, chains)), _outgoing(default) if default is not None else None
     every = chains if default is None else (*chains, default)
     bind_to_port = flag(proto, "bind_to_port", default=True)
     if proto.HasField("deprecated_v1"):
@@ -53,6 +58,14 @@ def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
         access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
         inbound=enum_name(proto, "traffic_direction") == "INBOUND",
     )
+
+
+def _outgoing(chain: FilterChain) -> FilterChain:
+    """The chain of a listener for what goes out, whose spans are named after where it goes."""
+    manager = chain.network_filter
+    if not isinstance(manager, HttpConnectionManagerConfig) or manager.tracing is None:
+        return chain
+    return replace(chain, network_filter=replace(manager, tracing=replace(manager.tracing, egress=True)))
 
 
 def _address(proto: Any, path: str) -> Address:

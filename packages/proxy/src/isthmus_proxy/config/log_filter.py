@@ -14,6 +14,7 @@ from isthmus_proxy.http.local_reply import grpc_status
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.matcher import conditions
 from isthmus_proxy.route.model import RouteMatch, StringMatch
+from isthmus_proxy.trace.sampling import Reason, reason_of
 
 Predicate = Callable[[StreamInfo], bool]
 
@@ -151,16 +152,16 @@ def _everything(_proto: Any, _path: str) -> Predicate:
     return lambda info: True
 
 
-def _nothing(_proto: Any, _path: str) -> Predicate:
-    """There is no tracing, so no request is traced."""
-    return lambda info: False
+def _traceable(_proto: Any, _path: str) -> Predicate:
+    """Requests that are traced: their x-request-id says so."""
+    return lambda info: info.span is not None and reason_of(info.request_id or b"") is not Reason.NOT_TRACEABLE
 
 
 _COMPILERS: dict[str | None, Callable[[Any, str], Predicate]] = {
     "status_code_filter": _status,
     "duration_filter": _duration,
     "not_health_check_filter": _everything,
-    "traceable_filter": _nothing,
+    "traceable_filter": _traceable,
     "runtime_filter": _fraction,
     "and_filter": _all_of,
     "or_filter": _any_of,

@@ -14,6 +14,7 @@ from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.retry_policy import compile_retry_policy
 from isthmus_proxy.config.route_action import Inherited, buffer_limit, compile_action
 from isthmus_proxy.config.route_match import compile_headers, compile_match
+from isthmus_proxy.config.tracing import compile_route_tracing
 from isthmus_proxy.config.values import content_hash, enum_name, flag, number, required
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.route.model import (
@@ -107,6 +108,8 @@ def _route(route: Any, path: str, inherited: Inherited) -> Route:
         response_headers=compile_response_edits(route, path),
         metadata=_metadata(route) if route.HasField("metadata") else {},
         filters=compile_overrides(route, path),
+        tracing=compile_route_tracing(route, path),
+        operation=route.decorator.operation,
     )
 
 

@@ -6,6 +6,7 @@ from isthmus_proxy.config.rules import MessageRules, message
 
 _NETWORK = "envoy.extensions.filters.network"
 _LISTENER = "envoy.extensions.filters.listener"
+_TRACE = "envoy.config.trace.v3"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LOG = "envoy.extensions.access_loggers"
@@ -86,7 +87,7 @@ LISTENER: dict[str, MessageRules] = {
     f"{_HCM}.HttpConnectionManager": message(
         "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
         "server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
-        "delayed_close_timeout drain_timeout http2_protocol_options "
+        "delayed_close_timeout drain_timeout http2_protocol_options tracing "
         "access_log use_remote_address xff_num_trusted_hops internal_address_config "
         "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
@@ -109,6 +110,22 @@ LISTENER: dict[str, MessageRules] = {
             "an old connection always ends with a response, or idle": "http1_safe_max_connection_duration",
         },
     ),
+    f"{_HCM}.HttpConnectionManager.Tracing": message(
+        "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider",
+        only={"verbose": False, "spawn_upstream_span": False},
+    ),
+    f"{_TRACE}.Tracing.Http": message("typed_config", no_effect={"the type URL decides": "name"}),
+    f"{_TRACE}.OpenTelemetryConfig": message("grpc_service http_service service_name max_cache_size"),
+    f"{_TRACE}.ZipkinConfig": message(
+        "collector_cluster collector_endpoint trace_id_128bit shared_span_context collector_hostname",
+        only={
+            "collector_endpoint_version": "HTTP_JSON",
+            "split_spans_for_request": False,
+            "trace_context_option": "USE_B3",
+        },
+    ),
+    "envoy.config.core.v3.HttpService": message("http_uri request_headers_to_add"),
+    "envoy.config.core.v3.HttpUri": message("uri cluster timeout"),
     f"{_HCM}.HttpConnectionManager.UpgradeConfig": message("upgrade_type enabled"),
     f"{_HCM}.HttpConnectionManager.InternalAddressConfig": message(
         "cidr_ranges", no_effect={"nobody connects over a Unix socket": "unix_sockets"}
@@ -127,7 +144,7 @@ LISTENER: dict[str, MessageRules] = {
         "suppress_envoy_headers",
         no_effect={
             "decides which stats exist": "dynamic_stats suppress_grpc_request_failure_code_stats",
-            "there is no tracing": "start_child_span",
+            "checked where tracing is compiled": "start_child_span",
         },
     ),
     "envoy.config.core.v3.HttpProtocolOptions": message(

@@ -27,11 +27,17 @@ ROUTE: dict[str, MessageRules] = {
     ),
     f"{_ROUTE}.Route": message(
         f"name stat_prefix match route redirect direct_response non_forwarding_action request_body_buffer_limit "
-        f"per_request_buffer_limit_bytes {_EDITS}",
+        f"decorator tracing per_request_buffer_limit_bytes {_EDITS}",
         elsewhere="typed_per_filter_config",
-        no_effect={"a label": "metadata", "there is no tracing": "decorator tracing"},
+        no_effect={"a label": "metadata"},
     ),
     f"{_ROUTE}.VirtualCluster": message("headers name"),
+    f"{_ROUTE}.Tracing": message("client_sampling random_sampling overall_sampling custom_tags"),
+    f"{_ROUTE}.Decorator": message("operation", no_effect={"spans of this proxy alone get the name": "propagate"}),
+    "envoy.type.tracing.v3.CustomTag": message("tag literal environment request_header"),
+    "envoy.type.tracing.v3.CustomTag.Literal": message("value"),
+    "envoy.type.tracing.v3.CustomTag.Environment": message("name default_value"),
+    "envoy.type.tracing.v3.CustomTag.Header": message("name default_value"),
     f"{_ROUTE}.RouteMatch": message(
         "prefix path safe_regex path_separated_prefix connect_matcher path_match_policy case_sensitive runtime_fraction headers "
         "query_parameters grpc"
@@ -71,7 +77,7 @@ ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.RouteAction.RequestMirrorPolicy": message(
         "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append host_rewrite_literal "
         "request_headers_mutations",
-        no_effect={"there is no tracing": "trace_sampled"},
+        no_effect={"mirrored requests have no span": "trace_sampled"},
     ),
     "envoy.config.common.mutation_rules.v3.HeaderMutation": message("remove append"),
     f"{_ROUTE}.HedgePolicy": message(

@@ -19,6 +19,7 @@ from isthmus_proxy.http.exchange import Exchange
 from isthmus_proxy.http.forwarded import X_REQUEST_ID
 from isthmus_proxy.http.local_address import announced
 from isthmus_proxy.http.local_reply import OVERLOADED
+from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.http.plan import Plan, has_fractions, make_plan
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.response_plan import Styles
@@ -31,8 +32,10 @@ from isthmus_proxy.overload.model import AT_EASE, OverloadState
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.memo import Memo
+from isthmus_proxy.route.model import Route
 from isthmus_proxy.route.table import RouteHandle, RouteTable
 from isthmus_proxy.runtime import Runtime
+from isthmus_proxy.trace.model import TracingConfig
 from isthmus_proxy.upstream.pool import Pools
 
 PLAN_LIMIT = 4096
@@ -55,6 +58,19 @@ class AccessLog(Protocol):
         """Queue a line; never blocks."""
 
 
+class Tracer(Protocol):
+    """Who traces the requests of a connection manager (``trace.tracer.Tracer``)."""
+
+    def begin(self, info: StreamInfo, head: RequestHead, identifier: bytes, route: Route | None) -> bytes:
+        """Give an exchange its span; answer its identifier, which may have changed."""
+
+    def log(self, info: StreamInfo) -> None:
+        """An exchange is over."""
+
+    def close(self) -> None:
+        """Its connection manager is no more."""
+
+
 class Randomness(Protocol):
     """``random.Random``, or a seeded one."""
 
@@ -65,14 +81,19 @@ class Randomness(Protocol):
         """``k`` random bits."""
 
 
+def no_tracers(_config: TracingConfig, _scope: StatsScope) -> Tracer:
+    """What makes tracers where nobody has said how."""
+    raise NotImplementedError("nothing traces here")
+
+
 class Surroundings:
     """What connection managers and TCP proxies get from the process: reactor, clusters and their pools, clock, randomness.
 
     ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
-    ``heads`` are the memos of the connection managers in use.
+    ``heads`` are the memos of the connection managers in use; ``tracers`` makes their tracers.
     """
 
-    __slots__ = ("clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "runtime")
+    __slots__ = ("clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "runtime", "tracers")
 
     def __init__(
         self,
@@ -90,6 +111,7 @@ class Surroundings:
         self.clock = WallClock(time)
         self.random = random.random
         self.getrandbits = random.getrandbits
+        self.tracers: Callable[[TracingConfig, StatsScope], Tracer] = no_tracers
         clusters.on_endpoints_removed(self.pools.endpoints_removed)
 
     def memo_counts(self) -> dict[str, int]:
@@ -107,7 +129,7 @@ class HttpConnectionManager:
 
     __slots__ = (
         "_http2_scope", "_http2_stats", "_loggers", "_memoise_for", "_overload", "_plan_and_begin", "_plans", "_plans_kept",
-        "_route", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
+        "_route", "_tracer", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "getrandbits", "http2_memo", "limits", "memo",
         "on_close", "pools", "random", "reactor", "runtime", "spelling", "stats", "styles",
     )  # fmt: skip
@@ -122,6 +144,7 @@ class HttpConnectionManager:
         buffer_limit: int,
         on_close: ConnectionEnded,
         http2_scope: StatsScope,
+        tracer: Tracer | None = None,
     ) -> None:
         self.on_close = on_close
         self.http2_memo = BlockMemo()
@@ -145,7 +168,8 @@ class HttpConnectionManager:
         )
         self.spelling = PROPER if config.header_key_format == PROPER_CASE else None
         self.memo: HeadMemo[ParsedRequest] = HeadMemo()
-        self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers)
+        self._tracer = tracer
+        self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers, traced=tracer is not None)
         self.connections: set[DownstreamConnection | Http2DownstreamConnection] = set()
         self.draining = False
         self._route = route
@@ -156,6 +180,8 @@ class HttpConnectionManager:
         self._vantages: Memo[Vantage] = Memo(PLAN_LIMIT)
         self._overload = AT_EASE
         self._plan_and_begin = self._begin_by_connection if config.reads_connection else self._begin_by_head
+        if tracer is not None:
+            self._plan_and_begin = self._begin_traced
         self.begin = self._plan_and_begin
 
     @property
@@ -254,6 +280,22 @@ class HttpConnectionManager:
         exchange.info.request_id = identifier
         exchange.begin(plan, identifier)
 
+    def _begin_traced(self, exchange: Exchange, vantage: Vantage) -> None:
+        """The same with a span, which is not part of what is remembered."""
+        key = (exchange.request, vantage)
+        table = self._route.table
+        plan = self._plans.get(key)
+        if plan is None or plan.table is not table or plan.table is None:
+            plan = self._plan(exchange.request, table, vantage)
+            if self._plans_kept:
+                self._plans.put(key, plan)
+        identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
+        if self._tracer is not None:
+            route = plan.decision.route if plan.decision is not None else None
+            identifier = self._tracer.begin(exchange.info, plan.head, identifier, route)
+        exchange.info.request_id = identifier
+        exchange.begin(plan, identifier)
+
     def shed(self, state: OverloadState) -> None:
         """Refuse requests and end connections as ``state`` says, from the next request on."""
         self._overload = state
@@ -286,6 +328,8 @@ class HttpConnectionManager:
             stats.downstream_rq_completed.value += 1
             stats.classes[info.status // 100 if info.status < 600 else 0].value += 1
         stats.downstream_rq_time.record((ended - info.started_at) * 1000.0)
+        if self._tracer is not None and answered:
+            self._tracer.log(info)
         if self._loggers:
             self._fill_heads(exchange)
             for logger in self._loggers:

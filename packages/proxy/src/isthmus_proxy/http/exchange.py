@@ -530,6 +530,7 @@ class Exchange:
         plan = moved_plan(table, moved.head, moved.decision, upgrade=self.target is not None and self.target.upgrade)
         following = self._connection.serve_instead(request)
         following.info.request_id = info.request_id
+        following.info.span = info.span
         following.info.bytes_received = info.bytes_received * (1 if moved.bodyless else 2)  # and once more, as replayed
         following._trail = moved.trail
         if not moved.bodyless:

@@ -160,8 +160,10 @@ class Target:
         self.upgrade = plan.upgrade
         self.terminates = action.terminates_connect and request.method == b"CONNECT"
         self.balanced = bool(action.hash_policies) or weight.metadata_match is not None
-        self.static = not action.auto_host_rewrite and not any(
-            map(depends_on_exchange, (weight.request_headers, *decision.request_edits))
+        self.static = (
+            not styles.traced
+            and not action.auto_host_rewrite
+            and not any(map(depends_on_exchange, (weight.request_headers, *decision.request_edits)))
         )
         self.style: Style = styles.of(decision, weight)
         self.suppress_envoy_headers = styles.suppress_envoy_headers
@@ -202,6 +204,8 @@ class Target:
             append, show = self.action.append_forwarded_host, not self.suppress_envoy_headers
             rewrite.set_authority(head, hostname.encode(), append_forwarded_host=append, show_original=show)
         head.headers = frame_request(self.framing, head.headers, upgrade=self.upgrade)
+        if info.span is not None:
+            info.span.inject(head.headers)
         return head
 
     def http2_head(self, identifier: bytes) -> bytes:

@@ -43,11 +43,15 @@ _StyleKey = tuple[tuple[HeaderEdits, ...], HeaderEdits, bool, bool]
 
 
 class Styles:
-    """The styles of one connection manager: routes whose responses change alike share one. Bounded by a fresh start."""
+    """The styles of one connection manager: routes whose responses change alike share one. Bounded by a fresh start.
 
-    __slots__ = ("_styles", "suppress_envoy_headers")
+    ``traced``: every request carries a trace context of its own upstream.
+    """
 
-    def __init__(self, *, suppress_envoy_headers: bool) -> None:
+    __slots__ = ("_styles", "suppress_envoy_headers", "traced")
+
+    def __init__(self, *, suppress_envoy_headers: bool, traced: bool = False) -> None:
+        self.traced = traced
         self._styles: dict[_StyleKey, Style] = {}
         self.suppress_envoy_headers = suppress_envoy_headers
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from isthmus_proxy.http.message import RequestHead, ResponseHead
+from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
+
+
+class TraceSpan(Protocol):
+    """The span of an exchange (``trace.span.Span``)."""
+
+    def inject(self, headers: Headers) -> None:
+        """Tell whoever gets ``headers`` of it."""
 
 
 class StreamInfo:
@@ -37,6 +44,7 @@ class StreamInfo:
         "response_code_details",
         "response_first_byte_at",
         "route_name",
+        "span",
         "start_time",
         "started_at",
         "status",
@@ -71,6 +79,7 @@ class StreamInfo:
         self.connection_id = 0
         self.request_id: bytes | None = None
         self.route_name = ""
+        self.span: TraceSpan | None = None
         self.virtual_host = ""
         self.upstream_cluster = ""
         self.upstream_host = ""

@@ -118,7 +118,13 @@ class ChainFactory:
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
         http2 = self._stats.scope("http2")  # of the process: never closed
-        manager = HttpConnectionManager(config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2)
+        tracer = None
+        if config.tracing is not None:
+            tracer = self._surroundings.tracers(config.tracing, self._stats.scope(f"http.{config.stat_prefix}.tracing"))
+            scopes.append(tracer)
+        manager = HttpConnectionManager(
+            config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2, tracer
+        )
         manager.draining = self.closing
         manager.shed(self.overload)
         scopes.append(_Memo(self._surroundings.heads, manager.memo))

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from isthmus_proxy.codec.http2.options import Http2Options
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
+from isthmus_proxy.trace.model import TracingConfig
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -126,6 +127,7 @@ class HttpConnectionManagerConfig:
     enable_trailers: bool = False
     header_key_format: str = ""  # as in codec.http1.spelling; empty: lower case
     local_replies: LocalReplies | None = field(default=None, compare=False)
+    tracing: TracingConfig | None = None
     allow_absolute_url: bool = True
     internal_ranges: tuple[IpNetwork, ...] = ()  # internal_address_config
     always_forward_client_cert: bool = (

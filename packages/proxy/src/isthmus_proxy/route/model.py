@@ -12,6 +12,7 @@ from isthmus_proxy.route.filter_overrides import FilterOverrides
 from isthmus_proxy.route.hash_policy_model import HashPolicy
 from isthmus_proxy.route.uri_template import TemplateRewrite
 from isthmus_proxy.runtime import Fraction
+from isthmus_proxy.trace.model import RouteTracing
 
 AppendAction = Literal["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"]
 
@@ -268,6 +269,8 @@ class Route:
     metadata: Mapping[str, object] = field(default_factory=dict, hash=False)  # filter_metadata by namespace
     stat_prefix: str = ""
     filters: FilterOverrides = field(default_factory=dict, hash=False)
+    tracing: RouteTracing | None = None
+    operation: str = ""  # decorator: the name of its spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,296 @@
+"""Tracing, held against a live Envoy: the headers that upstreams get and the spans that collectors get, for the same requests."""
+
+import http.server
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # type: ignore[import-untyped]
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from harness.envoy import Envoy
+from harness.eventually import eventually
+from harness.http import fetch
+from harness.isthmus import Proxy
+from harness.origin import Origin
+from harness.ports import free_ports
+
+TRACE, SPAN, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "b7ad6b7169203330"
+W3C = f"00-{TRACE}-{SPAN}-"
+REQUESTS: list[tuple[str, dict[str, str]]] = [
+    ("/echo", {}),
+    ("/echo?x=1", {"traceparent": f"{W3C}01", "tracestate": "a=b"}),
+    ("/echo", {"traceparent": f"{W3C}00"}),
+    ("/echo", {"traceparent": "junk"}),
+    ("/echo", {"x-b3-traceid": TRACE, "x-b3-spanid": SPAN, "x-b3-sampled": "1"}),
+    ("/echo", {"x-b3-traceid": SPAN, "x-b3-spanid": SPAN, "x-b3-parentspanid": PARENT, "x-b3-sampled": "0"}),
+    ("/echo", {"b3": f"{TRACE}-{SPAN}-1"}),
+    ("/echo", {"b3": "0"}),
+    ("/echo", {"x-client-trace-id": "mine"}),
+    ("/echo", {"x-request-id": "00000000-0fb4-4641-8c13-2c9ab664e117", "x-user": "jo"}),
+    ("/named/status/503", {}),
+    ("/never", {}),
+]
+
+
+class Collector:
+    """Takes spans over HTTP, in the form of OTLP or of Zipkin."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[str, bytes]] = []
+        reports = self.reports
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                reports.append((self.path, self._body()))
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def _body(self) -> bytes:
+                if "content-length" in self.headers:
+                    return self.rfile.read(int(self.headers["content-length"]))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
+
+            def log_message(self, *_: object) -> None:
+                """Stay silent."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def spans(self) -> list[dict[str, Any]]:
+        """All spans so far, as comparable values."""
+        return [
+            span for path, body in self.reports for span in (otlp_spans(body) if "v1" in path else zipkin_spans(body))
+        ]
+
+
+def otlp_spans(body: bytes) -> list[dict[str, Any]]:
+    found = []
+    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        # The classes at hand are older than the name "scope"; the numbers of the fields are the same.
+        for scope in getattr(resource, "scope_spans", None) or resource.instrumentation_library_spans:
+            for span in scope.spans:
+                one = MessageToDict(span)
+                one["attributes"] = {each.key: each.value.string_value for each in span.attributes}
+                assert span.end_time_unix_nano >= span.start_time_unix_nano > 0
+                found.append(comparable_span(one, ("startTimeUnixNano", "endTimeUnixNano")))
+    return found
+
+
+def zipkin_spans(body: bytes) -> list[dict[str, Any]]:
+    return [
+        comparable_span(span, ("timestamp", "duration", "annotations", "localEndpoint")) for span in json.loads(body)
+    ]
+
+
+def comparable_span(span: dict[str, Any], varying: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in span.items() if name not in varying}
+
+
+def cluster(name: str, port: int, *, http2: bool = False) -> dict[str, Any]:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    made: dict[str, Any] = {
+        "name": name,
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+    if http2:
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        explicit = {"@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}}}
+        made["typed_extension_protocol_options"] = {options: explicit}
+    return made
+
+
+def bootstrap(
+    port: int, origin: int, collector: int, provider: dict[str, Any], *, http2: bool = False
+) -> dict[str, Any]:
+    filters = "type.googleapis.com/envoy.extensions.filters"
+    routes = [
+        {
+            "match": {"prefix": "/never"},
+            "direct_response": {"status": 204},
+            "tracing": {"random_sampling": {"numerator": 0}, "overall_sampling": {"numerator": 100}},
+        },
+        {
+            "match": {"prefix": "/named/"},
+            "route": {"cluster": "origin", "prefix_rewrite": "/"},
+            "decorator": {"operation": "named", "propagate": False},
+            "tracing": {
+                "random_sampling": {"numerator": 100},
+                "custom_tags": [{"tag": "route", "literal": {"value": "named"}}],
+            },
+        },
+        {"match": {"prefix": "/"}, "route": {"cluster": "origin"}},
+    ]
+    manager = {
+        "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "in",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "http_filters": [{"name": "router", "typed_config": {"@type": f"{filters}.http.router.v3.Router"}}],
+        "tracing": {
+            "provider": {"name": "provider", "typed_config": provider},
+            "max_path_tag_length": 7,
+            "custom_tags": [
+                {"tag": "user", "request_header": {"name": "x-user", "default_value": "nobody"}},
+                {"tag": "other", "request_header": {"name": "x-other"}},
+            ],
+        },
+    }
+    return {
+        "node": {"id": "me", "cluster": "us", "locality": {"zone": "north"}},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "in",
+                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [cluster("origin", origin), cluster("collector", collector, http2=http2)],
+        },
+    }
+
+
+OTLP = {
+    "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+    "service_name": "shop",
+    "http_service": {"http_uri": {"uri": "http://collector/v1/traces", "cluster": "collector", "timeout": "5s"}},
+}
+ZIPKIN = {
+    "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+    "collector_cluster": "collector",
+    "collector_endpoint": "/api/v2/spans",
+    "collector_endpoint_version": "HTTP_JSON",
+}
+PROVIDERS: dict[str, dict[str, Any]] = {
+    "otlp": OTLP,
+    "zipkin": ZIPKIN,
+    "zipkin-own-spans": {**ZIPKIN, "shared_span_context": False, "trace_id_128bit": True},
+}
+GIVEN = {TRACE, SPAN, PARENT}
+_ID = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{32}|[0-9a-f]{16})(?![0-9a-f])")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-(.)[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def comparable(value: str) -> str:
+    """Fresh identifiers by their length, those of requests by the digit that tells of tracing."""
+    value = _UUID.sub(r"uuid \1", value)
+    return _ID.sub(lambda found: found[0] if found[0] in GIVEN else f"<{len(found[0])}>", value)
+
+
+def upstream_headers(address: str, path: str, headers: dict[str, str]) -> list[str]:
+    answer = fetch(address, path, headers={"host": "shop", "user-agent": "ua", **headers})
+    if not answer.text.startswith('{"method"'):
+        return [str(answer.status)]
+    return [f"{name.lower()}: {comparable(value)}" for name, value in json.loads(answer.text)["headers"]]
+
+
+def play(side: Proxy | Envoy, address: str, collector: Collector) -> tuple[list[list[str]], list[Any]]:
+    side.wait_ready()
+    seen = [upstream_headers(address, path, headers) for path, headers in REQUESTS]
+    sampled = sum(side.stat(f"http.in.tracing.{name}") for name in ("random_sampling", "client_enabled"))
+    assert sampled == len(REQUESTS) - 1
+    eventually(lambda: len(collector.spans()) >= 7)
+    return seen, [normal(span) for span in collector.spans()]
+
+
+def normal(span: dict[str, Any]) -> Any:
+    text = json.dumps(span, sort_keys=True)
+    for name in ("traceId", "spanId"):
+        if name in span and "parentSpanId" not in span:
+            text = text.replace(json.dumps(span[name]), '"fresh"')
+    if "parentSpanId" in span:
+        text = text.replace(json.dumps(span["spanId"]), '"fresh"')
+    # The origin's answer tells the headers that it got, whose length differs with the address of the listener.
+    return json.loads(re.sub(r'"response_size": "\d+"', '"response_size": ""', comparable(text)))
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[Origin]:
+    with Origin("origin", "v1", tmp_path) as origin:
+        yield origin
+
+
+@pytest.mark.peer("envoy")
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_contexts_and_spans_are_envoys(name: str, origin: Origin, tmp_path: Path) -> None:
+    first, collectors = free_ports(2), (Collector(), Collector())
+    ours = bootstrap(first, origin.port, collectors[0].port, PROVIDERS[name])
+    theirs = bootstrap(first + 1, origin.port, collectors[1].port, PROVIDERS[name])
+    try:
+        with Proxy(ours, tmp_path) as proxy, Envoy(theirs, tmp_path) as envoy:
+            found = play(proxy, f"127.0.0.1:{first}", collectors[0])
+            expected = play(envoy, f"127.0.0.1:{first + 1}", collectors[1])
+            for request, mine, envoys in zip(REQUESTS, found[0], expected[0], strict=True):
+                assert mine == envoys, request
+            assert len(found[1]) == len(expected[1])
+            for mine_span, envoys_span in zip(found[1], expected[1], strict=True):
+                assert mine_span == envoys_span
+    finally:
+        for collector in collectors:
+            collector.close()
+
+
+def test_spans_reach_a_collector_over_grpc(origin: Origin, tmp_path: Path) -> None:
+    calls: list[bytes] = []
+
+    def export(request: bytes, _context: object) -> bytes:
+        calls.append(request)
+        return bytes(ExportTraceServiceResponse().SerializeToString())
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    method = grpc.unary_unary_rpc_method_handler(export)
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
+    collector = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    provider = {"@type": OTLP["@type"], "grpc_service": {"envoy_grpc": {"cluster_name": "collector"}}}
+    port = free_ports(1)
+    try:
+        with Proxy(bootstrap(port, origin.port, collector, provider, http2=True), tmp_path) as proxy:
+            proxy.wait_ready()
+            assert fetch(f"127.0.0.1:{port}", "/echo").status == 200
+            eventually(lambda: proxy.stat("tracing.opentelemetry.spans_sent") == 1)
+            assert [span["name"] for span in otlp_spans(calls[0])] == ["ingress"]
+    finally:
+        server.stop(None)
+
+
+def test_a_collector_that_is_away_delays_nothing(origin: Origin, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gone = taken.getsockname()[1]
+    port = free_ports(1)
+    with Proxy(bootstrap(port, origin.port, gone, OTLP), tmp_path) as proxy:
+        proxy.wait_ready()
+        for _ in range(20):
+            assert fetch(f"127.0.0.1:{port}", "/echo").status == 200
+        eventually(lambda: proxy.stat("tracing.opentelemetry.spans_dropped") == 20)
+        assert proxy.stat("tracing.opentelemetry.reports_failed") >= 1
