@@ -13,6 +13,7 @@ from isthmus_proxy.config.parse import fill
 from isthmus_proxy.config.runtime import compile_runtime
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.runtime import MAX_KEYS, Fraction, Runtime, RuntimeConfig, parsed
+from isthmus_proxy.testing import static_values
 
 
 def layered(*layers: Mapping[str, object]) -> RuntimeConfig:
@@ -46,12 +47,12 @@ def test_what_is_refused(layers: list[dict[str, object]], path: str) -> None:
 
 @given(value=st.integers(0, 200), random=st.floats(0, 1, exclude_max=True))
 def test_a_whole_number_is_a_per_cent(value: int, random: float) -> None:
-    runtime = Runtime(RuntimeConfig({"k": value}))
+    runtime = Runtime(static_values({"k": value}))
     assert runtime.admits(Fraction(0, 1_000_000, "k"), random) == (random * 100 < value)
 
 
 def test_what_is_no_number_leaves_the_default() -> None:
-    runtime = Runtime(RuntimeConfig({"text": "x", "negative": -1, "half": 0.5, "truth": True}))
+    runtime = Runtime(static_values({"text": "x", "negative": -1, "half": 0.5, "truth": True}))
     for key in ("text", "negative", "half", "truth", "absent", ""):
         assert runtime.admits(Fraction(50, 100, key), 0.49)
         assert not runtime.admits(Fraction(50, 100, key), 0.5)
@@ -61,13 +62,13 @@ def test_what_is_no_number_leaves_the_default() -> None:
 @given(st.text(max_size=20))
 def test_any_text_can_be_a_value(text: str) -> None:
     value = parsed(text)
-    runtime = Runtime(RuntimeConfig({"k": value}))
+    runtime = Runtime(static_values({"k": value}))
     runtime.integer("k", 1)
     runtime.admits(Fraction(1, 100, "k"), 0.5)
 
 
 def test_the_admin_layer_is_bounded_and_shown() -> None:
-    runtime = Runtime(RuntimeConfig({"a": (1, 100)}, admin_layer=True))
+    runtime = Runtime(static_values({"a": (1, 100)}, admin=True))
     show, modify = endpoints(runtime)
     assert modify.handle(AdminRequest("POST", "/runtime_modify", {"b": "true"})).status == 200
     assert '"final_value": "true"' in "".join(show.handle(AdminRequest("GET", "/runtime")).body)

@@ -20,6 +20,7 @@ from isthmus_proxy.config.dynamic import DynamicResources
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.config.runtime import layer_values
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.time_format import IsoTime
 from isthmus_proxy.route.table import RouteHandles
@@ -30,6 +31,7 @@ from isthmus_proxy.xds.client import Server, XdsClient
 from isthmus_proxy.xds.last_good import Owner
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES, decode
+from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
 
 _TYPES = {short: type_url for type_url, short in SHORT_NAMES.items()}
@@ -84,6 +86,7 @@ class DynamicConfiguration:
                 last_good.changed()
 
         backoff = Backoff(random.random, resources.retry_base_interval, resources.retry_max_interval)
+        self._runtime = RuntimeDiscovery(routes.runtime, bootstrap.runtime.discovered, layer_values)
         self._client = XdsClient(self.discovery, server, backoff, stats, updated, last_good)
 
     def _last_good(self, path: Path | None, stats: StatsStore) -> LastGoodFile | None:
@@ -92,7 +95,9 @@ class DynamicConfiguration:
 
     def start(self) -> None:
         """Take the bootstrap's resources into service and subscribe. Raises ConfigError for a taken address."""
-        self.discovery.start(self._clusters, self._listeners, self._bootstrap.clusters, self._bootstrap.listeners)
+        self.discovery.start(
+            self._clusters, self._listeners, self._bootstrap.clusters, self._bootstrap.listeners, self._runtime
+        )
 
     async def run(self) -> None:
         """Talk to the control plane until cancelled."""

@@ -1,6 +1,7 @@
 """The run-time layer: values by key that change what is configured, without a new configuration (bootstrap.v3.LayeredRuntime).
 
-Static layers are set once from the bootstrap file; the admin layer changes while the proxy runs. Readers ask at every use.
+Static layers are set once from the bootstrap file; the admin layer and those that come over xDS (RTDS) change while the proxy
+runs. Readers ask at every use.
 """
 
 from __future__ import annotations
@@ -21,13 +22,33 @@ class Fraction:
     runtime_key: str = ""
 
 
+STATIC, ADMIN, DISCOVERED = "static", "admin", "discovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """bootstrap.v3.RuntimeLayer. ``kind``: static, with its values; admin; or discovered, whose values come over xDS.
+
+    ``resource`` is the name under which a discovered layer is asked for; ``initial_fetch_timeout`` in seconds, 0 = none.
+    """
+
+    name: str
+    kind: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    resource: str = ""
+    initial_fetch_timeout: float = 15.0
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeConfig:
-    """bootstrap.v3.LayeredRuntime: the static layers ``below`` and ``above`` the admin layer, if there is one."""
+    """bootstrap.v3.LayeredRuntime: later layers override earlier ones."""
 
-    below: Mapping[str, Value] = field(default_factory=dict)
-    above: Mapping[str, Value] = field(default_factory=dict)
-    admin_layer: bool = False
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def discovered(self) -> tuple[Layer, ...]:
+        """The layers that come over xDS."""
+        return tuple(layer for layer in self.layers if layer.kind == DISCOVERED)
 
 
 MAX_KEYS = 1024
@@ -37,21 +58,40 @@ MAX_KEYS = 1024
 class Runtime:
     """Values by key. ``adjustable``: there is an admin layer."""
 
-    __slots__ = ("_admin", "_config", "adjustable")
+    __slots__ = ("_admin", "_layers", "_search", "adjustable")
 
     def __init__(self, config: RuntimeConfig | None = None) -> None:
-        self._config = config or RuntimeConfig()
+        layers = config.layers if config is not None else ()
         self._admin: dict[str, Value] = {}
-        self.adjustable = self._config.admin_layer
+        self._layers = {
+            layer.name: self._admin if layer.kind == ADMIN else dict(layer.values) for layer in layers
+        }  # in the order in which they override each other
+        self._search = tuple(reversed(self._layers.values()))
+        self.adjustable = any(layer.kind == ADMIN for layer in layers)
 
     def get(self, key: str) -> Value | None:
         """The value of ``key``, or None."""
-        config = self._config
-        for layer in (config.above, self._admin, config.below):
+        for layer in self._search:
             value = layer.get(key)
             if value is not None:
                 return value
         return None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers; each overrides those before it."""
+        return tuple(self._layers)
+
+    @property
+    def overridden(self) -> int:
+        """How many keys the admin layer has."""
+        return len(self._admin)
+
+    def replace(self, name: str, values: Mapping[str, Value]) -> None:
+        """Give the discovered layer ``name`` other values."""
+        layer = self._layers[name]
+        layer.clear()
+        layer.update(values)
 
     def modify(self, values: Mapping[str, str]) -> bool:
         """Set values of the admin layer; the empty string removes one. False, and nothing set, if they are too many."""
@@ -82,10 +122,12 @@ class Runtime:
             return random * 100 < per_cent
         return random * fraction.denominator < fraction.numerator
 
-    def entries(self) -> dict[str, tuple[Value | None, Value | None]]:
-        """Every key with its value of the static layers and of the admin layer."""
-        static = {**self._config.below, **self._config.above}
-        return {key: (static.get(key), self._admin.get(key)) for key in sorted({*static, *self._admin})}
+    def entries(self) -> dict[str, tuple[Value | None, ...]]:
+        """Every key with its value of each layer."""
+        layers = self._layers.values()
+        return {
+            key: tuple(layer.get(key) for layer in layers) for key in sorted({key for layer in layers for key in layer})
+        }
 
 
 def _whole(value: Value | None) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ from isthmus_proxy.route.model import (
     VirtualHost,
 )
 from isthmus_proxy.route.table import RouteHandles
-from isthmus_proxy.runtime import Runtime, RuntimeConfig
+from isthmus_proxy.runtime import ADMIN, STATIC, Layer, Runtime, RuntimeConfig, Value
 
 PATIENCE = 20.0
 """Seconds after which a wait is taken for lost; far beyond anything a healthy run needs."""
@@ -224,6 +224,12 @@ class LogRecorder:
         )
 
 
+def static_values(values: Mapping[str, Value], *, admin: bool = False) -> RuntimeConfig:
+    """Run-time values of one static layer, and an admin layer above it where asked for."""
+    layers = (Layer("static", STATIC, values), *((Layer("admin", ADMIN),) if admin else ()))
+    return RuntimeConfig(layers)
+
+
 class Proxy:
     """The data path under test."""
 
@@ -236,7 +242,7 @@ class Proxy:
             lambda name: self.stats.scope(f"cluster.{name}"), self.random.random, time.monotonic
         )
         self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
-        self.runtime = Runtime(RuntimeConfig(admin_layer=True))
+        self.runtime = Runtime(static_values({}, admin=True))
         self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random, self.runtime)
         self.routes = RouteHandles(self.runtime, self.stats.scope)
         self.logs = LogRecorder()

@@ -23,8 +23,8 @@ from isthmus_proxy.route.model import (
     StringMatch,
 )
 from isthmus_proxy.route.table import pick, pick_by_header
-from isthmus_proxy.runtime import Fraction, Runtime, RuntimeConfig
-from isthmus_proxy.testing import Peer, Proxy, Script, eventually, forward, running_proxy
+from isthmus_proxy.runtime import Fraction, Runtime
+from isthmus_proxy.testing import Peer, Proxy, Script, eventually, forward, running_proxy, static_values
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BAD = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nbad"
@@ -255,7 +255,7 @@ def test_servers_may_say_when_to_come_back(headers: list[tuple[bytes, bytes]], e
 
 
 def test_the_base_of_the_back_off_is_a_run_time_key() -> None:
-    runtime = Runtime(RuntimeConfig({"upstream.base_retry_backoff_ms": 100}))
+    runtime = Runtime(static_values({"upstream.base_retry_backoff_ms": 100}))
     state = RetryState(retry_rules(RetryPolicy(frozenset({"5xx"}))), RequestHead(b"", b"", b"", []), runtime)
     state.take()
     assert state.back_off(1.0) == 0.1
@@ -307,6 +307,6 @@ def test_weights_from_header_and_run_time() -> None:
     action = ForwardAction(clusters, 100)
     chosen = [pick_by_header(action, value) for value in (b"9", b"10", b"109", b"x", b"", None)]
     assert [weight.cluster if weight else None for weight in chosen] == ["a", "b", "a", None, None, None]
-    assert pick(action, 0.5, Runtime(RuntimeConfig({"w.a": 60, "w.b": 40}))).cluster == "a"
+    assert pick(action, 0.5, Runtime(static_values({"w.a": 60, "w.b": 40}))).cluster == "a"
     assert pick(action, 0.5, Runtime()).cluster == "b"
-    assert pick(action, 0.5, Runtime(RuntimeConfig({"w.a": 0, "w.b": 0}))).cluster == "b"
+    assert pick(action, 0.5, Runtime(static_values({"w.a": 0, "w.b": 0}))).cluster == "b"

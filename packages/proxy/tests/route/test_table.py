@@ -30,7 +30,8 @@ from isthmus_proxy.route.redirect import location
 from isthmus_proxy.route.regex import PatternSet
 from isthmus_proxy.route.table import KEY_LIMIT, RouteHandles, RouteTable, pick
 from isthmus_proxy.route.uri_template import compile_template
-from isthmus_proxy.runtime import Fraction, Runtime, RuntimeConfig
+from isthmus_proxy.runtime import Fraction, Runtime
+from isthmus_proxy.testing import static_values
 
 Kind = Literal["exact", "prefix", "path_separated_prefix", "regex", "template"]
 
@@ -134,7 +135,7 @@ def test_a_fraction_is_drawn_for_each_request() -> None:
 
 
 def test_a_run_time_key_overrides_a_fraction() -> None:
-    runtime = Runtime(RuntimeConfig({"half": (5, 10), "text": "x"}, admin_layer=True))
+    runtime = Runtime(static_values({"half": (5, 10), "text": "x"}, admin=True))
     some = [
         route("exact", b"/%b" % key.encode(), key, fraction=Fraction(0, 100, key)) for key in ("half", "text", "none")
     ]
@@ -349,7 +350,7 @@ def test_the_table_agrees_with_a_linear_scan(
     routes: list[Route], requests: list[tuple[RequestHead, float]], memo: int
 ) -> None:
     host = VirtualHost("host", (b"h",), tuple(routes))
-    compiled = RouteTable(RouteConfiguration("routes", (host,)), Runtime(RuntimeConfig({"on": 100})), memo)
+    compiled = RouteTable(RouteConfiguration("routes", (host,)), Runtime(static_values({"on": 100})), memo)
     for request, random in requests * 2:  # twice, so that the memo answers too
         decision: Decision | None = compiled.decide(request, random)
         expected = scan(routes, request, random)

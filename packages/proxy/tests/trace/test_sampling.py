@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from isthmus_proxy.http.message import RequestHead
-from isthmus_proxy.runtime import Fraction, Runtime, RuntimeConfig
+from isthmus_proxy.runtime import Fraction, Runtime
+from isthmus_proxy.testing import static_values
 from isthmus_proxy.trace.model import Collector, TracingConfig
 from isthmus_proxy.trace.sampling import Reason, decide, draw, reason_of, with_reason
 
@@ -28,7 +29,7 @@ def decided(
         overall_sampling=Fraction(overall, 10_000, "tracing.global_enabled"),
     )
     head = RequestHead(b"GET", b"/", b"a", list((headers or {}).items()))
-    return decide(config, head, identifier, Runtime(RuntimeConfig(below=dict(runtime or {}))), 0.4)
+    return decide(config, head, identifier, Runtime(static_values(runtime or {})), 0.4)
 
 
 def test_the_identifier_says_why() -> None:

@@ -13,10 +13,10 @@ def endpoints(runtime: Runtime) -> tuple[Endpoint, ...]:
 
     def show(_request: AdminRequest) -> AdminResponse:
         entries = {
-            key: {"final_value": _shown(runtime.get(key)), "layer_values": [_shown(static), _shown(admin)]}
-            for key, (static, admin) in runtime.entries().items()
+            key: {"final_value": _shown(runtime.get(key)), "layer_values": [*map(_shown, values)]}
+            for key, values in runtime.entries().items()
         }
-        document = {"layers": ["static", "admin"], "entries": entries}
+        document = {"layers": [*runtime.layers], "entries": entries}
         return AdminResponse(200, (json.dumps(document, indent=1),), JSON)
 
     def modify(request: AdminRequest) -> AdminResponse:
@@ -39,4 +39,6 @@ def _shown(value: Value | None) -> str:
         return f"{value[0]}/{value[1]}"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.15g}"
     return "" if value is None else str(value)

@@ -67,6 +67,9 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     check(proto)
     runtime = compile_runtime(proto.layered_runtime)
     dynamic = compile_dynamic_resources(proto)
+    if runtime.discovered and dynamic is None:
+        place = "layered_runtime.layers.rtds_layer.rtds_config"
+        raise ConfigError(place, "", "asks for ads, but dynamic_resources.ads_config is not set")
     ads = dynamic.cluster_name if dynamic else None
     if ads is not None and ads not in {item.name for item in proto.static_resources.clusters}:
         path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"

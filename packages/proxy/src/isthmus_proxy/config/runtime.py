@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.values import required, seconds
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.runtime import RuntimeConfig, Value, parsed
+from isthmus_proxy.runtime import ADMIN, DISCOVERED, STATIC, Layer, RuntimeConfig, Value, parsed
 
 HARMLESS = ("re2.", "envoy.reloadable_features.", "envoy.deprecated_features.", "envoy.restart_features.")
 """Switches of Envoy's own code paths."""
-READ = ("upstream.use_retry", "upstream.base_retry_backoff_ms")
+READ = (
+    "upstream.use_retry",
+    "upstream.base_retry_backoff_ms",
+    "tracing.client_enabled",
+    "tracing.random_sampling",
+    "tracing.global_enabled",
+)
 """Keys that this proxy reads without their being named in a configuration."""
 _RESERVED = (
     "upstream.", "overload.", "health_check.", "outlier_detection.", "tracing.", "ssl.", "listener.", "cluster.",
@@ -23,18 +30,38 @@ _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000, 0
 
 def compile_runtime(runtime: Any) -> RuntimeConfig:
     """Compile the layers, keys joined by dots. Raises ConfigError for keys that would be ignored."""
-    below: dict[str, Value] = {}
-    above: dict[str, Value] = {}
-    admin_layer = False
-    for index, layer in enumerate(runtime.layers):
+    layers: list[Layer] = []
+    for index, proto in enumerate(runtime.layers):
         path = f"layered_runtime.layers[{index}]"
-        if layer.WhichOneof("layer_specifier") == "static_layer":
-            (above if admin_layer else below).update(_entries(layer.static_layer, "", join(path, "static_layer")))
-        elif admin_layer:
+        layer = _layer(proto, path)
+        if layer.name in {each.name for each in layers}:
+            raise ConfigError(join(path, "name"), shown(layer.name), "another layer has this name")
+        if layer.kind == ADMIN and ADMIN in {each.kind for each in layers}:
             raise ConfigError(join(path, "admin_layer"), "", "there may be only one admin layer")
-        else:
-            admin_layer = True
-    return RuntimeConfig(below, above, admin_layer)
+        layers.append(layer)
+    return RuntimeConfig(tuple(layers))
+
+
+def _layer(proto: Any, path: str) -> Layer:
+    name = required(proto, "name", path)
+    kind = proto.WhichOneof("layer_specifier")
+    if kind == "static_layer":
+        return Layer(name, STATIC, layer_values(proto.static_layer, join(path, kind)))
+    if kind == "admin_layer":
+        return Layer(name, ADMIN)
+    if kind != "rtds_layer":
+        raise ConfigError(path, "", "needs one of static_layer, admin_layer and rtds_layer")
+    source, place = proto.rtds_layer.rtds_config, join(path, "rtds_layer.rtds_config")
+    if source.WhichOneof("config_source_specifier") != "ads":
+        chosen = source.WhichOneof("config_source_specifier") or ""
+        raise ConfigError(place, shown(chosen), "only ads is supported: ads: {}")
+    resource = required(proto.rtds_layer, "name", join(path, "rtds_layer"))
+    return Layer(name, DISCOVERED, {}, resource, seconds(source, "initial_fetch_timeout", 15.0, place))
+
+
+def layer_values(struct: Any, path: str) -> dict[str, Value]:
+    """The values of a layer by key. Raises ConfigError for keys that would be ignored."""
+    return dict(_entries(struct, "", path))
 
 
 def _entries(struct: Any, prefix: str, path: str) -> Iterator[tuple[str, Value]]:

@@ -44,7 +44,9 @@ BOOTSTRAP: dict[str, MessageRules] = {
     ),
     f"{_B}.ClusterManager.OutlierDetection": message("event_log_path"),
     f"{_B}.LayeredRuntime": message("layers"),
-    f"{_B}.RuntimeLayer": message("name admin_layer", elsewhere="static_layer"),
+    f"{_B}.RuntimeLayer": message("name admin_layer rtds_layer", elsewhere="static_layer"),
+    f"{_B}.RuntimeLayer.RtdsLayer": message("name rtds_config"),
+    "envoy.service.runtime.v3.Runtime": message("name", elsewhere="layer"),
     f"{_B}.RuntimeLayer.AdminLayer": message(),
     f"{_C}.core.v3.Node": message(
         no_effect={

@@ -15,7 +15,8 @@ from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
 from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
 from isthmus_proxy.xds.subscription import Request, Response
 from isthmus_proxy.xds.update_stats import UpdateStats
@@ -58,8 +59,11 @@ class Discovery:
             CLUSTER: UpdateStats(stats.scope("cluster_manager.cds")),
             LISTENER: UpdateStats(stats.scope("listener_manager.lds")),
         }
+        self._runtime: RuntimeDiscovery | None = None
+        self._static_clusters: tuple[ClusterConfig, ...] = ()
         self._route_stats: dict[str, UpdateStats] = {}
         self._static_listeners: tuple[ListenerConfig, ...] = ()
+        self._begun = False
         self._past_clusters = False
 
     def start(
@@ -68,20 +72,33 @@ class Discovery:
         listeners: ListenerDiscovery,
         static_clusters: Iterable[ClusterConfig],
         static_listeners: Iterable[ListenerConfig],
+        runtime: RuntimeDiscovery | None = None,
     ) -> None:
         """Take the bootstrap's resources into service and subscribe to the rest.
 
-        The bootstrap's listeners open when all clusters are ready: what connects early waits instead of getting 503.
+        The bootstrap's listeners open when all clusters are ready: what connects early waits instead of getting 503. The layers
+        of ``runtime`` come before everything else.
         """
         self.clusters, self.listeners = clusters, listeners
         self.session.add_type(CLUSTER, clusters.apply_clusters)
         self.session.add_type(ENDPOINT, clusters.apply_assignments)
         self.session.add_type(LISTENER, listeners.apply_listeners)
         self.session.add_type(ROUTE, listeners.apply_routes)
+        self._static_clusters = tuple(static_clusters)
+        self._static_listeners = tuple(static_listeners)
+        if runtime is None or not runtime.resources:
+            self._start_clusters()
+            return
+        self._runtime = runtime
+        self._counted[RUNTIME] = UpdateStats(self._stats.scope("runtime"))
+        self.session.add_type(RUNTIME, runtime.apply)
+        self._ask(RUNTIME, runtime.timeout, runtime.resources)
+
+    def _start_clusters(self) -> None:
+        self._begun = True
         if self._sources.clusters:
             self._ask(CLUSTER, self._sources.clusters_timeout)
-        clusters.start(static_clusters)
-        self._static_listeners = tuple(static_listeners)
+        self.clusters.start(self._static_clusters)
         self._advance()
 
     def subscribe_endpoints(self, names: frozenset[str]) -> None:
@@ -113,7 +130,7 @@ class Discovery:
         taken = self.session.receive(response, now)
         if taken is None:
             return None
-        self._fetch.pop(response.type_url, None)
+        self._fetched(response.type_url)
         self._count(response, taken=taken, now=now)
         self._advance()
         return taken
@@ -125,6 +142,8 @@ class Discovery:
         """
         now = self._wall_clock()
         for response in responses:
+            if response.type_url == RUNTIME and self._runtime is None:
+                continue
             self.session.restore(response, now)
             self._fetch.pop(response.type_url, None)
             if response.type_url == ENDPOINT:
@@ -132,6 +151,11 @@ class Discovery:
             elif response.type_url == ROUTE:
                 self.listeners.expire(NEVER)
             self._advance()
+
+    def _fetched(self, type_url: str) -> None:
+        """The first update of a type is here; of run-time layers all have to be."""
+        if type_url != RUNTIME or self._runtime is None or self._runtime.complete:
+            self._fetch.pop(type_url, None)
 
     def take_requests(self) -> list[Request]:
         """Requests to send now, in order."""
@@ -165,17 +189,23 @@ class Discovery:
     @property
     def clusters_ready(self) -> bool:
         """Whether all clusters of the first update have their endpoints, or have waited long enough."""
-        return CLUSTER not in self._fetch and (self._past_clusters or not self.clusters.warming)
+        return self._begun and CLUSTER not in self._fetch and (self._past_clusters or not self.clusters.warming)
 
-    def _ask(self, type_url: str, timeout: float) -> None:
+    def _ask(self, type_url: str, timeout: float, names: frozenset[str] | None = None) -> None:
         if timeout > 0:
             self._fetch[type_url] = self._clock() + timeout
         else:
             self._fetch[type_url] = NEVER
-        self.session.subscribe(type_url, None)
+        self.session.subscribe(type_url, names)
 
     def _advance(self) -> None:
-        """Go on to the listeners once the clusters are there. Clusters that come later hold nothing up any more."""
+        """Go on to the clusters once the run-time is there, and to the listeners once the clusters are.
+
+        Clusters that come later hold nothing up any more.
+        """
+        if not self._begun and RUNTIME not in self._fetch:
+            self._start_clusters()
+            return
         if self.clusters_ready and not self._past_clusters:
             self._past_clusters = True
             self.listeners.start(self._static_listeners)

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.message import DecodeError
 
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Stored
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, Stored
 from isthmus_proxy.xds.session import Variant
 from isthmus_proxy.xds.subscription import Response
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest configuration that is kept: some 100,000 clusters with their endpoints."""
 
-ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+ORDER = (RUNTIME, CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """Types in the order in which they go into service, so that nothing dangles."""
 
 _MAGIC = b"isthmus-proxy xds 1\n"

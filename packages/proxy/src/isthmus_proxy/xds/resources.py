@@ -9,6 +9,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.message import Message
 
 _PREFIX = "type.googleapis.com/"
@@ -17,18 +18,20 @@ CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
 WRAPPER = _PREFIX + "envoy.service.discovery.v3.Resource"
 
 FULL_STATE = frozenset({CLUSTER, LISTENER})
 """Types of which a state-of-the-world response always names every resource: one that is missing was removed."""
 
-SHORT_NAMES = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
+SHORT_NAMES = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", RUNTIME: "rtds"}
 
 _MESSAGES: dict[str, tuple[type[Message], str]] = {
     CLUSTER: (Cluster, "name"),
     ENDPOINT: (ClusterLoadAssignment, "cluster_name"),
     LISTENER: (Listener, "name"),
     ROUTE: (RouteConfiguration, "name"),
+    RUNTIME: (Runtime, "name"),
 }
 
 

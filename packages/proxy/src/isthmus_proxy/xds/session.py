@@ -87,8 +87,9 @@ class Session:
         return requests
 
     def accepted(self, type_url: str) -> Mapping[str, Stored]:
-        """Accepted resources of a type by name."""
-        return self._subscriptions[type_url].accepted
+        """Accepted resources of a type by name; none of a type that is not asked for."""
+        subscription = self._subscriptions.get(type_url)
+        return subscription.accepted if subscription is not None else {}
 
     def rejected(self, type_url: str) -> Mapping[str, Rejected]:
         """Refused resources of a type by name."""
