@@ -49,6 +49,8 @@ GAUGES = {
     "isthmus_bridge_source_state": "1 for the state in which a registry is.",
     "isthmus_bridge_source_problems": "Entries of a registry that cannot be used.",
     "isthmus_bridge_source_held_deletions": "Deletions not believed because the registry was not LIVE.",
+    "isthmus_bridge_source_held_origins": "Origins whose loss is doubted, so that what they held stays published.",
+    "isthmus_bridge_source_holds": "How often a mass removal was held.",
     "isthmus_bridge_services": "Services merged from all registries.",
     "isthmus_bridge_streams": "Open streams of sinks.",
     "isthmus_bridge_ready": "1 once services are served.",
@@ -84,7 +86,10 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
     settings = SourceSettings(config.mcp.max_streams, max_response_bytes=config.mcp.max_response_bytes)
     source = McpSource(settings, metrics, secrets.token_hex(4))
     publisher = Publisher(
-        Catalog([one.name for one in config.registries]),
+        Catalog(
+            [one.name for one in config.registries],
+            {one.name: one.removal_guard for one in config.registries if one.removal_guard is not None},
+        ),
         Barrier({one.name: loop.time() + one.sync_deadline_s for one in config.registries}),
         Debounce(config.debounce.quiet_ms / 1000, config.debounce.longest_ms / 1000),
         source.publish,
@@ -166,6 +171,8 @@ def _samples(publisher: Publisher, source: McpSource) -> Iterable[Sample]:
             yield Sample("isthmus_bridge_source_state", one.state is state, {"source": one.name, "state": state})
         yield Sample("isthmus_bridge_source_problems", len(one.problems()), {"source": one.name})
         yield Sample("isthmus_bridge_source_held_deletions", one.held_deletions, {"source": one.name})
+        yield Sample("isthmus_bridge_source_held_origins", len(one.held), {"source": one.name})
+        yield Sample("isthmus_bridge_source_holds", one.guard.holds, {"source": one.name})
     yield Sample("isthmus_bridge_services", len(publisher.catalog.services))
     yield Sample("isthmus_bridge_streams", len(source.streams))
     yield Sample("isthmus_bridge_ready", publisher.ready)

@@ -60,12 +60,21 @@ class Publisher:
         """Take one event of a registry; the ``emit`` of every adapter."""
         source = self.catalog.sources[event.source]
         before = (source.state, source.reason)
-        changed = self.catalog.apply(event)
+        holds = source.guard.holds
+        changed = self.catalog.apply(event, self._now())
         self._metrics.count(EVENTS_METRIC, source=event.source, event=type(event).__name__)
         if (source.state, source.reason) != before:
             level = logging.INFO if source.state is SourceState.LIVE else logging.WARNING
             log.log(
                 level, "registry %s is %s%s", source.name, source.state, f": {source.reason}" if source.reason else ""
+            )
+        if source.guard.holds != holds:
+            log.warning(
+                "registry %s lost so much at once that it is not believed yet: %d origins keep what they had for at most "
+                "%.0f s; see removal_guard in the configuration",
+                source.name,
+                len(source.held),
+                (source.guard.deadline or self._now()) - self._now(),
             )
         self._report_problems(event)
         if source.complete:
@@ -78,6 +87,9 @@ class Publisher:
         """Publish whenever something is due, until cancelled."""
         while True:
             await self._wait()
+            if self.catalog.release(self._now()):
+                log.warning("a mass removal was held for its whole time; it is believed now")
+                self._debounce.changed(self._now())
             due = self._debounce.due()
             if due is not None and due <= self._now():
                 self._debounce.published()
@@ -104,9 +116,10 @@ class Publisher:
             await asyncio.sleep(0)
 
     async def _wait(self) -> None:
-        """Until the next event, the end of the debounce, or a sync deadline."""
+        """Until the next event, the end of the debounce or of a hold, or a sync deadline."""
         now = self._now()
-        times = [time for time in (self._debounce.due(), self._barrier.next_deadline(now)) if time is not None]
+        possible = (self._debounce.due(), self._barrier.next_deadline(now), self.catalog.next_release())
+        times = [time for time in possible if time is not None]
         if times and min(times) <= now:
             return
         self._wake.clear()

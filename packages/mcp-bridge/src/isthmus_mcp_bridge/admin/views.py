@@ -24,6 +24,9 @@ def sources(catalog: Catalog) -> list[dict[str, Any]]:
             "unreadable": sorted(source.unreadable),
             "problems": len(source.problems()),
             "held_deletions": source.held_deletions,
+            "endpoints": source.sockets,
+            "held_origins": sorted(source.held)[:MAX_LISTED],
+            "holds": source.guard.holds,
         }
         for source in catalog.sources.values()
     ]

@@ -1,4 +1,4 @@
-"""The catalog: (state, event) -> changed services. Pure: no I/O, no clock, no randomness.
+"""The catalog: (state, event, now) -> changed services. Pure: no I/O, no clock, no randomness.
 
 Events of different sources may come in any order: the merged services depend only on what each source said last.
 """
@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from isthmus_mcp_bridge.catalog.fold import fold
-from isthmus_mcp_bridge.catalog.sources import Source
-from isthmus_mcp_bridge.events import RegistryEvent, SourceListed, SourceSuspected
+from isthmus_mcp_bridge.catalog.guard import GuardLimits
+from isthmus_mcp_bridge.catalog.sources import Source, Touched
+from isthmus_mcp_bridge.events import RegistryEvent, SourceListed, SourceState, SourceSuspected
 from isthmus_mcp_bridge.model import MergedService, ServiceClaim, ServiceKey
 
 
@@ -39,9 +40,9 @@ class Catalog:
     listing of a whole registry does not hold up its caller in one piece.
     """
 
-    def __init__(self, precedence: Sequence[str]) -> None:
-        """``precedence`` names every source, the one whose word counts most first."""
-        self._sources = {name: Source(name) for name in precedence}
+    def __init__(self, precedence: Sequence[str], guards: Mapping[str, GuardLimits] | None = None) -> None:
+        """``precedence`` names every source, the one whose word counts most first; ``guards`` doubt mass removals."""
+        self._sources = {name: Source(name, (guards or {}).get(name)) for name in precedence}
         self._rank = {name: rank for rank, name in enumerate(precedence)}
         self._origins: dict[ServiceKey, set[tuple[int, str, str]]] = {}
         self._merged: dict[ServiceKey, MergedService] = {}
@@ -62,16 +63,36 @@ class Catalog:
         """How many services ``take_changes`` still has to fold."""
         return len(self._dirty)
 
-    def apply(self, event: RegistryEvent) -> frozenset[ServiceKey]:
-        """Take one event. Returns the services whose claims changed; ``take_changes`` will fold them."""
+    def apply(self, event: RegistryEvent, now: float = 0.0) -> frozenset[ServiceKey]:
+        """Take one event at the time ``now`` (seconds, monotonic). Returns the services whose claims changed;
+        ``take_changes`` will fold them.
+        """
         source = self._sources[event.source]
         if isinstance(event, SourceSuspected):
             source.suspect(event.reason)
             return frozenset()
         if isinstance(event, SourceListed):
-            touched = source.list_all(event.origins)
-        else:
-            touched = {event.origin: source.change(event.origin, event.report)}
+            return self._touch(source, source.list_all(event.origins, now))
+        return self._touch(source, {event.origin: source.change(event.origin, event.report, now)})
+
+    def release(self, now: float) -> frozenset[ServiceKey]:
+        """End the holds whose time is over. Returns the services that this changes."""
+        return frozenset[ServiceKey]().union(
+            *(self._touch(source, source.release(now)) for source in self._sources.values())
+        )
+
+    def next_release(self) -> float | None:
+        """When ``release`` has something to do; None while nothing is held by a LIVE source."""
+        return min(
+            (
+                source.guard.deadline
+                for source in self._sources.values()
+                if source.guard.deadline is not None and source.state is SourceState.LIVE
+            ),
+            default=None,
+        )
+
+    def _touch(self, source: Source, touched: Touched) -> frozenset[ServiceKey]:
         for origin, keys in touched.items():
             self._index(source, origin, keys)
         changed = frozenset[ServiceKey]().union(*touched.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+from isthmus_mcp_bridge.catalog.guard import GuardLimits
 from isthmus_mcp_bridge.catalog.istio_rules import MAX_PORT, is_dns_label, is_host
 from isthmus_mcp_bridge.config.model import (
     Address,
@@ -102,7 +103,7 @@ def _address(field: Field) -> Address:
 
 
 def _registry(item: Field, base: Path) -> RegistryConfig:
-    fields = item.mapping("name", "namespace", "sync_deadline_s", *_KINDS)
+    fields = item.mapping("name", "namespace", "sync_deadline_s", "removal_guard", *_KINDS)
     if "name" not in fields:
         raise item.error("must have the field name")
     name = _dns_label(fields["name"])
@@ -111,10 +112,23 @@ def _registry(item: Field, base: Path) -> RegistryConfig:
         raise item.error(f"must have exactly one of the fields {', '.join(_KINDS)}")
     namespace = _dns_label(fields["namespace"]) if "namespace" in fields else "default"
     field = fields[kinds[0]]
-    deadline = _seconds(fields, "sync_deadline_s", 0, 3600, 30.0)
-    if kinds[0] == "file":
-        return RegistryConfig(name, _file(field, namespace, base), deadline)
-    return RegistryConfig(name, _zookeeper(field, namespace), deadline)
+    deadline = _number(fields, "sync_deadline_s", 0, 3600, 30.0)
+    guard = _guard(fields["removal_guard"]) if "removal_guard" in fields else GuardLimits()
+    kind = _file(field, namespace, base) if kinds[0] == "file" else _zookeeper(field, namespace)
+    return RegistryConfig(name, kind, deadline, guard)
+
+
+def _guard(field: Field) -> GuardLimits | None:
+    if field.value == "off":
+        return None
+    fields = field.mapping("max_lost_percent", "min_lost", "window_s", "hold_s")
+    default = GuardLimits()
+    return GuardLimits(
+        max_lost_percent=_number(fields, "max_lost_percent", 1, 100, default.max_lost_percent),
+        min_lost=_integer(fields, "min_lost", 1, 1_000_000, default.min_lost),
+        window_s=_number(fields, "window_s", 1, 3600, default.window_s),
+        hold_s=_number(fields, "hold_s", 1, 3600, default.hold_s),
+    )
 
 
 def _file(field: Field, namespace: str, base: Path) -> FileConfig:
@@ -138,8 +152,8 @@ def _zookeeper(field: Field, namespace: str) -> ZooKeeperConfig:
         ),
         root=_root(fields["root"]) if "root" in fields else "/dubbo",
         ports=_ports(fields["ports"]) if "ports" in fields else {},
-        session_timeout_s=_seconds(fields, "session_timeout_s", 1, 600, 10.0),
-        resync_interval_s=_seconds(fields, "resync_interval_s", 1, 86_400, 300.0),
+        session_timeout_s=_number(fields, "session_timeout_s", 1, 600, 10.0),
+        resync_interval_s=_number(fields, "resync_interval_s", 1, 86_400, 300.0),
     )
 
 
@@ -196,5 +210,5 @@ def _integer(fields: dict[str, Field], name: str, low: int, high: int, default: 
     return fields[name].integer(low, high) if name in fields else default
 
 
-def _seconds(fields: dict[str, Field], name: str, low: float, high: float, default: float) -> float:
+def _number(fields: dict[str, Field], name: str, low: float, high: float, default: float) -> float:
     return fields[name].number(low, high) if name in fields else default

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from isthmus_mcp_bridge.catalog.guard import GuardLimits
 from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
 
 
@@ -64,6 +65,8 @@ class RegistryConfig:
     name: str
     kind: FileConfig | ZooKeeperConfig
     sync_deadline_s: float = 30.0
+    removal_guard: GuardLimits | None = dataclasses.field(default_factory=GuardLimits)
+    """None believes any loss at once."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
