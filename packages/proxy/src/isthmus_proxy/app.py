@@ -91,7 +91,7 @@ class Proxy:
         self.options = options
         self.started_at = time.time()
         self._started = trio.current_time()
-        self.stats = StatsStore()
+        self.stats = StatsStore(bootstrap.stats_settings)
         self.access_logs = AccessLogManager(self.stats)
         self.reactor = Reactor(busy_poll=options.busy_poll)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random, time.monotonic)
@@ -161,6 +161,18 @@ class Proxy:
             return surroundings.tracers(config, scope)
 
         surroundings.tracers = first
+
+    def send_stats(self, nursery: trio.Nursery) -> None:
+        """Send stats to where the bootstrap file says."""
+        for sink in self.bootstrap.stats_sinks:
+            from isthmus_proxy.observe.stats_flush import StatsFlush  # noqa: PLC0415 - few files name sinks
+
+            nursery.start_soon(StatsFlush(sink, self.stats, self.refresh_stats, self._endpoint_of).run)
+
+    def _endpoint_of(self, name: str) -> tuple[str, int] | None:
+        cluster = self.clusters.get(name)
+        endpoint = cluster.choose() if cluster is not None else None
+        return endpoint.address if endpoint is not None else None
 
     def refresh_stats(self) -> None:
         """Bring up to date what is only read when somebody looks."""
@@ -263,6 +275,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         await nursery.start(proxy.dns.run)
         await nursery.start(_watch_signals, proxy)
         proxy.trace_with(nursery)
+        proxy.send_stats(nursery)
         if options.seat is None:
             await _start_admin(proxy, nursery)
         proxy.start_overload_manager()

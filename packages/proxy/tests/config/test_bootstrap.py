@@ -109,7 +109,7 @@ PRESERVE = {
     ("steps", "value", "path", "reason"),
     [
         (("hds_config",), {}, "hds_config", "is not supported"),
-        (("stats_sinks",), [{"name": "x"}], "stats_sinks", "is not supported"),
+        (("stats_sinks",), [{"name": "x"}], "stats_sinks[0].typed_config", ""),
         ((*LISTENER, "enable_mptcp"), True, "listeners[0].enable_mptcp", "ignoring it would change behaviour"),
         ((*LISTENER, "address"), {"pipe": {"path": "x" * 108}}, "listeners[0].address.pipe.path", "at most 107"),
         ((*LISTENER, "filter_chains"), [], "listeners[0].filter_chains", "at least one"),

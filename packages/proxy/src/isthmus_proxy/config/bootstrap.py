@@ -18,6 +18,7 @@ from isthmus_proxy.config.overload import compile_overload
 from isthmus_proxy.config.parse import fill, join, shown
 from isthmus_proxy.config.route import clusters_named
 from isthmus_proxy.config.runtime import compile_runtime
+from isthmus_proxy.config.stats import compile_stats_settings, compile_stats_sinks
 from isthmus_proxy.config.values import socket_address
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
@@ -27,6 +28,8 @@ from isthmus_proxy.listener.model import (
     RdsReference,
     SocketAddress,
 )
+from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
+from isthmus_proxy.observe.statsd import StatsdConfig
 from isthmus_proxy.overload.model import OverloadConfig
 from isthmus_proxy.runtime import RuntimeConfig
 
@@ -48,6 +51,8 @@ class Bootstrap:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     outlier_event_log_path: str = ""
     overload: OverloadConfig | None = None
+    stats_settings: StatsSettings = NO_SETTINGS
+    stats_sinks: tuple[StatsdConfig, ...] = ()
 
 
 def load(path: Path) -> Bootstrap:
@@ -92,7 +97,20 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     admin = None
     if proto.HasField("admin"):
         admin = SocketAddress(*socket_address(proto.admin.address, "admin.address"))
-    return Bootstrap(origin, proto, proto.node, listeners, clusters, admin, dynamic, runtime, outlier_log, overload)
+    return Bootstrap(
+        origin,
+        proto,
+        proto.node,
+        listeners,
+        clusters,
+        admin,
+        dynamic,
+        runtime,
+        outlier_log,
+        overload,
+        compile_stats_settings(proto.stats_config, "stats_config"),
+        compile_stats_sinks(proto),
+    )
 
 
 def _refuse_duplicates(field: str, names: list[str]) -> None:

@@ -33,6 +33,8 @@ _MODULES = {
     "xds.type.v3.TypedStruct": "typed_struct",
     "envoy.config.trace.v3.OpenTelemetryConfig": "opentelemetry",
     "envoy.config.trace.v3.ZipkinConfig": "zipkin",
+    "envoy.config.metrics.v3.StatsdSink": "stats",
+    "envoy.config.metrics.v3.DogStatsdSink": "stats",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",

@@ -92,7 +92,8 @@ def compile_regex_rewrite(rewrite: Any, path: str) -> RegexRewrite:
     return RegexRewrite(pattern, rewrite.substitution.encode())
 
 
-def _string(matcher: Any, path: str) -> StringMatch:
+def compile_string(matcher: Any, path: str) -> StringMatch:
+    """A type.matcher.v3.StringMatcher. Raises ConfigError."""
     chosen = matcher.WhichOneof("match_pattern")
     if chosen is None:
         raise ConfigError(path, "", "needs one of exact, prefix, suffix, contains and safe_regex")
@@ -118,7 +119,7 @@ def compile_header_match(matcher: Any, path: str) -> HeaderMatch:
         bounds = (int(matcher.range_match.start), int(matcher.range_match.end))
         return HeaderMatch(name, range=bounds, invert=invert, treat_missing_as_empty=empty)
     if chosen == "string_match":
-        match = _string(matcher.string_match, join(path, chosen))
+        match = compile_string(matcher.string_match, join(path, chosen))
     elif chosen == "safe_regex_match":
         match = StringMatch("regex", _pattern(matcher.safe_regex_match, join(path, chosen)))
     else:
@@ -130,5 +131,5 @@ def _query(matcher: Any, path: str) -> QueryMatch:
     name = required(matcher, "name", path).encode()
     chosen = matcher.WhichOneof("query_parameter_match_specifier")
     if chosen == "string_match":
-        return QueryMatch(name, _string(matcher.string_match, join(path, chosen)))
+        return QueryMatch(name, compile_string(matcher.string_match, join(path, chosen)))
     return QueryMatch(name, StringMatch("present"), present=chosen is None or matcher.present_match)

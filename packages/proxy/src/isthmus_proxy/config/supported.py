@@ -12,10 +12,11 @@ _B = "envoy.config.bootstrap.v3"
 
 BOOTSTRAP: dict[str, MessageRules] = {
     f"{_B}.Bootstrap": message(
-        "node static_resources dynamic_resources admin layered_runtime cluster_manager overload_manager",
+        "node static_resources dynamic_resources admin layered_runtime cluster_manager overload_manager "
+        "stats_config stats_sinks stats_flush_interval",
         no_effect={
-            "stats are read when they are asked for": "stats_flush_interval stats_flush_on_admin stats_eviction_interval",
-            "decides which stats exist and how they are labelled": "stats_config deferred_stat_options",
+            "what is not yet sent is seen by nobody else": "stats_flush_on_admin",
+            "stats go with what they are of": "stats_eviction_interval deferred_stat_options",
             "concerns Envoy's own threads": "watchdog watchdogs enable_dispatcher_stats fatal_actions",
             "names a directory of feature flags": "flags_path",
             "concerns Envoy's allocator": "memory_allocator_manager",
@@ -26,6 +27,14 @@ BOOTSTRAP: dict[str, MessageRules] = {
             "shows in server_info only": "stats_server_version_override",
         },
     ),
+    f"{_C}.metrics.v3.StatsConfig": message("stats_tags stats_matcher histogram_bucket_settings use_all_default_tags"),
+    f"{_C}.metrics.v3.TagSpecifier": message("tag_name regex fixed_value"),
+    f"{_C}.metrics.v3.StatsMatcher": message("reject_all exclusion_list inclusion_list"),
+    f"{_C}.metrics.v3.HistogramBucketSettings": message("match buckets"),
+    "envoy.type.matcher.v3.ListStringMatcher": message("patterns"),
+    f"{_C}.metrics.v3.StatsSink": message("typed_config", no_effect={"the type URL decides": "name"}),
+    f"{_C}.metrics.v3.StatsdSink": message("tcp_cluster_name prefix", elsewhere="address"),
+    f"{_C}.metrics.v3.DogStatsdSink": message("prefix max_bytes_per_datagram", elsewhere="address"),
     f"{_B}.Bootstrap.StaticResources": message(elsewhere="listeners clusters"),
     f"{_B}.Bootstrap.DynamicResources": message("lds_config cds_config ads_config"),
     f"{_B}.Admin": message(
@@ -46,7 +55,6 @@ BOOTSTRAP: dict[str, MessageRules] = {
     f"{_B}.LayeredRuntime": message("layers"),
     f"{_B}.RuntimeLayer": message("name admin_layer rtds_layer", elsewhere="static_layer"),
     f"{_B}.RuntimeLayer.RtdsLayer": message("name rtds_config"),
-    "envoy.service.runtime.v3.Runtime": message("name", elsewhere="layer"),
     f"{_B}.RuntimeLayer.AdminLayer": message(),
     f"{_C}.core.v3.Node": message(
         no_effect={

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from isthmus_proxy.observe import tags as tag_rules
 from isthmus_proxy.observe.histogram import Histogram
+from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
 
 
 class Counter:
@@ -124,7 +125,14 @@ class Scope:
         self._provided = source
 
     def metrics(self) -> Iterator[Metric]:
-        """All stats of the scope, declared and provided ones included; reading only."""
+        """The stats of the scope that the settings show, declared and provided ones included; reading only."""
+        shows = self._store.settings.shows
+        if shows is None:
+            return self.all_metrics()
+        return iter([metric for metric in self.all_metrics() if shows(full_name(self, metric))])
+
+    def all_metrics(self) -> Iterator[Metric]:
+        """All stats of the scope, whatever the settings show."""
         yield from self._metrics.values()
         if self._provided is not None:
             yield from self._provided()
@@ -139,7 +147,9 @@ class Scope:
 
     def texts(self) -> Iterator[TextReadout]:
         """The text values of the scope."""
-        return (metric for metric in self._metrics.values() if isinstance(metric, TextReadout))
+        found = [metric for metric in self._metrics.values() if isinstance(metric, TextReadout)]
+        shows = self._store.settings.shows
+        return iter(found if shows is None else [text for text in found if shows(full_name(self, text))])
 
     def numbers(self) -> Iterator[Metric]:
         """All others."""
@@ -152,6 +162,8 @@ class Scope:
 
     def extracted(self) -> tuple[str, tag_rules.Tags]:
         """The prefix without its label values, and the labels (for Prometheus)."""
+        if not self._store.settings.default_tags:
+            return self.prefix, ()
         if self._tags is None:
             return tag_rules.of_prefix(self.prefix)
         short = self.prefix
@@ -173,9 +185,10 @@ class Scope:
 class StatsStore:
     """All scopes of the process, by prefix."""
 
-    __slots__ = ("_scopes",)
+    __slots__ = ("_scopes", "settings")
 
-    def __init__(self) -> None:
+    def __init__(self, settings: StatsSettings = NO_SETTINGS) -> None:
+        self.settings = settings
         self._scopes: dict[str, Scope] = {}
 
     def scope(self, prefix: str, tags: Mapping[str, str] | None = None) -> Scope:
@@ -210,7 +223,7 @@ class StatsStore:
         """Current value of the counter or gauge with the full dotted ``name``, or None if there is none."""
         for scope in self._scopes.values():
             if name.startswith(scope.prefix):
-                for metric in scope.metrics():
+                for metric in scope.all_metrics():
                     if isinstance(metric, Counter | Gauge) and full_name(scope, metric) == name:
                         return metric.value
         return None

@@ -10,6 +10,7 @@ import trio
 from isthmus_proxy.admin import stats_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, text
+from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
 from isthmus_proxy.workers.cluster_merge import merge_json, merge_text
 from isthmus_proxy.workers.stats_merge import merge
 from isthmus_proxy.workers.worker import NoAnswerError, Worker
@@ -48,7 +49,8 @@ class Workers(Protocol):
 class WorkersAdmin:
     """``answer`` is what the admin server calls."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, settings: StatsSettings = NO_SETTINGS) -> None:
+        self._settings = settings
         self._workers = workers
         self._own: dict[str, Callable[[AdminRequest], Awaitable[AdminResponse]]] = {
             "/ready": self._ready,
@@ -102,7 +104,7 @@ class WorkersAdmin:
 
     async def _stats(self, request: AdminRequest) -> AdminResponse:
         answers = await self._ask_all({"op": "stats"})
-        store = merge(answer["stats"] for answer in answers)
+        store = merge((answer["stats"] for answer in answers), self._settings)
         store.scope("server").gauge("concurrency").value = self._workers.wanted
         store.scope("server").gauge("live").value = int(len(answers) == self._workers.wanted)
         return Dispatcher(stats_endpoint.endpoints(store, lambda: None)).respond(request)

@@ -8,6 +8,7 @@ from typing import Any
 
 from isthmus_proxy.observe.histogram import Histogram
 from isthmus_proxy.observe.stats import Counter, Gauge, Metric, StatsStore, TextReadout
+from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
 
 _KINDS = {Counter: "c", Gauge: "g", Histogram: "h", TextReadout: "t"}
 
@@ -35,9 +36,9 @@ def _value(metric: Metric) -> object:
     return metric.value
 
 
-def merge(dumps: Iterable[list[Any]]) -> StatsStore:
+def merge(dumps: Iterable[list[Any]], settings: StatsSettings = NO_SETTINGS) -> StatsStore:
     """One store with the sums of all: counters and most gauges added, histograms merged, states by the largest."""
-    store = StatsStore()
+    store = StatsStore(settings)
     for each in dumps:
         for prefix, tags, metrics in each:
             scope = store.scope(prefix, tags)

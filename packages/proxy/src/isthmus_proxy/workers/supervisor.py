@@ -20,6 +20,7 @@ import trio
 from isthmus_proxy import app
 from isthmus_proxy.admin.server import AdminServer
 from isthmus_proxy.config.bootstrap import Bootstrap
+from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.workers.admin import WorkersAdmin
 from isthmus_proxy.workers.back_off import BackOff
 from isthmus_proxy.workers.ports import Ports
@@ -48,6 +49,10 @@ class Supervisor:
         self.draining = False
         self._options = options
         self._serve = serve
+        if bootstrap.stats_sinks:
+            reason = "each worker would send its own gauges under the same names; use --concurrency 1, or scrape /stats/prometheus"
+            raise ConfigError("stats_sinks", f"--concurrency {count}", reason)
+        self._settings = bootstrap.stats_settings
         self._ports = Ports(bootstrap)
         self._admin = app.open_admin(bootstrap, options)
         self._workers: dict[int, Worker] = {}
@@ -124,7 +129,7 @@ class Supervisor:
                 nursery.start_soon(self._watch, worker)
             if self._admin is not None:
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._admin.dup()))
-                nursery.start_soon(AdminServer(WorkersAdmin(self).answer).run, [listener])
+                nursery.start_soon(AdminServer(WorkersAdmin(self, self._settings).answer).run, [listener])
             while not self._over():
                 self._change = trio.Event()
                 with trio.move_on_after(self._wait_for()):
