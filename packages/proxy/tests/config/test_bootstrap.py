@@ -119,7 +119,7 @@ PRESERVE = {
         ((*MANAGER, "codec_type"), "HTTP3", 'typed_config.codec_type = "HTTP3"', "only AUTO or HTTP1 or HTTP2 is"),
         ((*MANAGER, "stat_prefix"), "", "typed_config.stat_prefix", "required"),
         ((*MANAGER, "max_request_headers_kb"), 9000, "max_request_headers_kb = 9000", "at most 8192"),
-        ((*MANAGER, "http_filters"), [], "http_filters = 0 filters", "exactly one"),
+        ((*MANAGER, "http_filters"), [], "http_filters", "must be the router"),
         ((*ROUTE, "route", "cluster"), "typo", '.routes[4].route = "typo"', "validate_clusters"),
         ((*ROUTE, "route", "cluster_specifier_plugin"), "x", "routes[4].route.cluster", "only one of"),
         ((*ROUTE, "typed_per_filter_config"), {}, None, ""),

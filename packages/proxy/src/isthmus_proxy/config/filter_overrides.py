@@ -18,7 +18,19 @@ from isthmus_proxy.route.filter_overrides import FilterOverride, FilterOverrides
 
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 
-COMPILERS: dict[str, tuple[str, str]] = {}
+_HTTP = "envoy.extensions.filters.http"
+_HERE = "isthmus_proxy.config.http_filters"
+
+COMPILERS: dict[str, tuple[str, str]] = {
+    f"{_HTTP}.buffer.v3.BufferPerRoute": (f"{_HERE}.buffer", "compile_buffer_per_route"),
+    f"{_HTTP}.cors.v3.CorsPolicy": (f"{_HERE}.cors", "compile_cors_policy"),
+    f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
+    f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute": (
+        f"{_HERE}.header_mutation",
+        "compile_header_mutation_per_route",
+    ),
+    f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
+}
 """Full name of a per-route message -> (module, function) that makes of it what its filter reads: ``function(message, path)``.
 
 A function raises ConfigError below ``path``; what it returns is immutable. Modules are imported when a configuration needs

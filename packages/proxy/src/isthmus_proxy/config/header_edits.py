@@ -40,17 +40,20 @@ def _compile(message: Any, side: str, path: str) -> HeaderEdits:
 
 def compile_mutations(mutations: Any, path: str) -> HeaderEdits:
     """Compile a list of config.common.mutation_rules.v3.HeaderMutation that only remove and append."""
-    add, remove = [], []
-    for index, mutation in enumerate(mutations):
-        place = f"{path}[{index}]"
-        chosen = mutation.WhichOneof("action")
-        if chosen == "append":
-            add.append(_edit(mutation.append, join(place, chosen)))
-        elif chosen == "remove":
-            remove.append(header_name(mutation.remove, join(place, chosen)))
-        else:
-            raise ConfigError(place, shown(chosen or ""), "only append and remove are supported")
-    return HeaderEdits(tuple(add), tuple(remove))
+    edits = [compile_mutation(mutation, f"{path}[{index}]") for index, mutation in enumerate(mutations)]
+    return HeaderEdits(
+        tuple(edit for each in edits for edit in each.add), tuple(name for each in edits for name in each.remove)
+    )
+
+
+def compile_mutation(mutation: Any, path: str) -> HeaderEdits:
+    """Compile one config.common.mutation_rules.v3.HeaderMutation that removes or appends."""
+    chosen = mutation.WhichOneof("action")
+    if chosen == "append":
+        return HeaderEdits(add=(_edit(mutation.append, join(path, chosen)),))
+    if chosen == "remove":
+        return HeaderEdits(remove=(header_name(mutation.remove, join(path, chosen)),))
+    raise ConfigError(path, shown(chosen or ""), "only append and remove are supported")
 
 
 def _edit(option: Any, path: str) -> HeaderEdit:

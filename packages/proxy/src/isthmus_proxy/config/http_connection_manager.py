@@ -8,6 +8,7 @@ from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.header_key_format import compile_header_key_format
 from isthmus_proxy.config.http2_options import compile_http2_options
+from isthmus_proxy.config.http_filter import compile_http_filters
 from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
@@ -20,13 +21,12 @@ from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReferen
 from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.trace.model import TracingConfig
 
-_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 
 
 def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionManagerConfig:
     """Compile a checked message. Raises ConfigError."""
-    router = _router(proto, path)
+    filters, router = compile_http_filters(proto, path)
     options = proto.common_http_protocol_options
     http1 = proto.http_protocol_options
     place = join(path, "common_http_protocol_options")
@@ -65,6 +65,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         upgrade_types=frozenset(name for name, enabled in compile_upgrades(proto, path) if enabled),
         suppress_envoy_headers=router.suppress_envoy_headers,
         tracing=_tracing(proto, router, path),
+        http_filters=filters,
         **_client_options(proto, path),
         **_target_options(proto, path),
     )
@@ -146,16 +147,6 @@ def _header_value(message: Any, name: str, path: str) -> bytes:
     if not value.isprintable() or not value.isascii():
         raise ConfigError(join(path, name), shown(value), "must be printable ASCII")
     return value.encode()
-
-
-def _router(proto: Any, path: str) -> Any:
-    path = join(path, "http_filters")
-    if len(proto.http_filters) != 1:
-        raise ConfigError(path, f"{len(proto.http_filters)} filters", "exactly one, the router, is supported")
-    chosen = proto.http_filters[0]
-    if chosen.WhichOneof("config_type") != "typed_config":
-        raise ConfigError(f"{path}[0].typed_config", "", "is required")
-    return unpack_as(chosen.typed_config, f"{path}[0].typed_config", _ROUTER)
 
 
 def _route(proto: Any, path: str) -> RouteConfiguration | RdsReference:

@@ -32,8 +32,12 @@ def compile_match(match: Any, path: str) -> RouteMatch:
 
 def compile_fraction(fraction: Any) -> Fraction:
     """Compile a core.v3.RuntimeFractionalPercent."""
-    percent = fraction.default_value
-    return Fraction(int(percent.numerator), _DENOMINATORS[percent.denominator], fraction.runtime_key)
+    return compile_percent(fraction.default_value, fraction.runtime_key)
+
+
+def compile_percent(percent: Any, runtime_key: str = "") -> Fraction:
+    """Compile a type.v3.FractionalPercent that ``runtime_key`` overrides."""
+    return Fraction(int(percent.numerator), _DENOMINATORS[percent.denominator], runtime_key)
 
 
 def compile_path_template(policy: Any, path: str) -> UriTemplate:

@@ -17,6 +17,7 @@ from isthmus_proxy.http.date import WallClock
 from isthmus_proxy.http.downstream_connection import DownstreamConnection
 from isthmus_proxy.http.exchange import Exchange
 from isthmus_proxy.http.forwarded import X_REQUEST_ID
+from isthmus_proxy.http.http_filter_chain import HttpFilterChain
 from isthmus_proxy.http.local_address import announced
 from isthmus_proxy.http.local_reply import OVERLOADED
 from isthmus_proxy.http.message import RequestHead
@@ -69,6 +70,21 @@ class Tracer(Protocol):
 
     def close(self) -> None:
         """Its connection manager is no more."""
+
+
+class ExchangeMaker(Protocol):
+    """``Exchange``, or ``FilteredExchange`` where there are filters."""
+
+    def __call__(
+        self, connection: DownstreamConnection, manager: HttpConnectionManager, request: ParsedRequest, *, done: bool
+    ) -> Exchange:
+        """A new exchange."""
+
+
+def _filtered_exchange() -> ExchangeMaker:
+    from isthmus_proxy.http.filtered_exchange import FilteredExchange  # noqa: PLC0415 - loaded where there are filters
+
+    return FilteredExchange
 
 
 class Randomness(Protocol):
@@ -128,9 +144,9 @@ class HttpConnectionManager:
     """One configured connection manager. It never changes; an update of its listener makes another one."""
 
     __slots__ = (
-        "_http2_scope", "_http2_stats", "_loggers", "_memoise_for", "_overload", "_plan_and_begin", "_plans", "_plans_kept",
-        "_route", "_tracer", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
-        "draining", "getrandbits", "http2_memo", "limits", "memo",
+        "_http2_scope", "_http2_stats", "_loggers", "_make_exchange", "_memoise_for", "_overload", "_plan_and_begin", "_plans",
+        "_plans_kept", "_route", "_tracer", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
+        "draining", "filters", "getrandbits", "http2_memo", "limits", "memo",
         "on_close", "pools", "random", "reactor", "runtime", "spelling", "stats", "styles",
     )  # fmt: skip
 
@@ -145,8 +161,11 @@ class HttpConnectionManager:
         on_close: ConnectionEnded,
         http2_scope: StatsScope,
         tracer: Tracer | None = None,
+        filters: HttpFilterChain | None = None,
     ) -> None:
         self.on_close = on_close
+        self.filters = filters
+        self._make_exchange: ExchangeMaker = Exchange if filters is None else _filtered_exchange()
         self.http2_memo = BlockMemo()
         self._http2_scope = http2_scope
         self._http2_stats: Http2Stats | None = None
@@ -247,7 +266,7 @@ class HttpConnectionManager:
         stats = self.stats
         stats.downstream_rq_total.value += 1
         stats.downstream_rq_active.value += 1
-        exchange = Exchange(connection, self, request, done=done)
+        exchange = self._make_exchange(connection, self, request, done=done)
         info = exchange.info
         info.connection_id = connection.connection_id
         info.downstream_remote = info.downstream_direct_remote = connection.remote

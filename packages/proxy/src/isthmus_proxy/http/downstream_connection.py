@@ -22,7 +22,7 @@ from isthmus_proxy.http.local_reply import (
     codec_error,
     is_grpc,
 )
-from isthmus_proxy.http.local_reply_encoding import encode_reply
+from isthmus_proxy.http.local_reply_encoding import Encode, encode_reply
 from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.protocol_detection import ProtocolDetection
 from isthmus_proxy.http.response_plan import ResponsePlan
@@ -298,14 +298,22 @@ class DownstreamConnection:
     def response_trailers(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
         """Drop trailers behind a body that is not chunked: HTTP/1.1 has no place for them."""
 
-    def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
-        """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""
+    def local_reply(
+        self,
+        exchange: Exchange,
+        reply: LocalReply,
+        edit: Callable[[Headers], None] | None = None,
+        encode: Encode | None = None,
+    ) -> None:
+        """Answer ``exchange`` with ``reply``; ``edit`` changes its headers, ``encode`` all that go out for it."""
         request = exchange.request
         if reply.close or not exchange.request_done or request.switches or request.version == b"HTTP/1.0":
             self.closing = True
         content_type = next((value for name, value in request.headers if name == b"content-type"), None)
         head_only = request.method == b"HEAD"
-        self._write_reply(exchange.info, reply, head_only=head_only, grpc=is_grpc(content_type), edit=edit)
+        self._write_reply(
+            exchange.info, reply, head_only=head_only, grpc=is_grpc(content_type), edit=edit, encode=encode
+        )
         exchange.replied(reply.details, reply.flags)
 
     def _write_reply(
@@ -316,12 +324,21 @@ class DownstreamConnection:
         head_only: bool,
         grpc: bool,
         edit: Callable[[Headers], None] | None,
+        encode: Encode | None = None,
     ) -> None:
         manager = self._manager
         self.closing = self.closing or manager.draining
         date = manager.clock.date(manager.reactor.now)
         head, body = encode_reply(
-            manager.config, info, reply, date, head_only=head_only, grpc=grpc, edit=edit, close=self.closing
+            manager.config,
+            info,
+            reply,
+            date,
+            head_only=head_only,
+            grpc=grpc,
+            edit=edit,
+            close=self.closing,
+            encode=encode,
         )
         self.write(head if manager.spelling is None else manager.spelling.respell(head))
         if body:

@@ -171,7 +171,7 @@ class Exchange:
             return
         self.info.route_name = decision.route.name
         self.info.virtual_host = decision.virtual_host.name
-        self._connection.local_reply(self, reply, lambda headers: apply_response(decision, None, headers, self.info))
+        self._local_reply(reply, lambda headers: apply_response(decision, None, headers, self.info))
 
     def _forward(self, plan: Plan) -> None:
         action = plan.action
@@ -897,7 +897,10 @@ class Exchange:
             or target.weight.response_headers
             or target.decision.virtual_host.include_attempt_count_in_response
         )
-        self._connection.local_reply(self, reply, self._edit_reply if edited else None)
+        self._local_reply(reply, self._edit_reply if edited else None)
+
+    def _local_reply(self, reply: LocalReply, edit: Edit | None) -> None:
+        self._connection.local_reply(self, reply, edit)
 
     def _edit_reply(self, headers: Headers) -> None:
         """What the route does to a reply in place of its upstream's."""

@@ -12,6 +12,9 @@ from isthmus_proxy.http.message import Headers, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 
+Encode = Callable[[int, Headers, bool], None]
+"""Changes the headers of a reply with the status; True if it has no body."""
+
 
 def encode_reply(
     config: HttpConnectionManagerConfig,
@@ -23,9 +26,13 @@ def encode_reply(
     grpc: bool,
     edit: Callable[[Headers], None] | None,
     close: bool,
+    encode: Encode | None = None,
 ) -> tuple[bytes, bytes]:
-    """(head, body) of ``reply`` as sent, which ``info`` is told of. ``edit`` is the route's; ``close`` ends the connection."""
-    head, body = reply_head(config, info, reply, date, grpc=grpc, edit=edit)
+    """(head, body) of ``reply`` as sent, which ``info`` is told of. ``edit`` is the route's; ``close`` ends the connection.
+
+    ``encode`` is what HTTP filters do to the head.
+    """
+    head, body = reply_head(config, info, reply, date, grpc=grpc, edit=edit, encode=encode)
     headers, status = head.headers, head.status
     if close:
         headers.append((b"connection", b"close"))
@@ -42,6 +49,7 @@ def reply_head(
     *,
     grpc: bool,
     edit: Callable[[Headers], None] | None,
+    encode: Encode | None = None,
 ) -> tuple[ResponseHead, bytes]:
     """(head, body) of ``reply`` in any version of HTTP, which ``info`` is told of."""
     content_type = b"text/plain"
@@ -51,6 +59,8 @@ def reply_head(
         reply, content_type = mapped(config.local_replies, reply, info, grpc=grpc, edit=edit)
         edit = _as_is
     status, headers, body = headers_of(reply, grpc=grpc, edit=edit, content_type=content_type)
+    if encode is not None:
+        encode(status, headers, not body)
     headers.append((b"date", date))
     if config.server_header_transformation != "PASS_THROUGH":
         headers.append((b"server", config.server_name))

@@ -169,15 +169,44 @@ def make_response_plan(
     ``keep_alive``: the connection takes further requests, which HTTP/1.0 has to be told. ``cookies``: set-cookie headers of
     hash policies.
     """
+    head = response_plan_head(response, config, style, info, request, cookies=cookies)
+    return finish_response_plan(head, response, config, style, request, keep_alive=keep_alive)
+
+
+def response_plan_head(
+    response: ParsedResponse,
+    config: HttpConnectionManagerConfig,
+    style: Style,
+    info: StreamInfo,
+    request: ParsedRequest,
+    *,
+    cookies: Sequence[bytes] = (),
+    milliseconds: int = -1,
+) -> ResponseHead:
+    """The head as the router hands it on: what filters see. ``milliseconds``: the service time, -1 = put in later."""
     headers = response_headers(response)
     if not config.suppress_envoy_headers and not request.switches:  # such a request never ends
-        set_header(headers, SERVICE_TIME, _TIME_MARKER)
+        set_header(headers, SERVICE_TIME, _TIME_MARKER if milliseconds < 0 else b"%d" % milliseconds)
     headers += [(b"set-cookie", cookie) for cookie in cookies]
     head = ResponseHead(response.status, headers, request.version)
     info.response = head
     rewrite.apply_response(style.decision, style.weight, headers, info)
     if style.decision.virtual_host.include_attempt_count_in_response:
         set_header(headers, b"x-envoy-attempt-count", b"%d" % info.attempts)
+    return head
+
+
+def finish_response_plan(
+    head: ResponseHead,
+    response: ParsedResponse,
+    config: HttpConnectionManagerConfig,
+    style: Style,
+    request: ParsedRequest,
+    *,
+    keep_alive: bool,
+) -> ResponsePlan:
+    """The rest: what the connection manager adds to every response, and the framing of the body."""
+    headers = head.headers
     if not any(name == b"date" for name, _ in headers):
         headers.append((b"date", _DATE_MARKER))
     _set_server(headers, config)

@@ -8,6 +8,7 @@ from typing import Protocol
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
+from isthmus_proxy.http.http_filter_chain import FilterEntry, HttpFilterChain
 from isthmus_proxy.http.stats import http_stats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.connection_limit import ConnectionLimit
@@ -54,6 +55,24 @@ class _Memo:
 
     def close(self) -> None:
         self._all.discard(self._own)
+
+
+class _Context:
+    """What HTTP filters get from their connection manager (``http.filters.stream_filter.FilterContext``)."""
+
+    __slots__ = ("_closables", "_store", "runtime", "stats", "surroundings")
+
+    def __init__(self, surroundings: Surroundings, stats: StatsScope, store: Stats, closables: list[Closable]) -> None:
+        self.surroundings = surroundings
+        self.runtime = surroundings.runtime
+        self.stats = stats
+        self._store = store
+        self._closables = closables
+
+    def scope(self, prefix: str) -> StatsScope:
+        scope = self._store.scope(prefix)
+        self._closables.append(scope)
+        return scope
 
 
 class ChainFactory:
@@ -122,13 +141,23 @@ class ChainFactory:
         if config.tracing is not None:
             tracer = self._surroundings.tracers(config.tracing, self._stats.scope(f"http.{config.stat_prefix}.tracing"))
             scopes.append(tracer)
+        filters = self._http_filters(config, stats.scope, scopes)
         manager = HttpConnectionManager(
-            config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2, tracer
+            config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2, tracer, filters
         )
         manager.draining = self.closing
         manager.shed(self.overload)
         scopes.append(_Memo(self._surroundings.heads, manager.memo))
         return manager
+
+    def _http_filters(
+        self, config: HttpConnectionManagerConfig, own: StatsScope, scopes: list[Closable]
+    ) -> HttpFilterChain | None:
+        if not config.http_filters:
+            return None
+        context = _Context(self._surroundings, own, self._stats, scopes)
+        entries = [FilterEntry(each.name, each.config.make(context), each.disabled) for each in config.http_filters]
+        return HttpFilterChain(tuple(entries))
 
     def _handle(self, config: HttpConnectionManagerConfig, scopes: list[Closable]) -> RouteHandle:
         if isinstance(config.route, RdsReference):

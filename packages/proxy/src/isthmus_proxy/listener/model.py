@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http2.options import Http2Options
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
 from isthmus_proxy.trace.model import TracingConfig
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.filters.stream_filter import FilterConfig
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -93,6 +97,15 @@ class RdsReference:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpFilterConfig:
+    """http_connection_manager.v3.HttpFilter, compiled. ``disabled``: routes have to enable it."""
+
+    name: str
+    config: FilterConfig
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConnectionManagerConfig:
     """envoy.extensions.filters.network.http_connection_manager.v3, the supported part. Durations in seconds, 0 = off."""
 
@@ -142,6 +155,7 @@ class HttpConnectionManagerConfig:
     strip_trailing_host_dot: bool = False
     headers_with_underscores_action: str = "ALLOW"
     keep_connection_on_bad_request: bool = False  # stream_error_on_invalid_http_message
+    http_filters: tuple[HttpFilterConfig, ...] = ()  # those before the router
 
     @property
     def normalizes_paths(self) -> bool:

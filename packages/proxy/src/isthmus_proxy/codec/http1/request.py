@@ -79,6 +79,19 @@ class ParsedRequest:
         request.authority, request.scheme, request.spelling = self.authority, self.scheme, self.spelling
         return request
 
+    def with_length(self, length: int) -> ParsedRequest:
+        """The same with a body of ``length`` bytes."""
+        value = b"%d" % length
+        fields = [field for field in self.headers if field[0] not in (b"content-length", b"transfer-encoding")]
+        fields.append((b"content-length", value))
+        special: Special = {}
+        for name, text in fields:
+            if name in SPECIAL:
+                special.setdefault(name, []).append(text)
+        request = ParsedRequest(self.method, self.path, self.version, fields, special)
+        request.authority, request.scheme = self.authority, self.scheme
+        return request
+
     @property
     def end_stream(self) -> bool:
         """Whether the request has no body: the head is the whole message."""

@@ -1,0 +1,60 @@
+"""Compiles http_filters of a connection manager: the filters before the router, which must be the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from isthmus_proxy.config.extensions import name_of, unpack, unpack_as
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.listener.model import HttpFilterConfig
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.filters.stream_filter import FilterConfig
+
+_HTTP = "envoy.extensions.filters.http"
+_HERE = "isthmus_proxy.config.http_filters"
+_ROUTER = f"{_HTTP}.router.v3.Router"
+
+COMPILERS: dict[str, tuple[str, str]] = {
+    f"{_HTTP}.buffer.v3.Buffer": (f"{_HERE}.buffer", "compile_buffer"),
+    f"{_HTTP}.cors.v3.Cors": (f"{_HERE}.cors", "compile_cors"),
+    f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
+    f"{_HTTP}.header_mutation.v3.HeaderMutation": (f"{_HERE}.header_mutation", "compile_header_mutation"),
+    f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
+}
+"""Full name of a filter's message -> (module, function): ``function(message, path)`` answers its FilterConfig."""
+
+
+def compile_http_filters(proto: Any, path: str) -> tuple[tuple[HttpFilterConfig, ...], Any]:
+    """The filters before the router, and the router's message. Raises ConfigError."""
+    path = join(path, "http_filters")
+    filters = list(proto.http_filters)
+    if not filters:
+        raise ConfigError(path, "", "the last filter must be the router, and there is none")
+    for index, each in enumerate(filters):
+        if each.WhichOneof("config_type") != "typed_config":
+            raise ConfigError(f"{path}[{index}].typed_config", "", "is required")
+    last = len(filters) - 1
+    if filters[last].disabled:
+        raise ConfigError(f"{path}[{last}].disabled", "true", "the router cannot be disabled")
+    router = unpack_as(filters[last].typed_config, f"{path}[{last}].typed_config", _ROUTER)
+    return tuple(_filter(each, f"{path}[{index}]") for index, each in enumerate(filters[:-1])), router
+
+
+def _filter(proto: Any, path: str) -> HttpFilterConfig:
+    place = join(path, "typed_config")
+    name = name_of(proto.typed_config.type_url)
+    if name == _ROUTER:
+        raise ConfigError(path, shown(proto.name), "the router must be the last filter, and there can be one only")
+    if name not in COMPILERS:
+        raise ConfigError(
+            place,
+            shown(name or "(no type URL)"),
+            "is no HTTP filter that is supported; see docs/reference/proxy-http.md",
+        )
+    module, function = COMPILERS[name]
+    compiler: Callable[[Any, str], FilterConfig] = getattr(import_module(module), function)
+    return HttpFilterConfig(proto.name, compiler(unpack(proto.typed_config, place), place), proto.disabled)

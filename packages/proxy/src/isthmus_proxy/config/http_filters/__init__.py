@@ -1,0 +1,1 @@
+"""Compilers of HTTP filters: one module a filter, imported when a configuration names it."""

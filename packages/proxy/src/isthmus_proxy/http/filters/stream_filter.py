@@ -1,0 +1,151 @@
+"""The interface between HTTP filters and the exchange: what a filter is told, what it may answer, what it may ask for.
+
+A filter sees one exchange, and is made for it. On the way in filters are called in their configured order, on the way back
+in the reverse one. Heads are changed in place. Bodies are handed on as bytes: what ``decode_data`` returns is what the next
+filter gets. Each way ends with ``decode_end`` or ``encode_end``, unless its head had no body (``end_stream``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from isthmus_proxy.http.local_reply import LocalReply
+from isthmus_proxy.http.message import RequestHead, ResponseHead
+from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.stats_scope import StatsScope
+from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.route.model import Decision
+from isthmus_proxy.runtime import Runtime
+
+Trailers = tuple[tuple[bytes, bytes], ...]
+
+CONTINUE: Final = 0
+"""Go on with the next filter."""
+STOP: Final = 1
+"""The head waits. This filter goes on getting the body; what it returns is kept behind it, up to the buffer limit."""
+HOLD: Final = 2
+"""Everything waits before this filter, body and end as well, until it calls ``continue_decoding`` or ``continue_encoding``."""
+
+
+class FilterCallbacks(Protocol):
+    """What a filter may ask of its exchange. ``decision`` is None where no route fits."""
+
+    info: StreamInfo
+    head: RequestHead
+    decision: Decision | None
+    response_started: bool
+
+    @property
+    def buffer_limit(self) -> int:
+        """Bytes that may be kept in either direction (per_connection_buffer_limit_bytes)."""
+
+    @property
+    def cluster_name(self) -> str:
+        """The cluster to which the request is routed, empty if there is none."""
+
+    @property
+    def random(self) -> Callable[[], float]:
+        """Draws a number in [0, 1)."""
+
+    @property
+    def upgrade(self) -> bool:
+        """Whether the request asks for another protocol."""
+
+    @property
+    def remote_address(self) -> str:
+        """The peer, ``host:port``."""
+
+    @property
+    def now(self) -> float:
+        """The reactor's monotonic clock, in seconds."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call back in ``delay`` seconds; discard the timer when the exchange ends."""
+
+    def set_decoder_buffer_limit(self, limit: int) -> None:
+        """Let a stopped request keep ``limit`` bytes of its body before it is answered 413."""
+
+    def set_body_length(self, length: int) -> None:
+        """Send the request's body, all of which is here, with its length."""
+
+    def clear_route_cache(self) -> None:
+        """Choose the route anew when all filters have seen the head."""
+
+    def send_local_reply(self, reply: LocalReply) -> None:
+        """Answer in place of an upstream. Nothing more of the exchange reaches the filter but the response."""
+
+    def continue_decoding(self) -> None:
+        """Go on with a request that the filter stopped."""
+
+    def continue_encoding(self) -> None:
+        """Go on with a response that the filter stopped."""
+
+    def inject_decoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
+        """Hand ``data`` to the filters behind ``stream_filter``."""
+
+    def inject_encoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
+        """Hand ``data`` to the filters before ``stream_filter``, towards the client."""
+
+
+class StreamFilter:
+    """A filter that lets everything pass. ``callbacks`` is the exchange that it was made for."""
+
+    __slots__ = ("callbacks",)
+
+    def __init__(self, callbacks: FilterCallbacks) -> None:
+        self.callbacks = callbacks
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
+        """The request's head; answer CONTINUE, STOP or HOLD."""
+        return CONTINUE
+
+    def decode_data(self, data: bytes) -> bytes:
+        """Part of the request's body; answer what goes on in its place."""
+        return data
+
+    def decode_end(self, trailers: Trailers) -> int:
+        """The request is complete; answer CONTINUE or HOLD."""
+        return CONTINUE
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> int:
+        """The response's head, or that of a local reply, for which only CONTINUE counts."""
+        return CONTINUE
+
+    def encode_data(self, data: bytes) -> bytes:
+        """Part of the response's body; answer what goes on in its place."""
+        return data
+
+    def encode_end(self, trailers: Trailers) -> int:
+        """The response is complete; answer CONTINUE or HOLD."""
+        return CONTINUE
+
+    def on_destroy(self) -> None:
+        """The exchange is over, whatever ended it."""
+
+
+class FilterFactory(Protocol):
+    """One configured filter under one connection manager."""
+
+    def create(self, callbacks: FilterCallbacks, overrides: tuple[Any, ...]) -> StreamFilter | None:
+        """The filter for one exchange, None if it has nothing to do there.
+
+        ``overrides`` are the compiled per-route configurations of the route, the least specific first.
+        """
+
+
+class FilterContext(Protocol):
+    """What a filter gets from its connection manager when that is made."""
+
+    runtime: Runtime
+    stats: StatsScope
+
+    def scope(self, prefix: str) -> StatsScope:
+        """Another scope of stats, which is given up with the connection manager."""
+
+
+class FilterConfig(Protocol):
+    """The compiled configuration of a filter."""
+
+    def make(self, context: FilterContext) -> FilterFactory:
+        """The filter under one connection manager."""

@@ -1,0 +1,268 @@
+"""Filters before the router: what waits, in which order it goes on, and what an answer in between does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus_proxy.http.exchange import Exchange
+from isthmus_proxy.http.filtered_exchange import FilteredExchange
+from isthmus_proxy.http.filters.buffer import BufferConfig
+from isthmus_proxy.http.filters.cors import CorsPolicy, merged
+from isthmus_proxy.http.filters.fault import FaultConfig, FaultDelay
+from isthmus_proxy.http.filters.local_ratelimit import TokenBucket
+from isthmus_proxy.http.filters.stream_filter import (
+    CONTINUE,
+    HOLD,
+    STOP,
+    FilterCallbacks,
+    FilterContext,
+    StreamFilter,
+    Trailers,
+)
+from isthmus_proxy.http.local_reply import LocalReply
+from isthmus_proxy.http.message import RequestHead, ResponseHead
+from isthmus_proxy.listener.model import HttpFilterConfig
+from isthmus_proxy.runtime import Fraction
+from isthmus_proxy.testing import Origin, Peer, Proxy, eventually, forward, running_proxy
+
+Maker = Callable[[FilterCallbacks], StreamFilter]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A filter's configuration whose filters are made by ``maker``."""
+
+    maker: Maker
+
+    def make(self, context: FilterContext) -> Configured:
+        return self
+
+    def create(self, callbacks: FilterCallbacks, overrides: tuple[object, ...]) -> StreamFilter:
+        return self.maker(callbacks)
+
+
+class Waits(StreamFilter):
+    """Holds each way at its head and at its end, and goes on when a timer says so."""
+
+    def _later(self, go_on: Callable[[], None]) -> int:
+        self.callbacks.call_later(0.001, go_on)
+        return HOLD
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
+        return self._later(self.callbacks.continue_decoding)
+
+    def decode_end(self, trailers: Trailers) -> int:
+        return self._later(self.callbacks.continue_decoding)
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> int:
+        return self._later(self.callbacks.continue_encoding)
+
+    def encode_end(self, trailers: Trailers) -> int:
+        return self._later(self.callbacks.continue_encoding)
+
+
+class Shouts(StreamFilter):
+    """Changes bodies and their length both ways, and says something more at the end."""
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
+        head.headers = [field for field in head.headers if field[0] != b"content-length"]
+        return CONTINUE
+
+    def decode_data(self, data: bytes) -> bytes:
+        return data.upper()
+
+    def decode_end(self, trailers: Trailers) -> int:
+        self.callbacks.inject_decoded_data(self, b"!")
+        return CONTINUE
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> int:
+        head.headers = [field for field in head.headers if field[0] != b"content-length"]
+        return CONTINUE
+
+    def encode_data(self, data: bytes) -> bytes:
+        return data.upper()
+
+    def encode_end(self, trailers: Trailers) -> int:
+        self.callbacks.inject_encoded_data(self, b"?")
+        return CONTINUE
+
+
+class Collects(StreamFilter):
+    """Lets the response go when it is complete."""
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> int:
+        return CONTINUE if end_stream else STOP
+
+    def encode_end(self, trailers: Trailers) -> int:
+        self.callbacks.continue_encoding()
+        return CONTINUE
+
+
+class Moves(StreamFilter):
+    """Sends the request elsewhere."""
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
+        head.path = b"/moved"
+        self.callbacks.clear_route_cache()
+        return CONTINUE
+
+
+class Refuses(StreamFilter):
+    """Answers once the body begins."""
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
+        return CONTINUE if end_stream else STOP
+
+    def decode_data(self, data: bytes) -> bytes:
+        self.callbacks.send_local_reply(LocalReply(403, "refused", b"no"))
+        return data
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Proxy]:
+    async with running_proxy() as proxy:
+        yield proxy
+
+
+def payload(head: bytes, body: bytes) -> bytes:
+    """A body without its chunks."""
+    return b"".join(body.split(b"\r\n")[1::2]) if b"\r\ntransfer-encoding: chunked\r\n" in head else body
+
+
+async def echo(peer: Peer, _number: int) -> None:
+    while True:
+        head, body = await peer.message()
+        answer = head.split(b" ")[1] + b" " + payload(head, body)
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer))
+
+
+async def serve(proxy: Proxy, *makers: Maker) -> Origin:
+    filters = [HttpFilterConfig(f"f{number}", Configured(maker)) for number, maker in enumerate(makers)]
+    origin = await proxy.origin(echo)
+    proxy.cluster("c", origin.port)
+    proxy.route(forward())
+    proxy.http(http_filters=tuple(filters))
+    return origin
+
+
+async def ask(proxy: Proxy, body: bytes = b"abc") -> tuple[bytes, bytes]:
+    peer = await proxy.client()
+    await peer.send(b"POST /p HTTP/1.1\r\nhost: a.b\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    return await peer.message()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("makers", "expected"),
+    [
+        ((StreamFilter,), b"/p abc"),
+        ((Waits,), b"/p abc"),
+        ((Waits, Waits), b"/p abc"),
+        ((Shouts,), b"/P ABC!?"),
+        ((Waits, Collects), b"/p abc"),
+        ((Collects, Waits), b"/p abc"),
+    ],
+)
+async def test_bodies_arrive_whole_and_in_order(proxy: Proxy, makers: tuple[Maker, ...], expected: bytes) -> None:
+    await serve(proxy, *makers)
+    head, body = await ask(proxy)
+    assert payload(head, body) == expected
+
+
+@pytest.mark.trio
+async def test_a_body_that_comes_while_the_head_waits_is_sent_behind_it(proxy: Proxy) -> None:
+    await serve(proxy, Waits, Shouts)
+    peer = await proxy.client()
+    await peer.send(b"POST /p HTTP/1.1\r\nhost: a.b\r\ncontent-length: 6\r\n\r\nabc")
+    await peer.send(b"def")
+    assert payload(*await peer.message()) == b"/P ABCDEF!?"
+
+
+@pytest.mark.trio
+async def test_requests_follow_each_other_on_a_connection(proxy: Proxy) -> None:
+    await serve(proxy, Waits)
+    peer = await proxy.client()
+    await peer.send(b"GET /1 HTTP/1.1\r\nhost: a.b\r\n\r\nGET /2 HTTP/1.1\r\nhost: a.b\r\n\r\n")
+    assert (await peer.message())[1] == b"/1 "
+    assert (await peer.message())[1] == b"/2 "
+    await eventually(lambda: [line.status for line in proxy.logs.lines] == [200, 200])
+
+
+@pytest.mark.trio
+async def test_a_filter_may_send_the_request_elsewhere(proxy: Proxy) -> None:
+    await serve(proxy, Moves)
+    other = await proxy.origin(echo)
+    proxy.cluster("d", other.port)
+    proxy.route(forward("d", prefix=b"/moved"), forward())
+    _, body = await ask(proxy)
+    assert body == b"/moved abc"
+    assert other.connections == 1
+
+
+@pytest.mark.trio
+async def test_an_answer_of_a_filter_ends_the_exchange(proxy: Proxy) -> None:
+    origin = await serve(proxy, Waits, Refuses)
+    head, body = await ask(proxy)
+    assert head.startswith(b"HTTP/1.1 403")
+    assert body == b"no"
+    assert origin.connections == 0
+    assert proxy.stat("http.test.downstream_rq_active") == 0
+
+
+@pytest.mark.trio
+async def test_a_client_that_leaves_while_a_filter_waits_leaves_nothing_behind(proxy: Proxy) -> None:
+    await serve(proxy)
+    delay = FaultDelay(60.0, Fraction(100), "none")
+    proxy.http("m", http_filters=(HttpFilterConfig("fault", FaultConfig(delay=delay)),))
+    peer = await proxy.client()
+    await peer.send(b"GET / HTTP/1.1\r\nhost: a.b\r\n\r\n")
+    await eventually(lambda: proxy.stat("http.test.fault.active_faults") == 1)
+    await peer.close()
+    await eventually(lambda: proxy.stat("http.test.fault.active_faults") == 0)
+    assert proxy.stat("http.test.downstream_rq_active") == 0
+
+
+@pytest.mark.trio
+async def test_what_a_filter_collects_is_bounded(proxy: Proxy) -> None:
+    await serve(proxy)
+    proxy.http("m", http_filters=(HttpFilterConfig("buffer", BufferConfig(4)),))
+    head, body = await ask(proxy, b"12345")
+    assert head.startswith(b"HTTP/1.1 413")
+    assert body == b"Payload Too Large"
+
+
+def test_an_exchange_without_filters_is_a_plain_one() -> None:
+    assert FilteredExchange.begin is not Exchange.begin
+    assert "filters" not in Exchange.__slots__
+
+
+@given(
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.floats(0.05, 10.0),
+    st.lists(st.floats(0.0, 5.0), min_size=1, max_size=60),
+)
+def test_a_bucket_gives_no_more_than_it_was_filled_with(
+    most: int, fill: int, interval: float, waits: list[float]
+) -> None:
+    bucket = TokenBucket(most, fill, interval)
+    now = 100.0
+    taken = 0
+    for wait in waits:
+        now += wait
+        taken += bucket.take(now)
+    assert taken >= min(most, len(waits))
+    assert taken <= most + (now - 100.0) * fill / interval + 1e-6
+
+
+def test_policies_of_levels_add_up_and_the_most_specific_decides_whether_they_hold() -> None:
+    general = CorsPolicy(allow_methods=b"GET", max_age=b"1", allow_credentials=True)
+    special = CorsPolicy(max_age=b"2", enabled=Fraction(0))
+    policy = merged((general, special))
+    assert (policy.allow_methods, policy.max_age, policy.allow_credentials) == (b"GET", b"2", True)
+    assert policy.enabled == Fraction(0)
