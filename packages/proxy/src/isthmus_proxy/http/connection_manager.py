@@ -76,7 +76,12 @@ class ExchangeMaker(Protocol):
     """``Exchange``, or ``FilteredExchange`` where there are filters."""
 
     def __call__(
-        self, connection: DownstreamConnection, manager: HttpConnectionManager, request: ParsedRequest, *, done: bool
+        self,
+        connection: DownstreamConnection | Http2DownstreamStream,
+        manager: HttpConnectionManager,
+        request: ParsedRequest,
+        *,
+        done: bool,
     ) -> Exchange:
         """A new exchange."""
 

@@ -648,8 +648,8 @@ class Exchange:
 
     def _response_done(self, trailers: Trailers = ()) -> None:
         plan = self.response
-        if trailers and not self._trailers_pass(self._upstream):
-            trailers = ()
+        if trailers and self._upstream is not None and not self._trailers_pass(self._upstream):
+            trailers = ()  # without an upstream they have waited for filters, and may pass
         self._upstream = None
         self._attempt_over()
         if plan is not None and plan.chunked:

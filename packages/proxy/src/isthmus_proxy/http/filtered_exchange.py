@@ -27,6 +27,7 @@ from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
     from isthmus_proxy.http.downstream_connection import DownstreamConnection
+    from isthmus_proxy.http.http2_stream import Http2DownstreamStream
 
 PAYLOAD_TOO_LARGE = LocalReply(413, "request_payload_too_large", b"Payload Too Large")
 RESPONSE_TOO_LARGE = LocalReply(500, "response_payload_too_large", b"Internal Server Error")
@@ -37,38 +38,19 @@ class FilteredExchange(Exchange):
     """See the module. ``head`` is the request as the filters made it so far; ``decision`` its route."""
 
     __slots__ = (
-        "_at",
-        "_back_at",
-        "_back_done",
-        "_back_end_at",
-        "_back_held",
-        "_back_kept",
-        "_back_next",
-        "_back_size",
-        "_back_stop",
-        "_back_trailers",
-        "_came",
-        "_complete",
-        "_end_at",
-        "_end_seen",
-        "_filters",
-        "_held",
-        "_kept",
-        "_limit",
-        "_next",
-        "_pending",
-        "_plain",
-        "_reroute",
-        "_response_head_made",
-        "_stop",
-        "_trailers",
-        "_weight",
-        "decision",
+        "_at", "_back_at", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_next", "_back_size",
+        "_back_stop", "_back_trailers", "_came", "_complete", "_end_at", "_end_seen", "_filters", "_held", "_kept",
+        "_limit", "_next", "_pending", "_plain", "_reroute", "_response_head_made", "_stop", "_weight", "decision",
         "head",
     )  # fmt: skip
 
     def __init__(
-        self, connection: DownstreamConnection, manager: HttpConnectionManager, request: ParsedRequest, *, done: bool
+        self,
+        connection: DownstreamConnection | Http2DownstreamStream,
+        manager: HttpConnectionManager,
+        request: ParsedRequest,
+        *,
+        done: bool,
     ) -> None:
         super().__init__(connection, manager, request, done=done)
         self._complete = done
@@ -84,7 +66,6 @@ class FilteredExchange(Exchange):
         self._next = -1
         self._back_end_at = -2
         self._back_next = -2
-        self._trailers = _NOTHING
         self._back_at = -1
         self._back_stop = CONTINUE
         self._back_held: list[bytes] = []
@@ -381,7 +362,15 @@ class FilteredExchange(Exchange):
             connection.closing = True
         keep_alive = not (connection.closing or self._manager.draining)
         config = self._manager.config
-        return finish_response_plan(head, response, config, target.style, self.request, keep_alive=keep_alive)
+        return finish_response_plan(
+            head,
+            response,
+            config,
+            target.style,
+            self.request,
+            keep_alive=keep_alive,
+            plan_type=connection.plan_type,
+        )
 
     def _ends_with_connection(self, response: ParsedResponse, head: ResponseHead) -> bool:
         return not self._bodyless(response) and head.get(b"content-length") is None
@@ -420,7 +409,7 @@ class FilteredExchange(Exchange):
         if self._response_head_made is None:
             super()._response_done(trailers)
             return
-        self._back_trailers = trailers
+        self._back_trailers = trailers if self._trailers_pass(self._upstream) else _NOTHING
         self._encode_end(len(self._filters) - 1)
         if self._back_stop != CONTINUE or self._back_next > -2:
             # The upstream's part is over, though the response is not.

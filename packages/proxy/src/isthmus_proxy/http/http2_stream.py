@@ -22,7 +22,7 @@ from isthmus_proxy.http.local_reply import (
     LocalReply,
     is_grpc,
 )
-from isthmus_proxy.http.local_reply_encoding import reply_head
+from isthmus_proxy.http.local_reply_encoding import Encode, reply_head
 from isthmus_proxy.http.message import Headers
 from isthmus_proxy.reactor.connection import Connection
 
@@ -195,14 +195,21 @@ class Http2DownstreamStream:
         elif stream is not None:
             self.stream_timer.set(self._manager.reactor.now + self._stall_after)
 
-    def local_reply(self, exchange: Exchange, reply: LocalReply, edit: Callable[[Headers], None] | None = None) -> None:
-        """Answer ``exchange`` with ``reply``; ``edit`` changes its headers."""
+    def local_reply(
+        self,
+        exchange: Exchange,
+        reply: LocalReply,
+        edit: Callable[[Headers], None] | None = None,
+        filters: Encode | None = None,
+    ) -> None:
+        """Answer ``exchange`` with ``reply``; ``edit`` changes its headers, ``filters`` all that go out for it."""
         request = exchange.request
         manager = self._manager
         content_type = next((value for name, value in request.headers if name == b"content-type"), None)
         info = exchange.info
         date = manager.clock.date(manager.reactor.now)
-        head, body = reply_head(manager.config, info, reply, date, grpc=is_grpc(content_type), edit=edit)
+        grpc = is_grpc(content_type)
+        head, body = reply_head(manager.config, info, reply, date, grpc=grpc, edit=edit, encode=filters)
         self.write_head(encode([(b":status", b"%d" % head.status), *head.headers]))
         if body and request.method != b"HEAD":
             info.bytes_sent += len(body)

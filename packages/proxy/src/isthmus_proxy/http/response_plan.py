@@ -170,7 +170,7 @@ def make_response_plan(
     hash policies.
     """
     head = response_plan_head(response, config, style, info, request, cookies=cookies)
-    return finish_response_plan(head, response, config, style, request, keep_alive=keep_alive)
+    return finish_response_plan(head, response, config, style, request, keep_alive=keep_alive, plan_type=plan_type)
 
 
 def response_plan_head(
@@ -204,6 +204,7 @@ def finish_response_plan(
     request: ParsedRequest,
     *,
     keep_alive: bool,
+    plan_type: type[ResponsePlan] = ResponsePlan,
 ) -> ResponsePlan:
     """The rest: what the connection manager adds to every response, and the framing of the body."""
     headers = head.headers
