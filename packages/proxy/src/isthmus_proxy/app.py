@@ -36,8 +36,8 @@ from isthmus_proxy.http.connection_manager import Surroundings, Tracer
 from isthmus_proxy.lean_imports import release_free_memory
 from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
-from isthmus_proxy.listener.model import SocketAddress
-from isthmus_proxy.observe.access_log import AccessLogManager
+from isthmus_proxy.listener.model import GrpcLogTarget, SocketAddress
+from isthmus_proxy.observe.access_log import AccessLogManager, LogService
 from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
 from isthmus_proxy.observe.memo_stats import MemoStats
 from isthmus_proxy.observe.process_stats import ProcessStats
@@ -162,6 +162,19 @@ class Proxy:
 
         surroundings.tracers = first
 
+    def log_to_services(self, nursery: trio.Nursery) -> None:
+        """Let access logs go to log services; their streams run in ``nursery``."""
+
+        def opened(target: GrpcLogTarget) -> LogService:
+            from isthmus_proxy.observe.als_stream import AlsStream  # noqa: PLC0415 - needs h2, which few files do
+
+            scope = self.stats.scope("access_logs.grpc_access_log")
+            stream = AlsStream(target, self.bootstrap.node, scope, self._endpoint_of)
+            nursery.start_soon(stream.run)
+            return stream
+
+        self.access_logs.log_service = opened
+
     def send_stats(self, nursery: trio.Nursery) -> None:
         """Send stats to where the bootstrap file says."""
         for sink in self.bootstrap.stats_sinks:
@@ -276,6 +289,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         await nursery.start(_watch_signals, proxy)
         proxy.trace_with(nursery)
         proxy.send_stats(nursery)
+        proxy.log_to_services(nursery)
         if options.seat is None:
             await _start_admin(proxy, nursery)
         proxy.start_overload_manager()

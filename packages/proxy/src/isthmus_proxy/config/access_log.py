@@ -8,12 +8,13 @@ from typing import Any
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.log_filter import compile_log_filter
 from isthmus_proxy.config.parse import join
-from isthmus_proxy.config.values import required
+from isthmus_proxy.config.values import number, positive_seconds, required
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import AccessLogConfig
+from isthmus_proxy.listener.model import AccessLogConfig, GrpcLogTarget
 from isthmus_proxy.observe.access_log import compile_format
 
 _FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_GRPC = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
 _STDOUT = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
 _STDERR = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog"
 
@@ -31,8 +32,10 @@ def _filtered(log: Any, path: str) -> AccessLogConfig:
 
 
 def _compile(log: Any, path: str) -> AccessLogConfig:
-    sink: Any = unpack_as(log.typed_config, path, _FILE, _STDOUT, _STDERR)
+    sink: Any = unpack_as(log.typed_config, path, _FILE, _STDOUT, _STDERR, _GRPC)
     name = sink.DESCRIPTOR.full_name
+    if name == _GRPC:
+        return AccessLogConfig("", grpc=_log_service(sink, path))
     if name == _FILE:
         config = _from_file(sink, path)
     else:
@@ -44,6 +47,18 @@ def _compile(log: Any, path: str) -> AccessLogConfig:
         error.path = join(path, error.path)
         raise
     return config
+
+
+def _log_service(sink: Any, path: str) -> GrpcLogTarget:
+    common, place = sink.common_config, join(path, "common_config")
+    return GrpcLogTarget(
+        required(common.grpc_service.envoy_grpc, "cluster_name", join(place, "grpc_service.envoy_grpc")),
+        required(common, "log_name", place),
+        positive_seconds(common, "buffer_flush_interval", 1.0, place),
+        number(common, "buffer_size_bytes", 16_384, place),
+        tuple(name.lower().encode() for name in sink.additional_request_headers_to_log),
+        tuple(name.lower().encode() for name in sink.additional_response_headers_to_log),
+    )
 
 
 def _from_file(sink: Any, path: str) -> AccessLogConfig:

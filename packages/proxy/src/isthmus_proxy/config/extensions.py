@@ -44,6 +44,7 @@ _MODULES = {
     "envoy.config.metrics.v3.StatsdSink": "stats",
     "envoy.config.metrics.v3.DogStatsdSink": "stats",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog": "file",
+    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "als",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "stream",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "stream",
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "http_protocol_options",

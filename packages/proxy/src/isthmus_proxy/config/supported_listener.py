@@ -174,6 +174,12 @@ LISTENER: dict[str, MessageRules] = {
     "envoy.config.accesslog.v3.AccessLog": message("typed_config filter", no_effect={"the type URL decides": "name"}),
     f"{_LOG}.file.v3.FileAccessLog": message("path format json_format typed_json_format log_format"),
     f"{_LOG}.stream.v3.StdoutAccessLog": message("log_format"),
+    f"{_LOG}.grpc.v3.HttpGrpcAccessLogConfig": message(
+        "common_config additional_request_headers_to_log additional_response_headers_to_log"
+    ),
+    f"{_LOG}.grpc.v3.CommonGrpcAccessLogConfig": message(
+        "log_name grpc_service buffer_flush_interval buffer_size_bytes", only={"transport_api_version": ("V3", "AUTO")}
+    ),
     f"{_LOG}.stream.v3.StderrAccessLog": message("log_format"),
     "envoy.config.core.v3.SubstitutionFormatString": message(
         "text_format json_format text_format_source omit_empty_values content_type",

@@ -44,9 +44,22 @@ Address = SocketAddress | PipeAddress
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcLogTarget:
+    """extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig. Additional headers to log are lower case."""
+
+    cluster: str
+    log_name: str
+    flush_seconds: float = 1.0
+    buffer_bytes: int = 16_384
+    request_headers: tuple[bytes, ...] = ()
+    response_headers: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AccessLogConfig:
     """One file access log (envoy.extensions.access_loggers.file.v3.FileAccessLog, or stream.v3 stdout and stderr).
 
+    With ``grpc`` it goes to a log service, and has no path and no format.
     ``path`` may be ``/dev/stdout``; exactly one of ``text_format`` and ``json_format`` is set. ``json_format`` maps keys to
     format strings or nested mappings; ``typed`` keeps numbers as numbers (typed_json_format).
     """
@@ -56,6 +69,7 @@ class AccessLogConfig:
     json_format: tuple[tuple[str, object], ...] | None = None
     typed: bool = False
     omit_empty_values: bool = False
+    grpc: GrpcLogTarget | None = None
     matches: Callable[[StreamInfo], bool] | None = field(
         default=None, compare=False
     )  # its filter; None logs everything
