@@ -238,7 +238,7 @@ async def test_what_a_filter_collects_is_bounded(proxy: Proxy) -> None:
 
 def test_an_exchange_without_filters_is_a_plain_one() -> None:
     assert FilteredExchange.begin is not Exchange.begin
-    assert "filters" not in Exchange.__slots__
+    assert not hasattr(Exchange, "filters")  # compiled classes show no slots
 
 
 @given(
