@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -20,6 +21,10 @@ from harness.isthmus import Proxy
 from test_xds_make_before_break import bootstrap
 
 RUNTIME = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
+
+
+_END = DiscoveryRequest()
+"""Marks the end of a stream: without it the thread that serves the stream would wait, and the process not end."""
 
 
 class ControlPlane:
@@ -59,12 +64,12 @@ class ControlPlane:
                 for request in requests:
                     events.put(request)
             except grpc.RpcError:
-                return
+                pass
+            finally:
+                events.put(_END)
 
-        pool = futures.ThreadPoolExecutor(1)
-        pool.submit(read)
-        while True:
-            request = events.get()
+        threading.Thread(target=read, daemon=True).start()
+        while (request := events.get()) is not _END:
             if request is None:
                 yield self._response(RUNTIME)
             elif request.response_nonce:
