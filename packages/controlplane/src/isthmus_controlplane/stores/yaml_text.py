@@ -67,9 +67,13 @@ def _check_events(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise YamlError(f"line {line}: is nested more than {MAX_DEPTH} deep: no object needs that")
+                raise YamlError(_too_deep(line))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _too_deep(line: int) -> str:
+    return f"line {line}: is nested more than {MAX_DEPTH} deep: no object needs that"
 
 
 def _documents(text: str) -> Iterator[Document]:
@@ -83,6 +87,8 @@ def _documents(text: str) -> Iterator[Document]:
 def _describe(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
+    if mark is not None and "nesting depth" in problem:  # libyaml has a bound of its own since PyYAML 6.0.4
+        return _too_deep(mark.line + 1)
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark is not None else problem
 
 

@@ -17,8 +17,14 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def check_bounds(text: str) -> None:
     """Raise ConfigError, with the line, when ``text`` is beyond a bound; yaml.YAMLError when it is not YAML."""
     walk = _Walk()
-    for event in yaml.parse(text, Loader=_Loader):
-        walk.step(event)
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            walk.step(event)
+    except yaml.scanner.ScannerError as error:  # libyaml has a bound of its own since PyYAML 6.0.4, and looks ahead
+        if "nesting depth" not in str(error.problem):
+            raise
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"line {line}", "", f"is nested more than {MAX_DEPTH} deep") from error
 
 
 class _Walk:
