@@ -107,7 +107,10 @@ class Fleet:
             self._snapshots.pop(client.scope, None)
 
     def publish(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
-        """Give scopes new snapshots, as one push; returns its id, or None when no scope in use got anything new."""
+        """Give scopes new snapshots, as one push; returns its id, or None when no scope in use got anything new.
+
+        Only streams that may have to be told something are woken: of a fleet that watches other things, most sleep on.
+        """
         changed = {
             scope: snapshot
             for scope, snapshot in snapshots.items()
@@ -115,11 +118,17 @@ class Fleet:
         }
         if not changed:
             return None
-        clients = [client for scope in changed for client in self._members[scope].values()]
-        push = self._pushes.start(cause, (client.id for client in clients))
+        touched: list[Client] = []
+        untouched: list[Client] = []
         for scope, snapshot in changed.items():
-            self._snapshots[scope] = (snapshot, push)
-        for client in clients:
+            for client in self._members[scope].values():
+                (untouched if client.session.untouched(snapshot) else touched).append(client)
+        push = self._pushes.start(cause, (client.id for client in touched), len(touched) + len(untouched))
+        self._snapshots.update({scope: (snapshot, push) for scope, snapshot in changed.items()})
+        for client in untouched:
+            assert client.scope is not None
+            client.session.pass_over(*self._snapshots[client.scope])
+        for client in touched:
             assert client.scope is not None
             client.session.publish(*self._snapshots[client.scope])
             client.wake()

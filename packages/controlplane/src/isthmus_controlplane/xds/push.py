@@ -95,11 +95,18 @@ class PushLog:
         self._on_converged = on_converged
         self._pushes: collections.deque[_Push] = collections.deque(maxlen=RECENT_PUSHES)
 
-    def start(self, cause: str, clients: Iterable[int]) -> int:
-        """Open a push to these clients; returns its id."""
+    def start(self, cause: str, waiting: Iterable[int], clients: int | None = None) -> int:
+        """Open a push; returns its id.
+
+        Args:
+            cause: what was changed, in words.
+            waiting: clients that may have to be told something.
+            clients: how many it concerns in all, where more are in step with it already.
+        """
         self.total += 1
-        waiting = set(clients)
-        push = _Push(self.total, cause, self._wall_clock(), self._now(), len(waiting), waiting)
+        open_for = set(waiting)
+        count = len(open_for) if clients is None else clients
+        push = _Push(self.total, cause, self._wall_clock(), self._now(), count, open_for)
         self._pushes.append(push)
         self._check(push)
         return push.id

@@ -136,6 +136,18 @@ class Session:
         """Replace the snapshot; versions in between that were not sent yet are skipped."""
         self.snapshot, self.sequence = snapshot, sequence
 
+    def untouched(self, snapshot: Snapshot) -> bool:
+        """Whether the client has everything of a newer snapshot, so that there is nothing to send and to wait for."""
+        if self.snapshot is None or self._answered:
+            return False
+        return all(watch.untouched(snapshot.collection(url)) for url, watch in self.watches.items())
+
+    def pass_over(self, snapshot: Snapshot, sequence: int) -> None:
+        """Replace the snapshot by one that leaves the client `untouched`; it need not look for something to send."""
+        self.publish(snapshot, sequence)
+        for type_url, watch in self.watches.items():
+            watch.pass_over(snapshot.collection(type_url), sequence)
+
     def receive(self, request: Request) -> Received:
         """Take a request.
 

@@ -91,6 +91,24 @@ class Watch:
         """Whether there may be something to send: cheap, and rather true too often."""
         return bool(self.asked or self._forced or self._held) or self._in_step_with != collection.version
 
+    def untouched(self, collection: Collection) -> bool:
+        """Whether the client is in step with a collection, or only lacks changes of what it is not subscribed to.
+
+        Cheap, and rather false too often: then `next_update` finds out.
+        """
+        if self.asked or self._forced or self._held or self._initial or self.delivered.outstanding:
+            return False
+        if self._in_step_with == collection.version:
+            return True
+        if self._in_step_with is None or self._in_step_with != collection.base or self.subscription.wildcard:
+            return False
+        changed = collection.changed
+        return self.subscription.names.isdisjoint(changed) and self.delivered.sent.keys().isdisjoint(changed)
+
+    def pass_over(self, collection: Collection, sequence: int) -> None:
+        """Come into step with a snapshot that leaves this watch `untouched`, as `next_update` would."""
+        self._note_in_step(collection, Update(), sequence)
+
     def next_update(self, collection: Collection, waits: Waits, sequence: int) -> Update | None:
         """Compute what to send, or None, in which case the client is in step with snapshot ``sequence``."""
         if self._initial:
