@@ -54,11 +54,26 @@ class Client(RuleBasedStateMachine):
     def subscribed(self, type_url: str, name: str) -> bool:
         return self.wildcard[type_url] or name in self.names[type_url]
 
-    @rule(world=WORLD)
-    def publish(self, world: dict[tuple[str, str], int]) -> None:
+    @rule(world=WORLD, lazy=st.booleans())
+    def publish(self, world: dict[tuple[str, str], int], lazy: bool) -> None:
         self.world = world
         self.publications += 1
-        self.take(self.talk.publish(*(MAKE[url](name, revision) for (url, name), revision in world.items())))
+        snapshot = self.talk.build(*(MAKE[url](name, revision) for (url, name), revision in world.items()))
+        untouched = self.talk.session.untouched(snapshot)
+        if untouched and lazy:
+            self.talk.pass_over(snapshot)
+        responses = self.talk.flush() if untouched and lazy else self.talk.publish_snapshot(snapshot)
+        if untouched:
+            assert responses == [], "passed over, but there is something to say"
+            assert self.talk.session.next_deadline() is None
+            assert self.talk.session.progress(self.publications) is Progress.ACKNOWLEDGED
+        self.take(responses)
+
+    @rule(key=st.tuples(st.sampled_from(TYPES), st.sampled_from(NAMES)), revision=st.integers(0, 3), lazy=st.booleans())
+    def publish_one(self, key: tuple[str, str], revision: int, lazy: bool) -> None:
+        """Change, add or (revision 0) remove one resource: what most clients are not touched by."""
+        rest = {each: value for each, value in self.world.items() if each != key}
+        self.publish(rest | ({key: revision} if revision else {}), lazy)
 
     @precondition(lambda self: self.inbox)
     @rule(accept=st.booleans())

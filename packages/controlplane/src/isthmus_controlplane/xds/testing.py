@@ -107,8 +107,17 @@ class Conversation:
 
     def publish(self, *messages: Message) -> list[Any]:
         """Publish a snapshot of these messages and nothing else."""
-        self._snapshot = snapshot_of(*messages, previous=self._snapshot)
-        return self.publish_snapshot(self._snapshot)
+        return self.publish_snapshot(self.build(*messages))
+
+    def build(self, *messages: Message) -> Snapshot:
+        """Build the snapshot that follows the newest one, without publishing it."""
+        return snapshot_of(*messages, previous=self._snapshot)
+
+    def pass_over(self, snapshot: Snapshot) -> None:
+        """Publish a snapshot that leaves the session untouched, without a look for something to send."""
+        self._snapshot = snapshot
+        self._sequence += 1
+        self.session.pass_over(snapshot, self._sequence)
 
     def publish_snapshot(self, snapshot: Snapshot) -> list[Any]:
         """Publish a snapshot."""

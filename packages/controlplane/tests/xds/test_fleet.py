@@ -1,0 +1,145 @@
+"""Which streams a publication wakes."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.message import Message
+
+from isthmus_controlplane.model.scope import scope_of
+from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT
+from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.xds.fleet import Client, Fleet
+from isthmus_controlplane.xds.message import Variant
+from isthmus_controlplane.xds.push import PushLog, PushStatus
+from isthmus_controlplane.xds.testing import NODE, Conversation, cluster, endpoints, names_in, snapshot_of
+
+SCOPE = scope_of(NODE)
+
+
+class Member:
+    """A client that subscribes to the endpoints of some clusters, and counts how often it is woken."""
+
+    def __init__(self, bench: Bench, variant: Variant, names: list[str]) -> None:
+        self.bench = bench
+        self.talk = Conversation(variant)
+        self.names = names
+        self.woken = 0
+        self.client: Client = bench.fleet.join(
+            peer="ipv4:10.0.0.1:1", method="test", connected_since=0.0, session=self.talk.session, wake=self._wake
+        )
+        bench.fleet.identify(self.client, NODE)
+        ask = self.talk.sotw if variant is Variant.SOTW else self.talk.delta
+        self.settle(ask(ENDPOINT, names))
+        self.woken = 0
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def settle(self, responses: list[Message]) -> list[str]:
+        """Acknowledge until there is silence; returns the names that were sent."""
+        heard: list[str] = []
+        while responses:
+            response = responses.pop(0)
+            heard += names_in(response)
+            self.bench.pushes.note_sent(self.client.id)
+            responses += self.talk.ack(response, self.names)
+        self.bench.pushes.note_progress(self.client.id, self.talk.session.progress)
+        return heard
+
+
+class Bench:
+    """A fleet in one scope that gets snapshots of endpoints."""
+
+    def __init__(self) -> None:
+        self.converged: list[PushStatus] = []
+        self.pushes = PushLog(now=lambda: 0.0, wall_clock=lambda: 0.0, on_converged=self.converged.append)
+        self.fleet = Fleet(self.pushes, on_scope_needed=lambda _: None)
+        self.snapshot: Snapshot | None = None
+
+    def publish(self, *messages: Message) -> None:
+        self.snapshot = snapshot_of(*messages, previous=self.snapshot)
+        self.fleet.publish({SCOPE: self.snapshot}, "test")
+
+
+@pytest.fixture(params=[Variant.SOTW, Variant.DELTA])
+def variant(request: pytest.FixtureRequest) -> Variant:
+    chosen: Variant = request.param
+    return chosen
+
+
+def start(variant: Variant) -> tuple[Bench, Member, Member]:
+    bench = Bench()
+    first = Member(bench, variant, ["a"])
+    bench.publish(endpoints("a", 1), endpoints("b", 1), cluster("a"))
+    first.settle(first.talk.flush())
+    second = Member(bench, variant, ["b", "new"])
+    first.woken = 0
+    return bench, first, second
+
+
+def test_only_streams_that_watch_what_changed_are_woken(variant: Variant) -> None:
+    bench, first, second = start(variant)
+    bench.publish(endpoints("a", 1), endpoints("b", 2), cluster("a"))
+    assert (first.woken, second.woken) == (0, 1)
+    assert bench.pushes.recent()[-1].converged_after is None
+    assert second.settle(second.talk.flush()) == ["b"]
+    assert first.talk.flush() == []
+    latest = bench.pushes.recent()[-1]
+    assert (latest.clients, latest.touched, latest.acknowledged) == (2, 1, 1)
+    assert latest.converged_after is not None
+
+
+def test_a_name_that_was_absent_wakes_who_waits_for_it(variant: Variant) -> None:
+    bench, first, second = start(variant)
+    bench.publish(endpoints("a", 1), endpoints("b", 1), endpoints("new", 1), cluster("a"))
+    assert (first.woken, second.woken) == (0, 1)
+    assert second.settle(second.talk.flush()) == ["new"]
+
+
+def test_who_slept_through_changes_hears_of_the_next_that_matters(variant: Variant) -> None:
+    bench, first, second = start(variant)
+    for port in (2, 3, 4):
+        bench.publish(endpoints("a", 1), endpoints("b", port), cluster("a"))
+        second.settle(second.talk.flush())
+    assert first.woken == 0
+    bench.publish(endpoints("a", 9), endpoints("b", 4), cluster("a"))
+    assert first.woken == 1
+    assert first.settle(first.talk.flush()) == ["a"]
+    assert first.talk.session.snapshot is bench.snapshot
+
+
+def test_a_sleeper_that_asks_for_more_gets_the_newest(variant: Variant) -> None:
+    bench, first, _ = start(variant)
+    bench.publish(endpoints("a", 1), endpoints("b", 7), cluster("a"))
+    ask = first.talk.sotw if variant is Variant.SOTW else first.talk.delta
+    first.names = ["a", "b"]
+    responses = ask(ENDPOINT, ["a", "b"])
+    assert first.settle(responses) in (["b"], ["a", "b"])
+    assert bench.snapshot is not None
+    newest = bench.snapshot.collection(ENDPOINT).resources["b"]
+    assert first.talk.session.watches[ENDPOINT].delivered.sent["b"] is newest
+
+
+def test_a_change_of_another_type_wakes_nobody_who_did_not_ask_for_it(variant: Variant) -> None:
+    bench, first, second = start(variant)
+    bench.publish(endpoints("a", 1), endpoints("b", 1), cluster("a", 2))
+    assert (first.woken, second.woken) == (0, 0)
+    assert bench.converged[-1].clients == 2
+    assert bench.snapshot is not None
+    assert bench.snapshot.collection(CLUSTER).changed == {"a"}
+
+
+def test_a_stream_that_has_not_answered_is_woken(variant: Variant) -> None:
+    bench, first, second = start(variant)
+    bench.publish(endpoints("a", 1), endpoints("b", 2), cluster("a"))
+    second.talk.flush()  # sent, not acknowledged
+    bench.publish(endpoints("a", 2), endpoints("b", 2), cluster("a"))
+    assert (first.woken, second.woken) == (1, 2)
+
+
+def test_a_wildcard_is_woken_by_every_change(variant: Variant) -> None:
+    bench, _, _ = start(variant)
+    everything = Member(bench, variant, ["*"])
+    bench.publish(endpoints("a", 1), endpoints("b", 2), cluster("a"))
+    assert everything.woken == 1
+    assert everything.settle(everything.talk.flush()) == ["b"]
