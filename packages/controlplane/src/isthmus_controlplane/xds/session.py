@@ -140,7 +140,10 @@ class Session:
         """Whether the client has everything of a newer snapshot, so that there is nothing to send and to wait for."""
         if self.snapshot is None or self._answered:
             return False
-        return all(watch.untouched(snapshot.collection(url)) for url, watch in self.watches.items())
+        for type_url, watch in self.watches.items():  # noqa: SIM110 - a loop costs half of a generator's time
+            if not watch.untouched(snapshot.collection(type_url)):
+                return False
+        return True
 
     def pass_over(self, snapshot: Snapshot, sequence: int) -> None:
         """Replace the snapshot by one that leaves the client `untouched`; it need not look for something to send."""

@@ -107,7 +107,10 @@ class Watch:
 
     def pass_over(self, collection: Collection, sequence: int) -> None:
         """Come into step with a snapshot that leaves this watch `untouched`, as `next_update` would."""
-        self._note_in_step(collection, Update(), sequence)
+        # Nothing is asked, forced or held, so this is all that there is to note: it is done for every sleeping stream.
+        self._in_step_with = collection.version
+        self._clean_sequence = sequence
+        self.waiting_since = None
 
     def next_update(self, collection: Collection, waits: Waits, sequence: int) -> Update | None:
         """Compute what to send, or None, in which case the client is in step with snapshot ``sequence``."""
