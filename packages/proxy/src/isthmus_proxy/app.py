@@ -162,6 +162,10 @@ class Proxy:
 
         surroundings.tracers = first
 
+    def run_tasks(self, nursery: trio.Nursery) -> None:
+        """Let HTTP filters run tasks, in ``nursery``."""
+        self.surroundings.start_soon = nursery.start_soon
+
     def log_to_services(self, nursery: trio.Nursery) -> None:
         """Let access logs go to log services; their streams run in ``nursery``."""
 
@@ -288,6 +292,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
         await nursery.start(proxy.dns.run)
         await nursery.start(_watch_signals, proxy)
         proxy.trace_with(nursery)
+        proxy.run_tasks(nursery)
         proxy.send_stats(nursery)
         proxy.log_to_services(nursery)
         if options.seat is None:

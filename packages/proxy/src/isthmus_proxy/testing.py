@@ -244,6 +244,7 @@ class Proxy:
         self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
         self.runtime = Runtime(static_values({}, admin=True))
         self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random, self.runtime)
+        self.surroundings.start_soon = nursery.start_soon
         self.routes = RouteHandles(self.runtime, self.stats.scope)
         self.logs = LogRecorder()
         self.listeners = ListenerManager(self.surroundings, self.routes, self.stats, self.logs)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from isthmus_proxy.http.filters.stream_filter import (
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import RequestHead, ResponseHead
 from isthmus_proxy.listener.model import HttpFilterConfig
+from isthmus_proxy.observe.formatter import compile_text
 from isthmus_proxy.runtime import Fraction
 from isthmus_proxy.testing import Origin, Peer, Proxy, eventually, forward, running_proxy
 
@@ -266,3 +268,104 @@ def test_policies_of_levels_add_up_and_the_most_specific_decides_whether_they_ho
     policy = merged((general, special))
     assert (policy.allow_methods, policy.max_age, policy.allow_credentials) == (b"GET", b"2", True)
     assert policy.enabled == Fraction(0)
+
+
+class Amends(StreamFilter):
+    """Changes what the proxy answers itself, later; and its body once more as a response's."""
+
+    def local_reply(self, reply: LocalReply) -> LocalReply | None:
+        changed = replace(reply, status=418, body=b"changed " + reply.body)
+        self.callbacks.call_soon(lambda: self.callbacks.continue_local_reply(changed))
+        return None
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("makers", "expected"),
+    [
+        ((Amends, Refuses), b"changed no"),
+        ((Refuses, Amends, Amends), b"changed changed no"),
+        ((Shouts, Amends, Refuses), b"CHANGED NO?"),
+    ],
+)
+async def test_a_local_reply_that_a_filter_holds_goes_on_as_the_filter_says(
+    proxy: Proxy, makers: tuple[Maker, ...], expected: bytes
+) -> None:
+    await serve(proxy, *makers)
+    peer = await proxy.client()
+    for _ in range(2):  # the connection stays usable
+        await peer.send(b"POST /p HTTP/1.1\r\nhost: a.b\r\ncontent-length: 3\r\n\r\nabc")
+        head, body = await peer.message()
+        assert head.startswith(b"HTTP/1.1 418")
+        assert payload(head, body) == expected
+
+
+class Mute(StreamFilter):
+    """Holds a local reply for good."""
+
+    def local_reply(self, reply: LocalReply) -> LocalReply | None:
+        return None
+
+
+@pytest.mark.trio
+async def test_a_time_out_overtakes_a_local_reply_that_is_held(proxy: Proxy) -> None:
+    await serve(proxy)
+    filters = (HttpFilterConfig("m", Configured(Mute)), HttpFilterConfig("r", Configured(Refuses)))
+    proxy.http("m", http_filters=filters, stream_idle_timeout=0.05)
+    head, body = await ask(proxy)
+    assert head.startswith(b"HTTP/1.1 504")
+    assert body == b"stream timeout"
+
+
+@pytest.mark.trio
+async def test_a_client_that_leaves_while_a_local_reply_is_held_leaves_nothing_behind(proxy: Proxy) -> None:
+    await serve(proxy, Mute, Refuses)
+    peer = await proxy.client()
+    await peer.send(b"POST / HTTP/1.1\r\nhost: a.b\r\ncontent-length: 1\r\n\r\na")
+    await eventually(lambda: proxy.stat("http.test.downstream_rq_active") == 1)
+    await peer.close()
+    await eventually(lambda: proxy.stat("http.test.downstream_rq_active") == 0)
+
+
+class Asks(StreamFilter):
+    """Waits for a trio task, then says what it found."""
+
+    def __init__(self, callbacks: FilterCallbacks, context: FilterContext) -> None:
+        super().__init__(callbacks)
+        self.context = context
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
+        self.context.start_soon(self._ask)
+        return HOLD
+
+    async def _ask(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.callbacks.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self.callbacks.info.set_metadata("asks", {"who": "ann"})
+        self.callbacks.head.headers.append((b"x-who", b"ann"))
+        self.callbacks.continue_decoding()
+
+
+@dataclass(frozen=True)
+class AsksConfig:
+    def make(self, context: FilterContext) -> AsksFactory:
+        return AsksFactory(context)
+
+
+class AsksFactory:
+    def __init__(self, context: FilterContext) -> None:
+        self.context = context
+
+    def create(self, callbacks: FilterCallbacks, overrides: tuple[object, ...]) -> StreamFilter:
+        return Asks(callbacks, self.context)
+
+
+@pytest.mark.trio
+async def test_a_filter_may_wait_for_a_task(proxy: Proxy) -> None:
+    await serve(proxy)
+    proxy.http("m", http_filters=(HttpFilterConfig("asks", AsksConfig()),))
+    proxy.logs.render = compile_text("%DYNAMIC_METADATA(asks:who)% %REQ(X-WHO)%")
+    assert (await ask(proxy))[1] == b"/p abc"
+    await eventually(lambda: proxy.logs.texts == [b"ann ann"])

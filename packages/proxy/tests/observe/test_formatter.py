@@ -158,12 +158,35 @@ def test_flags_are_joined() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("%DYNAMIC_METADATA(a.b:user)%", "ann"),
+        ("%DYNAMIC_METADATA(a.b:user):2%", "an"),
+        ("%DYNAMIC_METADATA(a.b:deep:n)%", "3"),
+        ("%DYNAMIC_METADATA(a.b:deep)%", '{"n":3.0,"yes":true}'),
+        ("%DYNAMIC_METADATA(a.b:user:more)%", "-"),
+        ("%DYNAMIC_METADATA(other)%", "-"),
+        ("%FILTER_STATE(k:PLAIN)%", "v"),
+        ("%FILTER_STATE(other)%", "-"),
+    ],
+)
+def test_what_filters_say_of_an_exchange(pattern: str, expected: str) -> None:
+    info = exchange()
+    info.set_metadata("a.b", {"user": "bob", "deep": {"n": 3.0, "yes": True}})
+    info.set_metadata("a.b", {"user": "ann"})
+    info.set_filter_state("k", "v")
+    assert text(pattern, info) == expected
+    assert text(pattern, exchange()) == "-"
+
+
+@pytest.mark.parametrize(
     ("pattern", "reason"),
     [
         ("%NOPE%", "unknown or unsupported operator NOPE"),
-        ("a %DYNAMIC_METADATA(x)%", "unknown or unsupported operator DYNAMIC_METADATA"),
-        ("%REQ%", "REQ needs a header name"),
-        ("%REQ()%", "REQ needs a header name"),
+        ("a %DYNAMIC_METADATA()%", "DYNAMIC_METADATA needs a name"),
+        ("%FILTER_STATE(a:HEX)%", "only support PLAIN/TYPED"),
+        ("%REQ%", "REQ needs a name"),
+        ("%REQ()%", "REQ needs a name"),
         ("%REQ(a", "no valid command at position 0"),
         ("x%y", "no valid command at position 1"),
         ("%REQ(a):x%", "no valid command at position 0"),

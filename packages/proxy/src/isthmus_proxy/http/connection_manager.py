@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
@@ -107,14 +107,31 @@ def no_tracers(_config: TracingConfig, _scope: StatsScope) -> Tracer:
     raise NotImplementedError("nothing traces here")
 
 
+def no_tasks(_task: Callable[..., Awaitable[object]], *_args: object) -> None:
+    """What starts tasks where nobody has said how."""
+    raise NotImplementedError("no tasks run here")
+
+
 class Surroundings:
     """What connection managers and TCP proxies get from the process: reactor, clusters and their pools, clock, randomness.
 
     ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
-    ``heads`` are the memos of the connection managers in use; ``tracers`` makes their tracers.
+    ``heads`` are the memos of the connection managers in use; ``tracers`` makes their tracers; ``start_soon`` runs a trio task
+    beside the reactor.
     """
 
-    __slots__ = ("clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "runtime", "tracers")
+    __slots__ = (
+        "clock",
+        "clusters",
+        "getrandbits",
+        "heads",
+        "pools",
+        "random",
+        "reactor",
+        "runtime",
+        "start_soon",
+        "tracers",
+    )
 
     def __init__(
         self,
@@ -133,6 +150,7 @@ class Surroundings:
         self.random = random.random
         self.getrandbits = random.getrandbits
         self.tracers: Callable[[TracingConfig, StatsScope], Tracer] = no_tracers
+        self.start_soon: Callable[..., None] = no_tasks
         clusters.on_endpoints_removed(self.pools.endpoints_removed)
 
     def memo_counts(self) -> dict[str, int]:

@@ -40,8 +40,8 @@ class FilteredExchange(Exchange):
     __slots__ = (
         "_at", "_back_at", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_next", "_back_size",
         "_back_stop", "_back_trailers", "_came", "_complete", "_end_at", "_end_seen", "_filters", "_held", "_kept",
-        "_limit", "_next", "_pending", "_plain", "_reroute", "_response_head_made", "_stop", "_weight", "decision",
-        "head",
+        "_limit", "_next", "_pending", "_plain", "_reply_at", "_reply_body", "_reply_edit", "_reroute",
+        "_response_head_made", "_stop", "_weight", "decision", "head",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,9 @@ class FilteredExchange(Exchange):
         self._pending: Plan | None = None
         self._came: Headers = []
         self._reroute = False
+        self._reply_at = -1
+        self._reply_body: list[bytes] | None = None
+        self._reply_edit: Callable[[Headers], None] | None = None
         self._weight: ClusterWeight | None = None
         self.decision: Decision | None = None
         self.head = RequestHead(request.method, request.path, request.authority, [])
@@ -108,6 +111,11 @@ class FilteredExchange(Exchange):
         return self._connection.remote
 
     @property
+    def local_address(self) -> str:
+        """The address at which the client's connection arrived."""
+        return self._connection.local
+
+    @property
     def now(self) -> float:
         """The reactor's monotonic clock, in seconds."""
         return self._manager.reactor.now
@@ -115,6 +123,37 @@ class FilteredExchange(Exchange):
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back in ``delay`` seconds."""
         return self._manager.reactor.call_later(delay, callback)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the reactor's next batch."""
+        self._manager.reactor.call_soon(callback)
+
+    def hold_request(self) -> None:
+        """Read no more of the request's body for now."""
+        if not self.ended:
+            self._connection.hold_request()
+
+    def release_request(self) -> None:
+        """Read on."""
+        if not self.ended and self._stop == CONTINUE:
+            self._connection.release_request()
+
+    def hold_response(self) -> None:
+        """Read no more of the response's body for now."""
+        self.downstream_blocked()
+
+    def release_response(self) -> None:
+        """Read on."""
+        if self._back_stop == CONTINUE:
+            self.downstream_writable()
+
+    def set_request_trailers(self, trailers: Trailers) -> None:
+        """Let the filters behind, and the upstream, get these trailers."""
+        self._trailers = trailers
+
+    def set_response_trailers(self, trailers: Trailers) -> None:
+        """Let the filters before, and the client, get these trailers."""
+        self._back_trailers = trailers
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Let a stopped request keep ``limit`` bytes of its body."""
@@ -134,6 +173,11 @@ class FilteredExchange(Exchange):
         """Answer in place of an upstream."""
         if not self.ended and not self.response_started:
             self.reply(reply)
+
+    def continue_local_reply(self, reply: LocalReply) -> None:
+        """Go on with a local reply that a filter held."""
+        if not self.ended and not self.response_started and self._reply_at >= 0:
+            self._ask_of_reply(reply)
 
     # ---- the request's way in ----
 
@@ -232,7 +276,7 @@ class FilteredExchange(Exchange):
             super().request_data(data)
             return
         self.info.bytes_received += len(data)
-        if self.ended:
+        if self.ended or self._reply_at >= 0:
             return
         self._decode_data(data, 0)
 
@@ -271,7 +315,7 @@ class FilteredExchange(Exchange):
         self._trailers = trailers
         self.request_done = True
         self.info.request_end_at = self._manager.reactor.now
-        if not self.ended:
+        if not self.ended and self._reply_at < 0:
             self._decode_end(0)
 
     def _decode_end(self, index: int) -> None:
@@ -458,29 +502,65 @@ class FilteredExchange(Exchange):
 
     def inject_encoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
         """Hand ``data`` to the filters before ``stream_filter``, towards the client."""
-        if not self.ended and data:
+        if self._reply_body is not None:
+            self._reply_body.append(data)
+        elif not self.ended and data:
             self._encode_data(data, self._filters.index(stream_filter) - 1)
 
     # ---- local replies and the end ----
 
     def reply(self, reply: LocalReply) -> None:
-        """Answer in place of an upstream; filters see the head of the answer."""
+        """Answer in place of an upstream; filters are asked of the answer and see it as a response."""
         if not self._plain:
-            self.request_done = self._complete
             self._back_stop = CONTINUE
             self._back_held.clear()
             self._response_head_made = None
         super().reply(reply)
 
     def _local_reply(self, reply: LocalReply, edit: Callable[[Headers], None] | None) -> None:
-        self._connection.local_reply(self, reply, edit, None if self._plain else self._encode_reply)
+        if self._plain:
+            super()._local_reply(reply, edit)
+        elif self._reply_at >= 0:  # filters are asked of another one, which this one overtakes
+            self._send_reply(reply, edit)
+        else:
+            self._connection.route_timer.cancel()
+            self._reply_at = len(self._filters)
+            self._reply_edit = edit
+            self._ask_of_reply(reply)
 
-    def _encode_reply(self, status: int, headers: Headers, end_stream: bool) -> None:
+    def _ask_of_reply(self, reply: LocalReply) -> None:
+        while self._reply_at > 0:
+            self._reply_at -= 1
+            changed = self._filters[self._reply_at].local_reply(reply)
+            if changed is None or self.ended:
+                return
+            reply = changed
+        self._send_reply(reply, self._reply_edit)
+
+    def _send_reply(self, reply: LocalReply, edit: Callable[[Headers], None] | None) -> None:
+        self._reply_at = -1
+        self.request_done = self._complete
+        self._connection.local_reply(self, reply, edit, self._encode_reply)
+
+    def _encode_reply(self, status: int, headers: Headers, body: bytes) -> bytes:
         head = ResponseHead(status, headers)
         for stream_filter in reversed(self._filters):
-            stream_filter.encode_headers(head, end_stream)
+            stream_filter.encode_headers(head, not body)
         if head.headers is not headers:
             headers[:] = head.headers
+        return self._encode_reply_body(body) if body and self.request.method != b"HEAD" else body
+
+    def _encode_reply_body(self, body: bytes) -> bytes:
+        """All of the body, through all filters; what they inject comes at its place."""
+        pieces = [body]
+        for stream_filter in reversed(self._filters):
+            injected: list[bytes] = []
+            self._reply_body = injected
+            passed = [stream_filter.encode_data(piece) for piece in pieces if piece]
+            stream_filter.encode_end(_NOTHING)
+            pieces = [*passed, *injected]
+        self._reply_body = None
+        return b"".join(pieces)
 
     def finish(self) -> None:
         """End the exchange and its filters."""

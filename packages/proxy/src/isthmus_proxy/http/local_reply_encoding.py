@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isthmus_proxy.codec.http1.serialise import response_head
+from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, chunk, response_head
 from isthmus_proxy.http.forwarded import append_via
 from isthmus_proxy.http.local_reply import LocalReply, headers_of
 from isthmus_proxy.http.local_reply_mapping import mapped
@@ -12,8 +12,8 @@ from isthmus_proxy.http.message import Headers, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 
-Encode = Callable[[int, Headers, bool], None]
-"""Changes the headers of a reply with the status; True if it has no body."""
+Encode = Callable[[int, Headers, bytes], bytes]
+"""Changes the headers of a reply with the status and the body; answers the body that goes out."""
 
 
 def encode_reply(
@@ -30,7 +30,7 @@ def encode_reply(
 ) -> tuple[bytes, bytes]:
     """(head, body) of ``reply`` as sent, which ``info`` is told of. ``edit`` is the route's; ``close`` ends the connection.
 
-    ``encode`` is what HTTP filters do to the head.
+    ``encode`` is what HTTP filters do to it.
     """
     head, body = reply_head(config, info, reply, date, grpc=grpc, edit=edit, encode=encode)
     headers, status = head.headers, head.status
@@ -38,6 +38,9 @@ def encode_reply(
         headers.append((b"connection", b"close"))
     if not body and status not in (204, 304):
         headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
+    elif body and head.version != b"HTTP/1.0" and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"transfer-encoding", b"chunked"))  # a filter has changed the body
+        body = chunk(body) + LAST_CHUNK
     return response_head(status, headers, head.version), b"" if head_only else body
 
 
@@ -60,7 +63,7 @@ def reply_head(
         edit = _as_is
     status, headers, body = headers_of(reply, grpc=grpc, edit=edit, content_type=content_type)
     if encode is not None:
-        encode(status, headers, not body)
+        body = encode(status, headers, body)
     headers.append((b"date", date))
     if config.server_header_transformation != "PASS_THROUGH":
         headers.append((b"server", config.server_name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
 
@@ -21,6 +21,9 @@ class StreamInfo:
     Times named ``*_at`` are seconds of the reactor's monotonic clock (None = did not happen); ``start_time`` is wall-clock
     seconds. ``downstream_remote`` is the client as trusted proxies tell it, ``downstream_direct_remote`` the peer. Byte
     counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
+
+    ``dynamic_metadata`` is what filters say of the exchange, by namespace: values as JSON has them. ``filter_state`` are texts by
+    key. Both are None as long as nobody said anything.
     """
 
     __slots__ = (
@@ -32,7 +35,9 @@ class StreamInfo:
         "downstream_direct_remote",
         "downstream_local",
         "downstream_remote",
+        "dynamic_metadata",
         "ended_at",
+        "filter_state",
         "flags",
         "local_reply_body",
         "original_path",
@@ -89,11 +94,34 @@ class StreamInfo:
         self.downstream_remote = ""
         self.downstream_direct_remote = ""
         self.downstream_local = ""
+        self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
+        self.filter_state: dict[str, str] | None = None
 
     def flag(self, name: str) -> None:
         """Add a response flag once."""
         if name not in self.flags:
             self.flags = (*self.flags, name)
+
+    def set_metadata(self, namespace: str, values: dict[str, Any]) -> None:
+        """Add ``values`` to the dynamic metadata of ``namespace``; a key that is there gets the new value."""
+        if self.dynamic_metadata is None:
+            self.dynamic_metadata = {}
+        self.dynamic_metadata.setdefault(namespace, {}).update(values)
+
+    def metadata(self, namespace: str, *path: str) -> Any:
+        """The value at ``path`` in the dynamic metadata of ``namespace``; None if there is none."""
+        found: Any = (self.dynamic_metadata or {}).get(namespace)
+        for key in path:
+            if not isinstance(found, dict):
+                return None
+            found = found.get(key)
+        return found
+
+    def set_filter_state(self, key: str, value: str) -> None:
+        """Keep ``value`` under ``key``, in place of what was there."""
+        if self.filter_state is None:
+            self.filter_state = {}
+        self.filter_state[key] = value
 
 
 class Counted(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from isthmus_proxy.codec.http1.memo import HeadMemo
@@ -68,6 +68,9 @@ class _Context:
         self.stats = stats
         self._store = store
         self._closables = closables
+
+    def start_soon(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
+        self.surroundings.start_soon(task, *args)
 
     def scope(self, prefix: str) -> StatsScope:
         scope = self._store.scope(prefix)

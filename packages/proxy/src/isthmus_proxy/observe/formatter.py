@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.metadata_operators import OF_FILTERS
 from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, Reader, Value, of_heads, settle
 from isthmus_proxy.route.memo import Memo
 
@@ -217,12 +218,13 @@ def _reader(found: re.Match[str], path: str) -> Reader:
         if length is not None:
             raise ConfigError(path, found[0], f"{name} takes no length")
         return WITH_TIME[name](argument or "")
-    if name not in WITH_HEADER:
+    make = WITH_HEADER.get(name) or OF_FILTERS.get(name)
+    if make is None:
         raise ConfigError(path, found[0], f"unknown or unsupported operator {name}; see docs/reference/proxy.md")
     if not argument:
-        raise ConfigError(path, found[0], f"{name} needs a header name in brackets")
+        raise ConfigError(path, found[0], f"{name} needs a name in brackets")
     try:
-        read = WITH_HEADER[name](argument)
+        read = make(argument)
     except ValueError as error:
         raise ConfigError(path, found[0], str(error)) from None
     return read if length is None else _cut(read, int(length))

@@ -3,12 +3,32 @@
 A filter sees one exchange, and is made for it. On the way in filters are called in their configured order, on the way back
 in the reverse one. Heads are changed in place. Bodies are handed on as bytes: what ``decode_data`` returns is what the next
 filter gets. Each way ends with ``decode_end`` or ``encode_end``, unless its head had no body (``end_stream``).
+
+A filter that has to wait for something (an answer from elsewhere, a task, a timer) answers HOLD at a head or at an end, and
+calls ``continue_decoding`` or ``continue_encoding`` when it goes on. To wait in the middle of a body it keeps the data, answers
+``b""``, asks for no more (``hold_request``, ``hold_response``), and later hands on with ``inject_decoded_data`` or
+``inject_encoded_data``; an end that comes meanwhile it holds. What runs as a trio task is started by ``FilterContext.start_soon``
+when the exchange is under way, and calls back by way of ``call_soon``, so that everything happens in the reactor's batches:
+
+    def decode_headers(self, head, end_stream):
+        self._scope = trio.CancelScope(deadline=...)
+        self._factory.start_soon(self._ask, dict(head.headers))
+        return HOLD
+
+    async def _ask(self, headers):
+        with self._scope:
+            self._verdict = await something(headers)
+        self.callbacks.call_soon(self._go_on)    # also where the scope was cancelled
+
+    def _go_on(self):
+        if not self._over:                       # set by on_destroy, which also cancels the scope
+            self.callbacks.continue_decoding()   # or send_local_reply(...)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import RequestHead, ResponseHead
@@ -17,6 +37,9 @@ from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.route.model import Decision
 from isthmus_proxy.runtime import Runtime
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.connection_manager import Surroundings
 
 Trailers = tuple[tuple[bytes, bytes], ...]
 
@@ -57,11 +80,36 @@ class FilterCallbacks(Protocol):
         """The peer, ``host:port``."""
 
     @property
+    def local_address(self) -> str:
+        """The address at which the client's connection arrived, ``host:port``."""
+
+    @property
     def now(self) -> float:
         """The reactor's monotonic clock, in seconds."""
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back in ``delay`` seconds; discard the timer when the exchange ends."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the reactor's next batch: the way back from a trio task."""
+
+    def hold_request(self) -> None:
+        """Read no more of the request's body for now: the filter has enough of it."""
+
+    def release_request(self) -> None:
+        """Read on."""
+
+    def hold_response(self) -> None:
+        """Read no more of the response's body for now: the filter has enough of it."""
+
+    def release_response(self) -> None:
+        """Read on."""
+
+    def set_request_trailers(self, trailers: Trailers) -> None:
+        """Let the filters behind, and the upstream, get these trailers: in ``decode_end`` or while the end is held."""
+
+    def set_response_trailers(self, trailers: Trailers) -> None:
+        """Let the filters before, and the client, get these trailers: in ``encode_end`` or while the end is held."""
 
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Let a stopped request keep ``limit`` bytes of its body before it is answered 413."""
@@ -87,6 +135,9 @@ class FilterCallbacks(Protocol):
     def inject_encoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
         """Hand ``data`` to the filters before ``stream_filter``, towards the client."""
 
+    def continue_local_reply(self, reply: LocalReply) -> None:
+        """Go on with a local reply that the filter held, as ``reply``."""
+
 
 class StreamFilter:
     """A filter that lets everything pass. ``callbacks`` is the exchange that it was made for."""
@@ -109,7 +160,10 @@ class StreamFilter:
         return CONTINUE
 
     def encode_headers(self, head: ResponseHead, end_stream: bool) -> int:
-        """The response's head, or that of a local reply, for which only CONTINUE counts."""
+        """The response's head, or that of a local reply, for which only CONTINUE counts.
+
+        The body of a local reply passes ``encode_data`` as well, and ``encode_end``, which may inject.
+        """
         return CONTINUE
 
     def encode_data(self, data: bytes) -> bytes:
@@ -119,6 +173,14 @@ class StreamFilter:
     def encode_end(self, trailers: Trailers) -> int:
         """The response is complete; answer CONTINUE or HOLD."""
         return CONTINUE
+
+    def local_reply(self, reply: LocalReply) -> LocalReply | None:
+        """The proxy answers in place of an upstream: what goes on in place of ``reply``; None to hold it.
+
+        Called before the reply is made into a response, which passes ``encode_headers`` like any other. A reply that is held goes
+        on with ``continue_local_reply``, or is overtaken by another one (a time-out), of which no filter is asked.
+        """
+        return reply
 
     def on_destroy(self) -> None:
         """The exchange is over, whatever ended it."""
@@ -139,6 +201,10 @@ class FilterContext(Protocol):
 
     runtime: Runtime
     stats: StatsScope
+    surroundings: Surroundings
+
+    def start_soon(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run ``task(*args)`` as a trio task beside the reactor. It must not raise, and must end with the exchange that it is for."""
 
     def scope(self, prefix: str) -> StatsScope:
         """Another scope of stats, which is given up with the connection manager."""
