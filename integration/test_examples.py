@@ -71,6 +71,15 @@ EXCHANGES: dict[str, dict[int, list[bytes]]] = {
             get("/", "x: " + "y" * 17000),
         ]
     },
+    "rbac": {
+        10000: [
+            get("/"),
+            get("/", method="POST"),
+            get("/echo", "x-role: editor", method="POST"),
+            get("/internal/x", "x-role: editor"),
+            get("/a/../internal"),
+        ]
+    },
     "upgrades": {10000: [get("/"), get("/echo", "upgrade: h2c")]},
     "proxy-protocol": {
         10000: [

@@ -86,16 +86,17 @@ def _address(port: int) -> Json:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def access_log() -> list[Json]:
-    """One JSON object a line with all fields."""
-    config = {"@type": _FILE_LOG, "path": LOG_FILE, "log_format": {"json_format": LOG_FIELDS}}
+def access_log(group: Group) -> list[Json]:
+    """One JSON object a line with all fields, and those of the group."""
+    fields = {**LOG_FIELDS, **group.spec.get("log", {})}
+    config = {"@type": _FILE_LOG, "path": LOG_FILE, "log_format": {"json_format": fields}}
     return [{"name": "file", "typed_config": config}]
 
 
 def _listener(group: Group, name: str, spec: Mapping[str, Any], port: int) -> Json:
     extra = spec.get("listener", {})
     if "tcp_proxy" in spec:
-        config = {"@type": _TCP_PROXY, "stat_prefix": name, "access_log": access_log(), **spec["tcp_proxy"]}
+        config = {"@type": _TCP_PROXY, "stat_prefix": name, "access_log": access_log(group), **spec["tcp_proxy"]}
         chains = [{"filters": [{"name": "tcp", "typed_config": config}]}]
     elif "filter_chains" in spec:
         chains = [_chain(group, name, each) for each in spec["filter_chains"]]
@@ -118,7 +119,7 @@ def _manager(group: Group, name: str, spec: Mapping[str, Any]) -> Json:
         "delayed_close_timeout": "0.1s",
         "route_config": _route_config(group, spec),
         "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
-        "access_log": access_log(),
+        "access_log": access_log(group),
         **group.spec.get("manager", {}),
         **spec.get("manager", {}),
     }

@@ -100,7 +100,7 @@ _CASE_KEYS = frozenset(
 )  # fmt: skip
 _GROUP_KEYS = frozenset(
     ["about", "manager", "routes", "virtual_hosts", "route_config", "clusters", "listeners", "bootstrap", "upstreams",
-     "cases", "defaults", "stats", "listener", "runtime"]
+     "cases", "defaults", "stats", "listener", "runtime", "log"]
 )  # fmt: skip
 DEFAULT_STATS = ("http.*.downstream_rq_*", "http.*.rq_*", "http.*.no_*", "cluster.*.upstream_rq_*", "cluster.*retry*")
 

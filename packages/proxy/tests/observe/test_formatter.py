@@ -163,7 +163,7 @@ def test_flags_are_joined() -> None:
         ("%DYNAMIC_METADATA(a.b:user)%", "ann"),
         ("%DYNAMIC_METADATA(a.b:user):2%", "an"),
         ("%DYNAMIC_METADATA(a.b:deep:n)%", "3"),
-        ("%DYNAMIC_METADATA(a.b:deep)%", '{"n":3.0,"yes":true}'),
+        ("%DYNAMIC_METADATA(a.b:deep)%", '{"n":3,"yes":true}'),
         ("%DYNAMIC_METADATA(a.b:user:more)%", "-"),
         ("%DYNAMIC_METADATA(other)%", "-"),
         ("%FILTER_STATE(k:PLAIN)%", "v"),

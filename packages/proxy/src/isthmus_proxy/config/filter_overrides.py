@@ -30,6 +30,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
         "compile_header_mutation_per_route",
     ),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
+    f"{_HTTP}.rbac.v3.RBACPerRoute": (f"{_HERE}.rbac", "compile_rbac_per_route"),
 }
 """Full name of a per-route message -> (module, function) that makes of it what its filter reads: ``function(message, path)``.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
-from isthmus_proxy.observe.metadata_operators import OF_FILTERS
+from isthmus_proxy.observe.metadata_operators import OF_FILTERS, metadata_value
 from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, Reader, Value, of_heads, settle
 from isthmus_proxy.route.memo import Memo
 
@@ -166,6 +166,8 @@ def _json_text(text: str, *, omit_empty: bool, path: str) -> _Build:
         if isinstance(piece, str):
             constant = _unicode(piece)
             return lambda info: constant
+        if piece.name == "DYNAMIC_METADATA" and not piece.cut:
+            return metadata_value(piece.argument)
         read = piece.read
         return lambda info: _unicode(read(info))
     line = compile_text(text, omit_empty=omit_empty, path=path)

@@ -21,6 +21,18 @@ def _dynamic_metadata(argument: str) -> Reader:
     return read
 
 
+def metadata_value(argument: str) -> Callable[[StreamInfo], object]:
+    """Reads dynamic metadata as JSON has it, keys sorted as Envoy's: for JSON formats."""
+    namespace, *path = argument.split(":")
+    return lambda info: None if info.dynamic_metadata is None else _in_order(info.metadata(namespace, *path))
+
+
+def _in_order(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _filter_state(argument: str) -> Reader:
     key, _, form = argument.partition(":")
     if form not in ("", "PLAIN", "TYPED"):
@@ -41,7 +53,7 @@ def _shown(value: Any) -> Value:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(_in_order(value), separators=(",", ":"), sort_keys=True)
 
 
 OF_FILTERS = {"DYNAMIC_METADATA": _dynamic_metadata, "FILTER_STATE": _filter_state}
