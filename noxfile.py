@@ -70,7 +70,7 @@ def compiled(session: nox.Session) -> None:
 
     Options are those of pytest for the unit tests.
     """
-    session.install("./packages/proxy[test]", *INTEGRATION, env={"HATCH_BUILD_HOOKS_ENABLE": "1"})
+    session.install("./packages/proxy[test]", *INTEGRATION, env={"ISTHMUS_COMPILE": "require"})
     session.run(
         "python", "-c", "from isthmus_proxy.compiled import build_kind as kind; assert kind() == 'compiled', kind()"
     )

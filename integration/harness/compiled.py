@@ -1,4 +1,4 @@
-"""The proxy with its data path compiled: the wheel that ``HATCH_BUILD_HOOKS_ENABLE=1 pip wheel packages/proxy`` builds, unpacked."""
+"""The proxy with its data path compiled: the wheel that ``pip wheel packages/proxy`` builds where there is a C compiler, unpacked."""
 
 import hashlib
 import sys
@@ -30,6 +30,6 @@ def _digest() -> str:
 
 def _install(target: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    done = run([*pip, "--target", target, SOURCES], env={"HATCH_BUILD_HOOKS_ENABLE": "1"}, within=BUILD_S)
+    done = run([*pip, "--target", target, SOURCES], env={"ISTHMUS_COMPILE": "require"}, within=BUILD_S)
     if done.returncode or not any(target.glob("*.so")):
         raise RuntimeError(f"the proxy cannot be compiled (is there a C compiler?):\n{done.stdout}{done.stderr}")

@@ -1,7 +1,7 @@
-"""Compiles the data path with mypyc into the wheel when asked to: ``HATCH_BUILD_HOOKS_ENABLE=1 pip wheel packages/proxy``.
+"""Compiles the data path with mypyc into the wheel where there is a C compiler; the wheel is plain Python where there is none.
 
-The compiled modules are the same sources, which stay in the wheel beside them. Without the variable, or in an editable
-installation, nothing is compiled and no compiler is needed.
+The compiled modules are the same sources, which stay in the wheel beside them. ``ISTHMUS_COMPILE`` in the environment decides:
+``auto`` (the default), ``require`` (no wheel without them), ``never``. An editable installation is never compiled.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-from mypyc.build import mypycify
-from setuptools import Distribution
-from setuptools.command.build_ext import build_ext
+
+CHOICE = "ISTHMUS_COMPILE"
+CHOICES = ("auto", "require", "never")
 
 
 class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -25,22 +25,44 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
 
     PLUGIN_NAME = "custom"
 
+    def dependencies(self) -> list[str]:
+        """What compiling needs; nothing where nothing is to be compiled."""
+        return [] if _choice() == "never" else list(self.config["compiler"])
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and add what came of it to the wheel."""
-        if version == "editable":
+        choice = _choice()
+        if version == "editable" or choice == "never":
             return
         source = Path(self.root, "src")
+        try:
+            target = self._compiled(source)
+        except (Exception, SystemExit) as error:  # a compiler that is not there, and all that it may find amiss
+            if choice == "require":
+                raise
+            self.app.display_warning(f"isthmus-proxy is not compiled, its wheel is plain Python: {error}")
+            return
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        for path in target.rglob("*.so"):
+            build_data["force_include"][str(path)] = str(path.relative_to(target))
+
+    def _compiled(self, source: Path) -> Path:
+        """The folder of the compiled modules. pip builds a wheel twice, and most builds follow one of the same sources."""
         modules = _modules(source, self.config)
-        # pip builds a wheel twice, the first time for its metadata alone; and most builds follow one of the same sources.
         target = Path(self.root, "build", f"compiled-{_digest(source, modules)}")
         if not target.is_dir():
             scratch = target.with_suffix(f".{os.getpid()}")
             build(source, modules, scratch).rename(target)
             shutil.rmtree(scratch)
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = True
-        for path in target.rglob("*.so"):
-            build_data["force_include"][str(path)] = str(path.relative_to(target))
+        return target
+
+
+def _choice() -> str:
+    choice = os.environ.get(CHOICE) or "auto"
+    if choice not in CHOICES:
+        raise ValueError(f"{CHOICE}={choice}: must be one of {', '.join(CHOICES)}")
+    return choice
 
 
 def _modules(source: Path, config: dict[str, Any]) -> list[str]:
@@ -61,6 +83,10 @@ def _digest(source: Path, modules: list[str]) -> str:
 
 def build(source: Path, modules: list[str], scratch: Path) -> Path:
     """Compile ``modules``, paths below ``source``, into a folder below ``scratch``, which is returned."""
+    from mypyc.build import mypycify  # noqa: PLC0415 - not there where nothing is compiled
+    from setuptools import Distribution  # noqa: PLC0415
+    from setuptools.command.build_ext import build_ext  # noqa: PLC0415
+
     types = [
         "--config-file=",
         "--ignore-missing-imports",

@@ -1,6 +1,7 @@
 """HTTP/1.1 proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy.
 
-``isthmus`` is what pip makes of the sources, interpreted; ``isthmus-compiled`` the wheel whose data path is compiled.
+``isthmus`` is what pip makes of the sources where there is a C compiler: the wheel whose data path is compiled. ``isthmus-pure`` is
+the same, interpreted, as pip makes it without one.
 """
 
 from __future__ import annotations
@@ -56,14 +57,17 @@ def _start(
 
 
 def _isthmus(plan: HttpPlan, cpus: str) -> Running:
-    bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "isthmus")
-    return _start("isthmus", [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"], plan, cpus)
+    return _start_isthmus("isthmus", plan, cpus, {"PYTHONPATH": str(compiled_proxy())})
 
 
-def _isthmus_compiled(plan: HttpPlan, cpus: str) -> Running:
-    bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "isthmus-compiled")
+def _isthmus_pure(plan: HttpPlan, cpus: str) -> Running:
+    return _start_isthmus("isthmus-pure", plan, cpus, None)
+
+
+def _start_isthmus(name: str, plan: HttpPlan, cpus: str, env: Mapping[str, str] | None) -> Running:
+    bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, name)
     argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"]
-    return _start("isthmus-compiled", argv, plan, cpus, {"PYTHONPATH": str(compiled_proxy())})
+    return _start(name, argv, plan, cpus, env)
 
 
 def _envoy(plan: HttpPlan, cpus: str) -> Running:
@@ -97,7 +101,7 @@ def _direct(plan: HttpPlan, cpus: str) -> Running:
 
 SUBJECTS: dict[str, Callable[[HttpPlan, str], Running]] = {
     "isthmus": _isthmus,
-    "isthmus-compiled": _isthmus_compiled,
+    "isthmus-pure": _isthmus_pure,
     "envoy": _envoy,
     "haproxy": _haproxy,
     "nginx": _nginx,

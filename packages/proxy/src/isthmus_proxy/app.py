@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from isthmus_proxy import __version__
+from isthmus_proxy import __version__, resident_memory
 from isthmus_proxy.admin import clusters as clusters_endpoint
 from isthmus_proxy.admin import config_dump, inspection, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
@@ -33,7 +33,6 @@ from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
 from isthmus_proxy.http.connection_manager import Surroundings, Tracer
-from isthmus_proxy.lean_imports import release_free_memory
 from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import GrpcLogTarget, SocketAddress
@@ -147,7 +146,7 @@ class Proxy:
         def monitor(each: MonitorConfig) -> Monitor:
             return make_monitor(each, reactor, lambda: self.listeners.connection_count)
 
-        OverloadManager(config, reactor, self.stats, self.listeners, monitor, release_free_memory).start()
+        OverloadManager(config, reactor, self.stats, self.listeners, monitor, resident_memory.release).start()
 
     def trace_with(self, nursery: trio.Nursery) -> None:
         """Let connection managers trace; what sends spans runs in ``nursery``."""
@@ -303,7 +302,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
             nursery.start_soon(proxy.dynamic.run)
         proxy.lifecycle.started = True
         proxy.freezer.start()
-        release_free_memory()
+        resident_memory.release()
         _log.info("serving %d listeners of %s", len(proxy.listeners.active()), bootstrap.origin)
         if options.seat is not None:
             await _join_parent(proxy, options.seat, nursery)

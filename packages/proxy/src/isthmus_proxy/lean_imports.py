@@ -28,15 +28,6 @@ def prepare() -> None:
             sys.modules[name] = _Later(name)
 
 
-def release_free_memory() -> None:
-    """Give pages that start-up used and freed back to the system, where the C library can (glibc: malloc_trim)."""
-    import ctypes  # noqa: PLC0415 - loaded by trio anyway
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
 class _Later(ModuleType):
     """Stands for a module until one of its names is asked for. (importlib's LazyLoader loads at ``import`` in 3.11.)"""
 

@@ -35,7 +35,6 @@ def test_whoever_needs_openssl_gets_it() -> None:
         "print(isinstance(context, ssl.SSLContext), early.SSLError is ssl.SSLError, '_ssl' in sys.modules)\n"
         "print(hashlib.sha256(b'').hexdigest()[:8], hashlib.new('sha1', b'').hexdigest()[:8])\n"
         "trio.SSLStream\n"
-        "lean_imports.release_free_memory()\n"
     )
     assert run(script) == ["True", "True", "True", "e3b0c442", "da39a3ee"]
 
