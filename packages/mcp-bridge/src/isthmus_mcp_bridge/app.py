@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import grpc
 from isthmus_mcp_bridge.admin.server import AdminServer
 from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
-from isthmus_mcp_bridge.catalog.debounce import Debounce
+from isthmus_mcp_bridge.catalog.debounce import FairDebounce
+from isthmus_mcp_bridge.catalog.vips import VipTable
 from isthmus_mcp_bridge.config.model import Address, BridgeConfig
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.events import SourceState
@@ -34,6 +37,7 @@ from isthmus_mcp_bridge.observe.metrics import Metrics, Sample
 from isthmus_mcp_bridge.publisher import EVENTS_METRIC, PUBLISHED_METRIC, Publisher
 from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.build import build_registry
+from isthmus_mcp_bridge.warm.store import WarmStore
 
 STOP_GRACE_S = 1.0
 """How long open streams may go on after the order to stop; sinks reconnect to another replica."""
@@ -51,6 +55,12 @@ GAUGES = {
     "isthmus_bridge_source_held_deletions": "Deletions not believed because the registry was not LIVE.",
     "isthmus_bridge_source_held_origins": "Origins whose loss is doubted, so that what they held stays published.",
     "isthmus_bridge_source_holds": "How often a mass removal was held.",
+    "isthmus_bridge_source_drifts": "Services that a full re-list found otherwise than the watch had told.",
+    "isthmus_bridge_source_listings": "Full listings of a registry.",
+    "isthmus_bridge_source_dampings": "How often a flapping endpoint began to be damped.",
+    "isthmus_bridge_source_damping_overflows": "Losses not counted for damping because there were too many.",
+    "isthmus_bridge_vip_collisions": "How often a service did not get its first choice of a virtual address.",
+    "isthmus_bridge_warm_start_failures": "Writes of the warm-start file that failed.",
     "isthmus_bridge_services": "Services merged from all registries.",
     "isthmus_bridge_streams": "Open streams of sinks.",
     "isthmus_bridge_ready": "1 once services are served.",
@@ -84,24 +94,39 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
     loop = asyncio.get_running_loop()
     metrics = Metrics(COUNTERS, GAUGES)
     settings = SourceSettings(config.mcp.max_streams, max_response_bytes=config.mcp.max_response_bytes)
-    source = McpSource(settings, metrics, secrets.token_hex(4))
+    source = McpSource(settings, metrics, secrets.token_hex(4), config.mcp.sinks)
+    names = [one.name for one in config.registries]
     publisher = Publisher(
-        Catalog(
-            [one.name for one in config.registries],
-            {one.name: one.removal_guard for one in config.registries if one.removal_guard is not None},
-        ),
+        build_catalog(config, time.time() - loop.time()),
         Barrier({one.name: loop.time() + one.sync_deadline_s for one in config.registries}),
-        Debounce(config.debounce.quiet_ms / 1000, config.debounce.longest_ms / 1000),
+        FairDebounce(names, config.debounce.quiet_ms / 1000, config.debounce.longest_ms / 1000),
         source.publish,
         metrics,
         loop.time,
     )
     metrics.collect_from(lambda: _samples(publisher, source))
-    async with (
-        _listening(config, publisher, source, settings, metrics) as addresses,
-        _background([publisher.run(), *(one.run(publisher.take) for one in registries)]),
-    ):
+    runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run]
+    runs += [functools.partial(one.run, publisher.take) for one in registries]
+    if config.warm_start is not None:
+        store = WarmStore(config.warm_start.path, config.warm_start.max_age_s, config.warm_start.flush_s, time.time)
+        metrics.collect_from(lambda: [Sample("isthmus_bridge_warm_start_failures", store.failures)])
+        restored = await asyncio.to_thread(store.load)
+        if restored is not None:
+            publisher.restore(restored)
+        runs.append(functools.partial(store.run, publisher.catalog))
+    async with _listening(config, publisher, source, settings, metrics) as addresses, _background(runs):
         yield addresses
+
+
+def build_catalog(config: BridgeConfig, epoch_offset_s: float) -> Catalog:
+    """The catalog that a configuration asks for; ``epoch_offset_s`` is the Unix time of the monotonic time 0."""
+    return Catalog(
+        [one.name for one in config.registries],
+        {one.name: one.limits for one in config.registries},
+        config.rules,
+        VipTable(config.vips) if config.vips is not None else None,
+        epoch_offset_s,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -136,11 +161,11 @@ def _bind(server: grpc.aio.Server, address: Address) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _background(coroutines: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run the coroutines beside the block and cancel them after it; an error of the block comes out as it is."""
+async def _background(runs: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:
+    """Run all of them beside the block and cancel them after it; an error of the block comes out as it is."""
     failed: BridgeError | None = None
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in coroutines]
+        tasks = [group.create_task(run()) for run in runs]
         try:
             yield
         except BridgeError as error:
@@ -173,6 +198,12 @@ def _samples(publisher: Publisher, source: McpSource) -> Iterable[Sample]:
         yield Sample("isthmus_bridge_source_held_deletions", one.held_deletions, {"source": one.name})
         yield Sample("isthmus_bridge_source_held_origins", len(one.held), {"source": one.name})
         yield Sample("isthmus_bridge_source_holds", one.guard.holds, {"source": one.name})
+        yield Sample("isthmus_bridge_source_drifts", one.drifts, {"source": one.name})
+        yield Sample("isthmus_bridge_source_listings", one.listings, {"source": one.name})
+        yield Sample("isthmus_bridge_source_dampings", one.damper.damped, {"source": one.name})
+        yield Sample("isthmus_bridge_source_damping_overflows", one.damper.overflows, {"source": one.name})
+    if publisher.catalog.vips is not None:
+        yield Sample("isthmus_bridge_vip_collisions", publisher.catalog.vips.collisions)
     yield Sample("isthmus_bridge_services", len(publisher.catalog.services))
     yield Sample("isthmus_bridge_streams", len(source.streams))
     yield Sample("isthmus_bridge_ready", publisher.ready)

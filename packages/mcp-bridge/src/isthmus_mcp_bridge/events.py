@@ -22,6 +22,10 @@ class SourceState(enum.StrEnum):
     """Listed completely and watched since."""
     SUSPECT = "SUSPECT"
     """Was LIVE, but the connection is gone or answers make no sense; claims are kept until the next full listing."""
+    STALE = "STALE"
+    """SUSPECT for long: claims are kept, but where a LIVE source says otherwise, that counts."""
+    EXPIRED = "EXPIRED"
+    """STALE for longer than anybody wants to believe it: its claims count for nothing until the next full listing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class OriginReport:
     claims: tuple[ServiceClaim, ...] = ()
     problems: tuple[Problem, ...] = ()
     unreadable: bool = False
+    revision: str = ""
+    """Where the registry stood when this was read (a zxid, an index, a hash); to explain, never published."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,10 +72,16 @@ class OriginChanged:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceListed:
-    """The whole registry was read: the source is LIVE, and an origin that is not in the listing is gone."""
+    """The whole registry was read: the source is LIVE, and an origin that is not in the listing is gone.
+
+    ``audit`` says that the adapter believed to know all this already (anti-entropy): what differs is a drift. ``revision`` is
+    where the registry stood.
+    """
 
     source: str
     origins: Mapping[str, OriginReport]
+    audit: bool = False
+    revision: str = ""
 
 
 RegistryEvent = SourceSuspected | OriginChanged | SourceListed

@@ -21,6 +21,21 @@ class Presence(enum.StrEnum):
     """Registered, but the registry counts it as lost; another registry's ``UP`` outweighs this."""
     OFFLINE = "offline"
     """Taken out of service on purpose; outweighs every other claim."""
+    DOUBTED = "doubted"
+    """Was up; what its registry says now is not believed (it is away, or lost too much at once). Counts as up as long as
+    no other registry calls it unhealthy."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class WarmUp:
+    """An instance that takes its full weight only some time after its start (times in ms, start since the Unix epoch).
+
+    ``first_percent`` is the share of its weight that it has at once.
+    """
+
+    start_ms: int
+    duration_ms: int
+    first_percent: int = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -78,6 +93,7 @@ class EndpointClaim:
     labels: Labels = ()
     locality: str = ""
     service_account: str = ""
+    warm_up: WarmUp | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +101,8 @@ class ServiceClaim:
     """Everything that one origin in one registry says about one service.
 
     ``raw_names`` are the names under which the registry knows the service; ``created_ms`` is when it was first
-    registered, in milliseconds since the Unix epoch, where the registry knows it.
+    registered, in milliseconds since the Unix epoch, where the registry knows it. ``raw_labels`` are those labels
+    (``key=value``, raw) of which Istio's alphabet has cost something, each after what became of it.
     """
 
     key: ServiceKey
@@ -94,6 +111,16 @@ class ServiceClaim:
     addresses: tuple[str, ...] = ()
     raw_names: tuple[str, ...] = ()
     created_ms: int | None = None
+    raw_labels: Labels = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourcedClaim:
+    """A claim with who makes it: the registry's name and the origin in it."""
+
+    source: str
+    origin: str
+    claim: ServiceClaim
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -129,3 +156,6 @@ class MergedService:
     raw_names: tuple[str, ...] = ()
     created_ms: int = 0
     conflicts: tuple[Conflict, ...] = ()
+    raw_labels: Labels = ()
+    sources: tuple[str, ...] = ()
+    """The registries that claim the service, sorted."""

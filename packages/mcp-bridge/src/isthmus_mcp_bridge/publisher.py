@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
-from isthmus_mcp_bridge.catalog.debounce import Debounce
+from isthmus_mcp_bridge.catalog.debounce import FairDebounce
 from isthmus_mcp_bridge.convert.publication import Publication
 from isthmus_mcp_bridge.events import Problem, RegistryEvent, SourceListed, SourceState, SourceSuspected
 from isthmus_mcp_bridge.mcp.snapshot import Snapshot
 from isthmus_mcp_bridge.observe.metrics import Metrics
+from isthmus_mcp_bridge.warm.store import Restored
 
 EVENTS_METRIC = "isthmus_bridge_events_total"
 PUBLISHED_METRIC = "isthmus_bridge_snapshots_total"
@@ -30,19 +31,20 @@ class Publisher:
         self,
         catalog: Catalog,
         barrier: Barrier,
-        debounce: Debounce,
+        debounce: FairDebounce,
         publish: Callable[[Snapshot], None],
         metrics: Metrics,
         now: Callable[[], float],
+        publication: Publication | None = None,
     ) -> None:
         """``now`` is the clock of ``barrier``'s deadlines, in seconds."""
         self.catalog = catalog
-        self.publication = Publication()
+        self.publication = publication or Publication()
+        self.now = now
         self._barrier = barrier
         self._debounce = debounce
         self._publish = publish
         self._metrics = metrics
-        self._now = now
         self._wake = asyncio.Event()
         self._reported: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._published = Snapshot()
@@ -54,48 +56,75 @@ class Publisher:
 
     def waiting_for(self) -> list[str]:
         """The sources that services are still withheld for."""
-        return self._barrier.waiting_for(self._now())
+        return self._barrier.waiting_for(self.now())
+
+    def restore(self, restored: Restored) -> None:
+        """Start from what was known before; the sources that it holds are not waited for."""
+        now = self.now()
+        for name, origins in restored.origins.items():
+            if name not in self.catalog.sources or not origins:
+                continue
+            self.catalog.restore(name, origins, restored.ages_s[name], now)
+            self._barrier.complete(name)
+            self._debounce.changed(name, now)
+            log.info("registry %s: %d origins restored, %.0f s old", name, len(origins), restored.ages_s[name])
+        if self.catalog.vips is not None:
+            for key, address, until in restored.vips:
+                self.catalog.vips.restore(address, key, until - self.catalog.epoch_offset_s if until else 0, now)
 
     def take(self, event: RegistryEvent) -> None:
         """Take one event of a registry; the ``emit`` of every adapter."""
         source = self.catalog.sources[event.source]
         before = (source.state, source.reason)
         holds = source.guard.holds
-        changed = self.catalog.apply(event, self._now())
+        changed = self.catalog.apply(event, self.now())
         self._metrics.count(EVENTS_METRIC, source=event.source, event=type(event).__name__)
         if (source.state, source.reason) != before:
-            level = logging.INFO if source.state is SourceState.LIVE else logging.WARNING
-            log.log(
-                level, "registry %s is %s%s", source.name, source.state, f": {source.reason}" if source.reason else ""
-            )
+            self._log_state(event.source)
         if source.guard.holds != holds:
             log.warning(
                 "registry %s lost so much at once that it is not believed yet: %d origins keep what they had for at most "
                 "%.0f s; see removal_guard in the configuration",
                 source.name,
                 len(source.held),
-                (source.guard.deadline or self._now()) - self._now(),
+                (source.guard.deadline or self.now()) - self.now(),
             )
         self._report_problems(event)
         if source.complete:
             self._barrier.complete(source.name)
         if changed or not self.ready:
-            self._debounce.changed(self._now())
+            self._debounce.changed(source.name, self.now())
             self._wake.set()
 
     async def run(self) -> None:
         """Publish whenever something is due, until cancelled."""
         while True:
             await self._wait()
-            if self.catalog.release(self._now()):
-                log.warning("a mass removal was held for its whole time; it is believed now")
-                self._debounce.changed(self._now())
-            due = self._debounce.due()
-            if due is not None and due <= self._now():
-                self._debounce.published()
-                await self._fold()
-            if not self.catalog.pending and not self._barrier.waiting_for(self._now()):
-                self._serve()
+            self._tick()
+            due = self._debounce.take_due(self.now())
+            waiting = self._barrier.waiting_for(self.now())
+            if not self.ready and not waiting:
+                due = list(self.catalog.sources)  # whoever connects first must not be given half
+            if due:
+                await self._fold(due)
+                if not waiting:
+                    self._serve()
+
+    def _tick(self) -> None:
+        """Let the catalog's time pass, and say what that has changed."""
+        now = self.now()
+        states = {source.name: source.state for source in self.catalog.sources.values()}
+        for name, keys in self.catalog.tick(now).items():
+            log.debug("registry %s: time has changed %d services", name, len(keys))
+            self._debounce.changed(name, now)
+        for name, state in states.items():
+            if self.catalog.sources[name].state is not state:
+                self._log_state(name)
+
+    def _log_state(self, name: str) -> None:
+        source = self.catalog.sources[name]
+        level = logging.INFO if source.state is SourceState.LIVE else logging.WARNING
+        log.log(level, "registry %s is %s%s", name, source.state, f": {source.reason}" if source.reason else "")
 
     def _serve(self) -> None:
         collection = self.publication.collection()
@@ -107,20 +136,24 @@ class Publisher:
         self._metrics.count(PUBLISHED_METRIC)
         self._publish(self._published)
 
-    async def _fold(self) -> None:
-        """Fold and convert everything that changed, in slices; what changes meanwhile is folded with it."""
-        while self.catalog.pending:
-            for name in self.publication.take(self.catalog.take_changes(FOLDED_AT_ONCE)):
+    async def _fold(self, sources: list[str]) -> None:
+        """Fold and convert what changed in these sources, in slices; what changes in them meanwhile is folded with it."""
+        while True:
+            changes = self.catalog.take_changes(FOLDED_AT_ONCE, self.now(), sources)
+            for name in self.publication.take(changes):
                 broken = self.publication.quarantined[name]
                 log.error("%s is not published, its last good state stays: %s", name, broken)
+            if not self.catalog.pending_of(sources):
+                return
             await asyncio.sleep(0)
 
     async def _wait(self) -> None:
         """Until the next event, the end of the debounce or of a hold, or a sync deadline."""
-        now = self._now()
-        possible = (self._debounce.due(), self._barrier.next_deadline(now), self.catalog.next_release())
+        now = self.now()
+        possible = (self._debounce.due(), self._barrier.next_deadline(now), self.catalog.next_tick())
         times = [time for time in possible if time is not None]
         if times and min(times) <= now:
+            await asyncio.sleep(0)
             return
         self._wake.clear()
         with contextlib.suppress(TimeoutError):

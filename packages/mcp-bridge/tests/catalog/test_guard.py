@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.guard import GuardLimits
-from isthmus_mcp_bridge.events import OriginChanged, OriginReport, RegistryEvent, SourceListed, SourceSuspected
+from isthmus_mcp_bridge.catalog.sources import SourceLimits
+from isthmus_mcp_bridge.events import (
+    OriginChanged,
+    OriginReport,
+    RegistryEvent,
+    SourceListed,
+    SourceState,
+    SourceSuspected,
+)
 from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort
 
 LIMITS = GuardLimits(max_lost_percent=50, min_lost=4, window_s=30, hold_s=90)
@@ -22,9 +30,14 @@ def report(origin: str, count: int, presence: Presence = Presence.UP) -> OriginR
 
 
 def guarded(counts: dict[str, int]) -> Catalog:
-    catalog = Catalog(["a"], {"a": LIMITS})
+    catalog = Catalog(["a"], {"a": SourceLimits(guard=LIMITS)})
     catalog.apply(SourceListed("a", {origin: report(origin, count) for origin, count in counts.items()}), 0.0)
     return catalog
+
+
+def next_hold(catalog: Catalog) -> float | None:
+    source = catalog.sources["a"]
+    return source.guard.deadline if source.state is SourceState.LIVE else None
 
 
 def published(catalog: Catalog) -> dict[str, int]:
@@ -37,23 +50,23 @@ def test_an_empty_listing_of_a_restarted_registry_takes_nothing_until_it_is_over
     catalog.apply(SourceSuspected("a", "restart"), 10.0)
     catalog.apply(SourceListed("a", {}), 11.0)
     assert published(catalog) == {"o0": 4, "o1": 4}
-    assert catalog.next_release() == 101.0
+    assert next_hold(catalog) == 101.0
     catalog.apply(SourceListed("a", {"o0": report("o0", 4), "o1": report("o1", 3)}), 20.0)
     assert published(catalog) == {"o0": 4, "o1": 4}
     assert catalog.sources["a"].held == {"o1"}
     catalog.apply(OriginChanged("a", "o1", report("o1", 4)), 21.0)
-    assert catalog.next_release() is None
+    assert next_hold(catalog) is None
     assert published(catalog) == {"o0": 4, "o1": 4}
 
 
 def test_what_is_really_gone_goes_when_the_hold_ends() -> None:
     catalog = guarded({"o0": 4, "o1": 4})
     catalog.apply(SourceListed("a", {"o0": report("o0", 1)}), 5.0)
-    assert catalog.release(94.9) == frozenset()
+    assert catalog.tick(94.9) == {}
     assert published(catalog) == {"o0": 4, "o1": 4}
-    catalog.release(95.0)
+    catalog.tick(95.0)
     assert published(catalog) == {"o0": 1}
-    assert catalog.next_release() is None
+    assert next_hold(catalog) is None
 
 
 def test_losing_and_finding_the_connection_does_not_prolong_a_hold() -> None:
@@ -61,10 +74,10 @@ def test_losing_and_finding_the_connection_does_not_prolong_a_hold() -> None:
     for second in range(10, 100, 10):
         catalog.apply(SourceListed("a", {}), float(second))
         catalog.apply(SourceSuspected("a", "flaps"), second + 1.0)
-    assert catalog.next_release() is None
+    assert next_hold(catalog) is None
     catalog.apply(SourceListed("a", {}), 101.0)
-    assert catalog.next_release() == 100.0
-    catalog.release(101.0)
+    assert next_hold(catalog) == 100.0
+    catalog.tick(101.0)
     assert published(catalog) == {}
 
 
@@ -86,7 +99,7 @@ def test_taking_everything_out_of_service_explicitly_is_no_loss() -> None:
     catalog = guarded({"o0": 8})
     catalog.apply(OriginChanged("a", "o0", report("o0", 8, Presence.OFFLINE)), 1.0)
     assert published(catalog) == {"o0": 0}
-    assert catalog.next_release() is None
+    assert next_hold(catalog) is None
 
 
 steps = st.lists(
@@ -119,11 +132,11 @@ def test_a_hold_always_ends_and_then_the_registry_is_right(
     for step, gap in zip(story, gaps, strict=False):
         now += gap
         catalog.apply(event(step), now)
-        catalog.release(now)
-        due = catalog.next_release()
+        catalog.tick(now)
+        due = next_hold(catalog)
         assert due is None or due <= now + LIMITS.hold_s
     catalog.apply(event(last), now)
-    catalog.release(now + LIMITS.hold_s)
+    catalog.tick(now + LIMITS.hold_s)
     unguarded = Catalog(["a"])
     unguarded.apply(event(last))
     assert published(catalog) == published(unguarded)

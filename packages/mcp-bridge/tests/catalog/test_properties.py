@@ -98,7 +98,7 @@ def replica(order: Iterable[RegistryEvent], at_once: int) -> list[tuple[str, str
     while catalog.pending:
         publication.take(catalog.take_changes(at_once))
     assert not publication.quarantined
-    return [(one.name, one.version, one.packed) for one in publication.collection().resources.values()]
+    return [(one.name, one.version, one.packed) for one in publication.collection().ordered]
 
 
 @given(interleavings())

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from isthmus_mcp_bridge.catalog.barrier import Barrier
-from isthmus_mcp_bridge.catalog.debounce import Debounce
+from isthmus_mcp_bridge.catalog.debounce import Debounce, FairDebounce
 
 
 def test_the_barrier_waits_for_every_source() -> None:
@@ -32,4 +32,21 @@ def test_changes_are_published_after_a_quiet_time_or_the_longest_one() -> None:
     debounce.changed(12.9)
     assert debounce.due() == 13
     debounce.published()
+    assert debounce.due() is None
+
+
+def test_a_source_that_never_rests_delays_no_other_one() -> None:
+    debounce = FairDebounce(["noisy", "quiet"], 1, 5)
+    assert debounce.due() is None
+    debounce.changed("quiet", 10)
+    for tenth in range(100, 109):
+        debounce.changed("noisy", tenth / 10)
+    assert debounce.due() == 11
+    assert debounce.take_due(10.9) == []
+    assert debounce.take_due(11) == ["quiet"]
+    assert debounce.due() == 11.8
+    for tenth in range(110, 150):
+        debounce.changed("noisy", tenth / 10)
+    assert debounce.due() == 15
+    assert debounce.take_due(15) == ["noisy"]
     assert debounce.due() is None

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
 
 from isthmus_mcp_bridge.admin import views
+from isthmus_mcp_bridge.catalog.difference import pending_change
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.mcp.service import McpSource
 from isthmus_mcp_bridge.observe.metrics import CONTENT_TYPE, Metrics
 from isthmus_mcp_bridge.publisher import Publisher
 
 SHUTDOWN_TIMEOUT_S = 1.0
+COMPARED_AT_ONCE = 20
+"""Services compared before other tasks get their turn."""
 
 
 class AdminServer:
-    """``/ready``, ``/metrics``, ``/sources``, ``/services[?host=]``, ``/problems`` and ``/sinks``."""
+    """``/ready``, ``/metrics``, ``/sources``, ``/services[?host=]``, ``/explain?host=``, ``/diff``, ``/collection``,
+    ``/entry?name=``, ``/problems`` and ``/sinks``.
+    """
 
     def __init__(self, publisher: Publisher, source: McpSource, metrics: Metrics) -> None:
         self._publisher = publisher
@@ -46,6 +52,10 @@ class AdminServer:
                 web.get("/metrics", self._render_metrics),
                 web.get("/sources", self._sources),
                 web.get("/services", self._services),
+                web.get("/explain", self._explain),
+                web.get("/diff", self._diff),
+                web.get("/collection", self._collection),
+                web.get("/entry", self._entry),
                 web.get("/problems", self._problems),
                 web.get("/sinks", self._sinks),
             ]
@@ -63,10 +73,35 @@ class AdminServer:
         return web.Response(body=self._metrics.render().encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _sources(self, _: web.Request) -> web.Response:
-        return _json({"sources": views.sources(self._publisher.catalog)})
+        return _json({"sources": views.sources(self._publisher.catalog, self._publisher.now())})
 
     async def _services(self, request: web.Request) -> web.Response:
         return _json(views.services(self._publisher.catalog, request.query.get("host", "")))
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        host = request.query.get("host", "")
+        found = views.explanations(self._publisher.catalog, host, self._publisher.now())
+        return _json(found) if found["total"] else web.Response(status=404, text=f"no registry claims {host!r}\n")
+
+    async def _diff(self, _: web.Request) -> web.Response:
+        """What the registries say now against what is published: what holds, dampings and doubts make the difference."""
+        found: list[dict[str, Any]] = []
+        catalog, now = self._publisher.catalog, self._publisher.now()
+        for number, key in enumerate(list(catalog.services)):
+            change = pending_change(catalog, key, now)
+            if change is not None and len(found) < views.MAX_LISTED:
+                found.append(change)
+            if number % COMPARED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return _json({"total": len(found), "changes": found})
+
+    async def _collection(self, _: web.Request) -> web.Response:
+        return _json(views.collection(self._source.snapshot))
+
+    async def _entry(self, request: web.Request) -> web.Response:
+        name = request.query.get("name", "")
+        found = views.entry(self._source.snapshot, name)
+        return web.Response(status=404, text=f"{name!r} is not served\n") if found is None else _json(found)
 
     async def _problems(self, _: web.Request) -> web.Response:
         return _json(views.problems(self._publisher.catalog, self._publisher.publication))

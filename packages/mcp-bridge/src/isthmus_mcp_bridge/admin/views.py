@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
 from isthmus_mcp_bridge.catalog.catalog import Catalog
+from isthmus_mcp_bridge.catalog.explain import explain
+from isthmus_mcp_bridge.convert.decoded import decoded
 from isthmus_mcp_bridge.convert.publication import Publication
+from isthmus_mcp_bridge.mcp.snapshot import Snapshot
 from isthmus_mcp_bridge.mcp.streams import Stream
 from isthmus_mcp_bridge.model import MergedService, ServiceKey
 
+MAX_EXPLAINED = 20
 MAX_LISTED = 1000
 """Entries of a list that are shown; ``total`` says how many there are."""
 
 
-def sources(catalog: Catalog) -> list[dict[str, Any]]:
+def sources(catalog: Catalog, now: float) -> list[dict[str, Any]]:
     """Every registry in order of precedence: its state and why, and what it has trouble with."""
     return [
         {
@@ -23,13 +28,41 @@ def sources(catalog: Catalog) -> list[dict[str, Any]]:
             "reason": source.reason,
             "unreadable": sorted(source.unreadable),
             "problems": len(source.problems()),
+            "restored_from_disk": source.restored,
+            "revision": source.revision,
+            "in_state_s": round(max(0.0, now - source.freshness.since), 1),
+            "listings": source.listings,
+            "drifts": source.drifts,
             "held_deletions": source.held_deletions,
             "endpoints": source.sockets,
             "held_origins": sorted(source.held)[:MAX_LISTED],
+            "hold_ends_in_s": None if source.guard.deadline is None else round(source.guard.deadline - now, 1),
             "holds": source.guard.holds,
+            "dampings": source.damper.damped,
         }
         for source in catalog.sources.values()
     ]
+
+
+def explanations(catalog: Catalog, host: str, now: float) -> dict[str, Any]:
+    """Why the services of that host (or ``namespace/host``) are as they are."""
+    keys = sorted(key for key in catalog.services if host in (key.host, key.name))
+    found = (explain(catalog, key, now) for key in keys[:MAX_EXPLAINED])
+    return {"total": len(keys), "services": [one for one in found if one is not None]}
+
+
+def collection(snapshot: Snapshot) -> dict[str, Any]:
+    """Name and version of every service that is served; ``services`` is null while they are withheld."""
+    entries = snapshot.service_entries
+    if entries is None:
+        return {"version": "", "services": None}
+    return {"version": entries.version, "services": {name: one.version for name, one in entries.resources.items()}}
+
+
+def entry(snapshot: Snapshot, name: str) -> dict[str, Any] | None:
+    """One served resource, ``namespace/host``, decoded."""
+    found = snapshot.service_entries.resources.get(name) if snapshot.service_entries is not None else None
+    return None if found is None else decoded(found)
 
 
 def services(catalog: Catalog, host: str = "") -> dict[str, Any]:
@@ -66,6 +99,7 @@ def sinks(streams: list[Stream]) -> list[dict[str, Any]]:
             "node": stream.node,
             "peer": stream.peer,
             "variant": stream.variant,
+            "filter": dataclasses.asdict(stream.filter),
             "types": {
                 type_url: {
                     "sent": status.sent_version,

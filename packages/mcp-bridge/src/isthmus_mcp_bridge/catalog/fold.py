@@ -1,7 +1,7 @@
 """Folds what several registries claim about one service into one merged service.
 
-Per endpoint: an OFFLINE claim wins over everything, else one UP claim is enough. Weight, locality and service account
-come from the first source (by precedence) that says something; labels are united, the first source wins per key.
+Which endpoints are published and what each field is, ``fields`` decides by the rules; here the claims are gathered by
+endpoint and the results put together.
 """
 
 from __future__ import annotations
@@ -10,32 +10,39 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from isthmus_mcp_bridge.catalog import fields
 from isthmus_mcp_bridge.catalog.ports import PortTable, resolve_ports
+from isthmus_mcp_bridge.catalog.rules import DEFAULT_RULES, MergeRules
+from isthmus_mcp_bridge.catalog.warm_up import share_percent
 from isthmus_mcp_bridge.catalog.workloads import PlacedEndpoint, arrange
-from isthmus_mcp_bridge.model import (
-    ORDINARY_WEIGHT,
-    EndpointClaim,
-    EndpointKey,
-    MergedService,
-    Presence,
-    ServiceClaim,
-    ServiceKey,
-    Workload,
-)
+from isthmus_mcp_bridge.model import EndpointClaim, EndpointKey, MergedService, ServiceClaim, ServiceKey, Workload
 
 
 @dataclasses.dataclass(slots=True)
-class _Gathered:
-    """All claims about one endpoint, in order of precedence, and the service ports that it serves."""
+class Gathered:
+    """All claims about one endpoint, in order of precedence, and the service ports that it serves.
+
+    ``origins`` are the indices of the service claims that the endpoint's claims stand in.
+    """
 
     claims: list[EndpointClaim] = dataclasses.field(default_factory=list)
+    origins: list[int] = dataclasses.field(default_factory=list)
     service_ports: set[str] = dataclasses.field(default_factory=set)
 
 
-def fold(key: ServiceKey, claims: Sequence[ServiceClaim]) -> MergedService:
-    """The merged service of claims that stand in order of precedence; at least one, each free of violations."""
+def fold(
+    key: ServiceKey, claims: Sequence[ServiceClaim], rules: MergeRules = DEFAULT_RULES, now_ms: int = 0
+) -> MergedService:
+    """The merged service of claims that stand in order of precedence; at least one, each free of violations.
+
+    ``now_ms`` (Unix epoch) decides how far instances are warmed up.
+    """
     table = resolve_ports(claims)
-    endpoints = [_place(endpoint, found) for endpoint, found in _gather(claims, table).items() if _is_up(found.claims)]
+    endpoints = [
+        _place(endpoint, found, rules, now_ms)
+        for endpoint, found in gather(claims, table).items()
+        if fields.is_up(found.claims, rules)
+    ]
     arrangement = arrange([port.name for port in table.ports], endpoints)
     kept = arrangement.ports if endpoints else {port.name for port in table.ports}
     created = [claim.created_ms for claim in claims if claim.created_ms is not None]
@@ -47,19 +54,22 @@ def fold(key: ServiceKey, claims: Sequence[ServiceClaim]) -> MergedService:
         raw_names=tuple(sorted({name for claim in claims for name in claim.raw_names})),
         created_ms=min(created, default=0),
         conflicts=(*table.conflicts, *arrangement.conflicts),
+        raw_labels=tuple(sorted({pair for claim in claims for pair in claim.raw_labels})),
     )
 
 
-def _gather(claims: Sequence[ServiceClaim], table: PortTable) -> dict[EndpointKey, _Gathered]:
+def gather(claims: Sequence[ServiceClaim], table: PortTable) -> dict[EndpointKey, Gathered]:
+    """The claims by endpoint; those of a port that had to be left out are not among them."""
     protocols = {port.name: port.protocol for port in table.ports}
-    found: dict[EndpointKey, _Gathered] = {}
+    found: dict[EndpointKey, Gathered] = {}
     for index, claim in enumerate(claims):
         for endpoint in sorted(claim.endpoints, key=_claim_order):
             name = table.names.get((index, endpoint.service_port))
             if name is not None:
                 key = EndpointKey(endpoint.network, endpoint.address, endpoint.port, protocols[name])
-                gathered = found.setdefault(key, _Gathered())
+                gathered = found.setdefault(key, Gathered())
                 gathered.claims.append(endpoint)
+                gathered.origins.append(index)
                 gathered.service_ports.add(name)
     return found
 
@@ -67,20 +77,17 @@ def _gather(claims: Sequence[ServiceClaim], table: PortTable) -> dict[EndpointKe
 def _claim_order(claim: EndpointClaim) -> tuple[object, ...]:
     """A total order of the claims of one source, so that doubles in one registry fold the same way everywhere."""
     weight = -1 if claim.weight is None else claim.weight
+    warm_up = () if claim.warm_up is None else dataclasses.astuple(claim.warm_up)
     return (claim.raw_id, claim.network, claim.address, claim.port, claim.presence, weight, claim.labels,
-            claim.locality, claim.service_account, claim.service_port)  # fmt: skip
+            claim.locality, claim.service_account, claim.service_port, warm_up)  # fmt: skip
 
 
-def _is_up(claims: Sequence[EndpointClaim]) -> bool:
-    said = {claim.presence for claim in claims}
-    return Presence.OFFLINE not in said and Presence.UP in said
-
-
-def _place(key: EndpointKey, gathered: _Gathered) -> PlacedEndpoint:
+def _place(key: EndpointKey, gathered: Gathered, rules: MergeRules, now_ms: int) -> PlacedEndpoint:
     claims = gathered.claims
-    labels: dict[str, str] = {}
-    for claim in reversed(claims):
-        labels.update(claim.labels)
+    weight = fields.weight(claims, rules)[0]
+    warm_up = next((claim.warm_up for claim in claims if claim.warm_up is not None), None)
+    if warm_up is not None:
+        weight = max(1, weight * share_percent(warm_up, now_ms) // 100)
     return PlacedEndpoint(
         port=key.port,
         service_ports=frozenset(gathered.service_ports),
@@ -88,10 +95,10 @@ def _place(key: EndpointKey, gathered: _Gathered) -> PlacedEndpoint:
             address=key.address,
             ports=(),
             network=key.network,
-            labels=tuple(sorted(labels.items())),
-            locality=next((claim.locality for claim in claims if claim.locality), ""),
-            weight=next((claim.weight for claim in claims if claim.weight is not None), ORDINARY_WEIGHT),
-            service_account=next((claim.service_account for claim in claims if claim.service_account), ""),
+            labels=fields.labels(claims, rules)[0],
+            locality=fields.locality(claims)[0],
+            weight=weight,
+            service_account=fields.service_account(claims)[0],
         ),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from isthmus_mcp_bridge.catalog.guard import GuardLimits
 from isthmus_mcp_bridge.catalog.istio_rules import MAX_PORT, is_dns_label, is_host
 from isthmus_mcp_bridge.config.model import (
     Address,
@@ -16,6 +15,16 @@ from isthmus_mcp_bridge.config.model import (
     RegistryConfig,
     ZooKeeperConfig,
 )
+from isthmus_mcp_bridge.config.policies import (
+    LIMIT_FIELDS,
+    MAX_SINKS,
+    merge_rules,
+    sink_filter,
+    source_limits,
+    vip_range,
+    warm_start,
+)
+from isthmus_mcp_bridge.config.values import integer, number
 from isthmus_mcp_bridge.document import Field, parse_document
 from isthmus_mcp_bridge.errors import DocumentError
 from isthmus_mcp_bridge.registries.zookeeper.naming import HostOverride, NamingRule
@@ -44,7 +53,7 @@ def load_config(path: Path) -> BridgeConfig:
 def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
     """Parse the configuration; relative paths in it are relative to ``base``. Raises DocumentError."""
     document = parse_document(data, file)
-    fields = document.mapping("mcp", "admin", "debounce", "registries")
+    fields = document.mapping("mcp", "admin", "debounce", "merge", "vips", "warm_start", "registries")
     if "registries" not in fields:
         raise document.error("must have the field registries, a list with at least one registry")
     registries: list[RegistryConfig] = []
@@ -61,16 +70,20 @@ def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
         mcp=_mcp(fields["mcp"]) if "mcp" in fields else defaults.mcp,
         admin=_admin(fields["admin"]) if "admin" in fields else defaults.admin,
         debounce=_debounce(fields["debounce"]) if "debounce" in fields else defaults.debounce,
+        rules=merge_rules(fields["merge"]) if "merge" in fields else defaults.rules,
+        vips=vip_range(fields["vips"]) if "vips" in fields else None,
+        warm_start=warm_start(fields["warm_start"], base) if "warm_start" in fields else None,
     )
 
 
 def _mcp(field: Field) -> McpConfig:
-    fields = field.mapping("address", "max_streams", "max_response_bytes")
+    fields = field.mapping("address", "max_streams", "max_response_bytes", "sinks")
     default = McpConfig()
     return McpConfig(
         address=_address(fields["address"]) if "address" in fields else default.address,
-        max_streams=_integer(fields, "max_streams", 1, 100_000, default.max_streams),
-        max_response_bytes=_integer(fields, "max_response_bytes", 1024, 2**31 - 1, default.max_response_bytes),
+        max_streams=integer(fields, "max_streams", 1, 100_000, default.max_streams),
+        max_response_bytes=integer(fields, "max_response_bytes", 1024, 2**31 - 1, default.max_response_bytes),
+        sinks=tuple(map(sink_filter, fields["sinks"].items(MAX_SINKS))) if "sinks" in fields else (),
     )
 
 
@@ -85,8 +98,8 @@ def _debounce(field: Field) -> DebounceConfig:
     fields = field.mapping("quiet_ms", "longest_ms")
     default = DebounceConfig()
     return DebounceConfig(
-        quiet_ms=_integer(fields, "quiet_ms", 0, 60_000, default.quiet_ms),
-        longest_ms=_integer(fields, "longest_ms", 0, 60_000, default.longest_ms),
+        quiet_ms=integer(fields, "quiet_ms", 0, 60_000, default.quiet_ms),
+        longest_ms=integer(fields, "longest_ms", 0, 60_000, default.longest_ms),
     )
 
 
@@ -103,7 +116,7 @@ def _address(field: Field) -> Address:
 
 
 def _registry(item: Field, base: Path) -> RegistryConfig:
-    fields = item.mapping("name", "namespace", "sync_deadline_s", "removal_guard", *_KINDS)
+    fields = item.mapping("name", "namespace", "sync_deadline_s", *LIMIT_FIELDS, *_KINDS)
     if "name" not in fields:
         raise item.error("must have the field name")
     name = _dns_label(fields["name"])
@@ -112,23 +125,9 @@ def _registry(item: Field, base: Path) -> RegistryConfig:
         raise item.error(f"must have exactly one of the fields {', '.join(_KINDS)}")
     namespace = _dns_label(fields["namespace"]) if "namespace" in fields else "default"
     field = fields[kinds[0]]
-    deadline = _number(fields, "sync_deadline_s", 0, 3600, 30.0)
-    guard = _guard(fields["removal_guard"]) if "removal_guard" in fields else GuardLimits()
+    deadline = number(fields, "sync_deadline_s", 0, 3600, 30.0)
     kind = _file(field, namespace, base) if kinds[0] == "file" else _zookeeper(field, namespace)
-    return RegistryConfig(name, kind, deadline, guard)
-
-
-def _guard(field: Field) -> GuardLimits | None:
-    if field.value == "off":
-        return None
-    fields = field.mapping("max_lost_percent", "min_lost", "window_s", "hold_s")
-    default = GuardLimits()
-    return GuardLimits(
-        max_lost_percent=_number(fields, "max_lost_percent", 1, 100, default.max_lost_percent),
-        min_lost=_integer(fields, "min_lost", 1, 1_000_000, default.min_lost),
-        window_s=_number(fields, "window_s", 1, 3600, default.window_s),
-        hold_s=_number(fields, "hold_s", 1, 3600, default.hold_s),
-    )
+    return RegistryConfig(name, kind, deadline, source_limits(fields))
 
 
 def _file(field: Field, namespace: str, base: Path) -> FileConfig:
@@ -152,8 +151,8 @@ def _zookeeper(field: Field, namespace: str) -> ZooKeeperConfig:
         ),
         root=_root(fields["root"]) if "root" in fields else "/dubbo",
         ports=_ports(fields["ports"]) if "ports" in fields else {},
-        session_timeout_s=_number(fields, "session_timeout_s", 1, 600, 10.0),
-        resync_interval_s=_number(fields, "resync_interval_s", 1, 86_400, 300.0),
+        session_timeout_s=number(fields, "session_timeout_s", 1, 600, 10.0),
+        resync_interval_s=number(fields, "resync_interval_s", 1, 86_400, 300.0),
     )
 
 
@@ -204,11 +203,3 @@ def _dns_label(field: Field) -> str:
     if not is_dns_label(field.string()):
         raise field.error("must be a DNS label: lower-case letters, digits and '-', at most 63")
     return field.string()
-
-
-def _integer(fields: dict[str, Field], name: str, low: int, high: int, default: int) -> int:
-    return fields[name].integer(low, high) if name in fields else default
-
-
-def _number(fields: dict[str, Field], name: str, low: float, high: float, default: float) -> float:
-    return fields[name].number(low, high) if name in fields else default

@@ -6,7 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from isthmus_mcp_bridge.catalog.damping import DampingLimits
 from isthmus_mcp_bridge.catalog.guard import GuardLimits
+from isthmus_mcp_bridge.catalog.rules import MergeRules
+from isthmus_mcp_bridge.catalog.sources import SourceLimits
+from isthmus_mcp_bridge.catalog.vips import VipRange
+from isthmus_mcp_bridge.mcp.filters import SinkFilter
 from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
 
 
@@ -28,6 +33,7 @@ class McpConfig:
     address: Address = Address("127.0.0.1", 15020)
     max_streams: int = 1000
     max_response_bytes: int = 3 * 1024 * 1024
+    sinks: tuple[SinkFilter, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,8 +71,18 @@ class RegistryConfig:
     name: str
     kind: FileConfig | ZooKeeperConfig
     sync_deadline_s: float = 30.0
-    removal_guard: GuardLimits | None = dataclasses.field(default_factory=GuardLimits)
-    """None believes any loss at once."""
+    limits: SourceLimits = dataclasses.field(
+        default_factory=lambda: SourceLimits(guard=GuardLimits(), damping=DampingLimits())
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WarmStartConfig:
+    """Where claims are kept across restarts (absolute), how old they may be, how soon they are written (seconds)."""
+
+    path: Path
+    max_age_s: float = 3600.0
+    flush_s: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,3 +93,6 @@ class BridgeConfig:
     mcp: McpConfig = dataclasses.field(default_factory=McpConfig)
     admin: Address = Address("127.0.0.1", 15021)
     debounce: DebounceConfig = dataclasses.field(default_factory=DebounceConfig)
+    rules: MergeRules = dataclasses.field(default_factory=MergeRules)
+    vips: VipRange | None = None
+    warm_start: WarmStartConfig | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
@@ -17,6 +18,10 @@ from isthmus_mcp_bridge.model import MergedService
 TYPE_URL_PREFIX = "type.googleapis.com/"
 RAW_NAMES = "isthmus.dev/raw-names"
 """Annotation: the names under which the registries know the service, comma-separated."""
+RAW_LABELS = "isthmus.dev/raw-labels"
+"""Annotation: labels that had to be mended for Istio, as a JSON object from what they became to what they were."""
+MAX_RAW_LABELS = 100
+"""Mended labels kept in the annotation, those of the first by name; an instance's own metadata may be endless."""
 
 
 def to_resource(service: MergedService, entry: ServiceEntry) -> SnapshotResource:
@@ -27,11 +32,15 @@ def to_resource(service: MergedService, entry: ServiceEntry) -> SnapshotResource
     """
     created = Timestamp(seconds=service.created_ms // 1000, nanos=service.created_ms % 1000 * 1_000_000)
     annotations = {RAW_NAMES: ",".join(service.raw_names)} if service.raw_names else {}
+    if service.raw_labels:
+        mended = dict(sorted(service.raw_labels, reverse=True)[-MAX_RAW_LABELS:])
+        annotations[RAW_LABELS] = json.dumps(mended, ensure_ascii=False, sort_keys=True)
     metadata = Metadata(name=service.key.name, create_time=created, annotations=annotations)
     resource = Resource(metadata=metadata, body=_pack(entry))
     digest = hashlib.sha256(resource.SerializeToString(deterministic=True)).hexdigest()[:HASH_DIGITS]
     resource.metadata.version = digest
-    return SnapshotResource(service.key.name, digest, _pack(resource).SerializeToString(deterministic=True))
+    packed = _pack(resource).SerializeToString(deterministic=True)
+    return SnapshotResource(service.key.name, digest, packed, service.sources)
 
 
 def _pack(message: Message) -> Any:

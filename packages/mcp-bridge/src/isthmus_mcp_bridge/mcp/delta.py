@@ -145,11 +145,13 @@ class DeltaSession:
         one.pending, one.pending_is_all = {}, True
         parts: list[bytes] = []
         size = 0
-        for name in sorted((one.held.keys() | one.absent) - collection.resources.keys()):
+        names = collection.changed_since(one.level_with) if wanted is None and one.level_with else None
+        known = one.held.keys() if names is None else names & one.held.keys()
+        for name in sorted((known | one.absent) - collection.resources.keys()):
             parts.append(embedded(_REMOVED_RESOURCES, name.encode()))
             size += len(parts[-1])
             one.pending[name] = None
-        for resource in collection.selected(wanted):
+        for resource in collection.selected(wanted if names is None else names):
             if one.held.get(resource.name) == resource.version:
                 continue
             part = _delta_resource(resource)

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 
 from isthmus_mcp_bridge.mcp import messages
 from isthmus_mcp_bridge.mcp.delta import DeltaSession
+from isthmus_mcp_bridge.mcp.filters import SinkFilter, Views, filter_for
 from isthmus_mcp_bridge.mcp.session import DeltaRequest, Outcome, Response, SotwRequest, TooManyTypes
 from isthmus_mcp_bridge.mcp.snapshot import Snapshot
 from isthmus_mcp_bridge.mcp.sotw import SotwSession
@@ -61,11 +62,15 @@ class SourceSettings:
 class McpSource:
     """Serves one snapshot at a time to any number of sinks; lives in one event loop."""
 
-    def __init__(self, settings: SourceSettings, metrics: Metrics, nonce_space: str) -> None:
+    def __init__(
+        self, settings: SourceSettings, metrics: Metrics, nonce_space: str, filters: Sequence[SinkFilter] = ()
+    ) -> None:
         """``nonce_space`` begins every nonce and must differ from that of the process before."""
         self._settings = settings
         self._metrics = metrics
         self._snapshot = Snapshot()
+        self._views = Views()
+        self._filters = filters
         self._streams: dict[int, Stream] = {}
         self._ids = itertools.count(1)
         nonces = itertools.count(1)
@@ -74,8 +79,9 @@ class McpSource:
     def publish(self, snapshot: Snapshot) -> None:
         """Serve this snapshot from now on, to all streams; what each must be sent is for its session to decide."""
         self._snapshot = snapshot
+        self._views.publish(snapshot)
         for stream in self._streams.values():
-            stream.session.publish(snapshot)
+            stream.session.publish(self._views.view(stream.filter))
             stream.wake.set()
 
     @property
@@ -135,7 +141,8 @@ class McpSource:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
         number = next(self._ids)
         self._streams[number] = stream
-        stream.session.publish(self._snapshot)
+        stream.filter = filter_for(self._filters, "")
+        stream.session.publish(self._views.view(stream.filter))
         reader = asyncio.create_task(self._read(requests, stream, handle))
         try:
             await self._write(stream, context, encode, reader)
@@ -156,6 +163,8 @@ class McpSource:
             async for message in requests:
                 if not stream.node and message.node.id:
                     stream.node = message.node.id[:256]
+                    stream.filter = filter_for(self._filters, stream.node)
+                    stream.session.publish(self._views.view(stream.filter))
                     log.info("%s asks (%s)", stream.sink, stream.variant)
                 self._note(stream, *handle(message))
                 stream.wake.set()

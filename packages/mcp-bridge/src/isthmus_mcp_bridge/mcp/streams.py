@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
+from isthmus_mcp_bridge.mcp.filters import EVERYTHING, SinkFilter
 from isthmus_mcp_bridge.mcp.session import Response, TypeStatus
 from isthmus_mcp_bridge.mcp.snapshot import Snapshot
 
@@ -36,6 +37,7 @@ class Stream:
     peer: str
     session: Session
     node: str = ""
+    filter: SinkFilter = EVERYTHING
     wake: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     """Set when the session may have something to send; a latest-wins signal, so nothing queues up."""
 

@@ -1,0 +1,126 @@
+"""Reads how the bridge treats its sources, merges their claims and serves its sinks."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+
+from isthmus_mcp_bridge.catalog.damping import DampingLimits, DampingPolicy
+from isthmus_mcp_bridge.catalog.freshness import FreshnessLimits
+from isthmus_mcp_bridge.catalog.guard import GuardLimits
+from isthmus_mcp_bridge.catalog.rules import LabelRule, MergeRules, PresenceRule, WeightRule
+from isthmus_mcp_bridge.catalog.sources import SourceLimits
+from isthmus_mcp_bridge.catalog.vips import VipRange
+from isthmus_mcp_bridge.config.model import WarmStartConfig
+from isthmus_mcp_bridge.config.values import integer, number
+from isthmus_mcp_bridge.document import Field
+from isthmus_mcp_bridge.mcp.filters import SinkFilter
+
+LIMIT_FIELDS = ("removal_guard", "freshness", "flap_damping")
+MAX_SINKS = 100
+MAX_SELECTED = 1000
+MIN_ADDRESSES = 256
+_MONTH_S = 31 * 86_400
+
+
+def source_limits(fields: Mapping[str, Field]) -> SourceLimits:
+    """How a registry's source is treated; defaults for what is not said. Raises DocumentError."""
+    return SourceLimits(
+        guard=_guard(fields["removal_guard"]) if "removal_guard" in fields else GuardLimits(),
+        freshness=_freshness(fields["freshness"]) if "freshness" in fields else FreshnessLimits(),
+        damping=_damping(fields["flap_damping"]) if "flap_damping" in fields else DampingLimits(),
+    )
+
+
+def merge_rules(field: Field) -> MergeRules:
+    """The rule of each field. Raises DocumentError."""
+    fields = field.mapping("presence", "weight", "labels")
+    default = MergeRules()
+    return MergeRules(
+        presence=PresenceRule(fields["presence"].one_of(*PresenceRule)) if "presence" in fields else default.presence,
+        weight=WeightRule(fields["weight"].one_of(*WeightRule)) if "weight" in fields else default.weight,
+        labels=LabelRule(fields["labels"].one_of(*LabelRule)) if "labels" in fields else default.labels,
+    )
+
+
+def vip_range(field: Field) -> VipRange:
+    """Where virtual addresses come from. Raises DocumentError."""
+    fields = field.mapping("network", "quarantine_s")
+    if "network" not in fields:
+        raise field.error("must have the field network, such as 240.240.0.0/16")
+    try:
+        network = ipaddress.ip_network(fields["network"].string())
+    except ValueError as error:
+        raise fields["network"].error("must be a network such as 240.240.0.0/16 or 2001:2::/48") from error
+    if network.num_addresses < MIN_ADDRESSES:
+        raise fields["network"].error(f"must have at least {MIN_ADDRESSES} addresses, twice as many as services")
+    return VipRange(network, number(fields, "quarantine_s", 0, _MONTH_S, VipRange(network).quarantine_s))
+
+
+def warm_start(field: Field, base: Path) -> WarmStartConfig:
+    """Where claims are kept; a relative path is relative to ``base``. Raises DocumentError."""
+    fields = field.mapping("path", "max_age_s", "flush_s")
+    if "path" not in fields:
+        raise field.error("must have the field path, a file")
+    default = WarmStartConfig(base / fields["path"].string())
+    return WarmStartConfig(
+        default.path,
+        max_age_s=number(fields, "max_age_s", 1, _MONTH_S, default.max_age_s),
+        flush_s=number(fields, "flush_s", 0.1, 60, default.flush_s),
+    )
+
+
+def sink_filter(field: Field) -> SinkFilter:
+    """What the sinks of some nodes get. Raises DocumentError."""
+    fields = field.mapping("node", "namespaces", "registries")
+    if "node" not in fields:
+        raise field.error("must have the field node, a pattern for the sink's node id such as *.istio-system")
+    return SinkFilter(
+        node=fields["node"].string(),
+        namespaces=_strings(fields["namespaces"]) if "namespaces" in fields else (),
+        registries=_strings(fields["registries"]) if "registries" in fields else (),
+    )
+
+
+def _strings(field: Field) -> tuple[str, ...]:
+    return tuple(item.string() for item in field.items(MAX_SELECTED))
+
+
+def _guard(field: Field) -> GuardLimits | None:
+    if field.value == "off":
+        return None
+    fields = field.mapping("max_lost_percent", "min_lost", "window_s", "hold_s")
+    default = GuardLimits()
+    return GuardLimits(
+        max_lost_percent=number(fields, "max_lost_percent", 1, 100, default.max_lost_percent),
+        min_lost=integer(fields, "min_lost", 1, 1_000_000, default.min_lost),
+        window_s=number(fields, "window_s", 1, 3600, default.window_s),
+        hold_s=number(fields, "hold_s", 1, 3600, default.hold_s),
+    )
+
+
+def _freshness(field: Field) -> FreshnessLimits:
+    fields = field.mapping("stale_after_s", "expire_after_s")
+    default = FreshnessLimits()
+    return FreshnessLimits(
+        stale_after_s=number(fields, "stale_after_s", 1, _MONTH_S, default.stale_after_s),
+        expire_after_s=number(fields, "expire_after_s", 0, _MONTH_S, default.expire_after_s),
+    )
+
+
+def _damping(field: Field) -> DampingLimits | None:
+    if field.value == "off":
+        return None
+    fields = field.mapping("half_life_s", "suppress_above", "reuse_below", "longest_s", "policy")
+    default = DampingLimits()
+    limits = DampingLimits(
+        half_life_s=number(fields, "half_life_s", 1, 3600, default.half_life_s),
+        suppress_above=number(fields, "suppress_above", 1, 1000, default.suppress_above),
+        reuse_below=number(fields, "reuse_below", 0.1, 1000, default.reuse_below),
+        longest_s=number(fields, "longest_s", 1, 3600, default.longest_s),
+        policy=DampingPolicy(fields["policy"].one_of(*DampingPolicy)) if "policy" in fields else default.policy,
+    )
+    if limits.reuse_below >= limits.suppress_above:
+        raise field.error("reuse_below must be less than suppress_above")
+    return limits

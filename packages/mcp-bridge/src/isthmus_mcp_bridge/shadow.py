@@ -1,0 +1,59 @@
+"""A shadow run: the registries of a configuration are read and merged as ever, and nothing is served or written."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from isthmus_mcp_bridge.catalog.barrier import Barrier
+from isthmus_mcp_bridge.catalog.catalog import Catalog
+from isthmus_mcp_bridge.config.model import BridgeConfig
+from isthmus_mcp_bridge.convert.publication import Publication
+from isthmus_mcp_bridge.events import RegistryEvent
+from isthmus_mcp_bridge.mcp.snapshot import Collection
+from isthmus_mcp_bridge.registries.base import Registry
+from isthmus_mcp_bridge.registries.build import build_registry
+
+FOLDED_AT_ONCE = 50
+
+
+async def merge_once(config: BridgeConfig, catalog: Catalog) -> tuple[Collection, list[str]]:
+    """What the configuration would serve now, and the registries that were not listed within their deadlines."""
+    source = random.Random()
+    return await merge_registries(config, catalog, [build_registry(one, source.random) for one in config.registries])
+
+
+async def merge_registries(
+    config: BridgeConfig, catalog: Catalog, registries: Iterable[Registry]
+) -> tuple[Collection, list[str]]:
+    """The same with registries that the caller made."""
+    loop = asyncio.get_running_loop()
+    barrier = Barrier({one.name: loop.time() + one.sync_deadline_s for one in config.registries})
+    heard = asyncio.Event()
+
+    def take(event: RegistryEvent) -> None:
+        catalog.apply(event, loop.time())
+        if catalog.sources[event.source].complete:
+            barrier.complete(event.source)
+        heard.set()
+
+    tasks = [asyncio.create_task(one.run(take)) for one in registries]
+    try:
+        while barrier.waiting_for(loop.time()):
+            heard.clear()
+            due = barrier.next_deadline(loop.time())
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - loop.time())):
+                    await heard.wait()
+            except TimeoutError:
+                continue
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    publication = Publication()
+    while catalog.pending:
+        publication.take(catalog.take_changes(FOLDED_AT_ONCE, loop.time()))
+    missing = [name for name, source in catalog.sources.items() if not source.complete]
+    return publication.collection(), missing
