@@ -27,6 +27,7 @@ from isthmus_proxy.listener.model import (
     RdsReference,
     SocketAddress,
     TcpProxyConfig,
+    TerminalFilterConfig,
 )
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.reactor.reactor import Reactor
@@ -290,9 +291,7 @@ class Proxy:
         self.port = self.listen("t", config, 0)
         return self.port
 
-    def listen(
-        self, name: str, config: HttpConnectionManagerConfig | TcpProxyConfig, port: int, *, buffer_limit: int = 1 << 20
-    ) -> int:
+    def listen(self, name: str, config: TerminalFilterConfig, port: int, *, buffer_limit: int = 1 << 20) -> int:
         """Add or update a listener; answer its port."""
         listener = ListenerConfig(
             name,

@@ -26,6 +26,7 @@ from isthmus_proxy.listener.model import (
     HttpConnectionManagerConfig,
     ListenerConfig,
     RdsReference,
+    RpcProxyConfig,
     SocketAddress,
 )
 from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
@@ -136,12 +137,12 @@ def _check_references(
 
 def _check_chain(chain: FilterChain, path: str, known: set[str], dynamic: DynamicResources | None) -> None:
     network_filter = chain.network_filter
-    if isinstance(network_filter, HttpConnectionManagerConfig):
+    if isinstance(network_filter, HttpConnectionManagerConfig | RpcProxyConfig):
         _check_routes(network_filter, path, known, dynamic)
 
 
 def _check_routes(
-    manager: HttpConnectionManagerConfig, path: str, known: set[str], dynamic: DynamicResources | None
+    manager: HttpConnectionManagerConfig | RpcProxyConfig, path: str, known: set[str], dynamic: DynamicResources | None
 ) -> None:
     if isinstance(manager.route, RdsReference):
         if dynamic is None:

@@ -32,7 +32,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
     place = join(path, "common_http_protocol_options")
     return HttpConnectionManagerConfig(
         stat_prefix=required(proto, "stat_prefix", path),
-        route=_route(proto, path),
+        route=compile_routes(proto, path),
         access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
         server_name=(proto.server_name or "envoy").encode(),
         server_header_transformation=enum_name(proto, "server_header_transformation"),
@@ -149,7 +149,8 @@ def _header_value(message: Any, name: str, path: str) -> bytes:
     return value.encode()
 
 
-def _route(proto: Any, path: str) -> RouteConfiguration | RdsReference:
+def compile_routes(proto: Any, path: str) -> RouteConfiguration | RdsReference:
+    """The routes of a connection manager: its own, or where they come from. Raises ConfigError."""
     chosen = proto.WhichOneof("route_specifier")
     if chosen == "route_config":
         return compile_route_configuration(proto.route_config, join(path, chosen), inline=True)

@@ -24,8 +24,9 @@ TCP_PROXY = f"{_NETWORK}.tcp_proxy.v3.TcpProxy"
 DIRECT_RESPONSE = f"{_NETWORK}.direct_response.v3.Config"
 CONNECTION_LIMIT = f"{_NETWORK}.connection_limit.v3.ConnectionLimit"
 SNI_CLUSTER = f"{_NETWORK}.sni_cluster.v3.SniCluster"
+OWN = "xds.type.v3.TypedStruct"
 
-_TERMINAL = frozenset({HCM, TCP_PROXY, DIRECT_RESPONSE})
+_TERMINAL = frozenset({HCM, TCP_PROXY, DIRECT_RESPONSE, OWN})
 
 
 def compile_network_filters(filters: Any, path: str) -> tuple[TerminalFilterConfig, tuple[ConnectionLimitConfig, ...]]:
@@ -41,7 +42,9 @@ def compile_network_filters(filters: Any, path: str) -> tuple[TerminalFilterConf
         if (name in _TERMINAL) != last:
             reason = "must be a terminal filter" if last else "a terminal filter must be the last of its chain"
             raise ConfigError(
-                place, name or "(no type URL)", f"{reason} (http_connection_manager, tcp_proxy, direct_response)"
+                place,
+                name or "(no type URL)",
+                f"{reason} (http_connection_manager, tcp_proxy, direct_response, or the proxy's own rpc_proxy)",
             )
         if name == CONNECTION_LIMIT:
             gates.append(_connection_limit(unpack(each.typed_config, place), place))
@@ -62,6 +65,10 @@ def _terminal(proto: Any, path: str) -> TerminalFilterConfig:
         return compile_http_connection_manager(config, path)
     if name == TCP_PROXY:
         return compile_tcp_proxy(config, path)
+    if name == OWN:
+        from isthmus_proxy.config.rpc_proxy import compile_rpc_proxy  # noqa: PLC0415 - where a protocol of remote calls is served
+
+        return compile_rpc_proxy(config, path)
     return DirectResponseConfig(_bytes(config.response, join(path, "response")))
 
 

@@ -20,7 +20,9 @@ from isthmus_proxy.listener.model import (
     FilterChain,
     HttpConnectionManagerConfig,
     RdsReference,
+    RpcProxyConfig,
     TcpProxyConfig,
+    TerminalFilterConfig,
 )
 from isthmus_proxy.listener.serving_chain import NetworkFilter, ServingChain
 from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
@@ -124,7 +126,7 @@ class ChainFactory:
 
     def _filter(
         self,
-        config: HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig,
+        config: TerminalFilterConfig,
         buffer_limit: int,
         loggers: tuple[AccessLog, ...],
         closed: ConnectionEnded,
@@ -136,6 +138,8 @@ class ChainFactory:
             tcp_stats = TcpStats(self._stats.scope(f"tcp.{config.stat_prefix}"))
             scopes.append(tcp_stats.scope)
             return TcpProxy(config, self._surroundings, tcp_stats, loggers, buffer_limit, closed)
+        if isinstance(config, RpcProxyConfig):
+            return self._rpc_proxy(config, buffer_limit, loggers, closed, scopes)
         stats = http_stats(self._stats.scope(f"http.{config.stat_prefix}"))
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
@@ -153,6 +157,32 @@ class ChainFactory:
         scopes.append(_Memo(self._surroundings.heads, manager.memo))
         return manager
 
+    def _rpc_proxy(
+        self,
+        config: RpcProxyConfig,
+        buffer_limit: int,
+        loggers: tuple[AccessLog, ...],
+        closed: ConnectionEnded,
+        scopes: list[Closable],
+    ) -> NetworkFilter:
+        from isthmus_proxy.rpc.codecs import make_codec  # noqa: PLC0415 - loaded where a protocol of remote calls is served
+        from isthmus_proxy.rpc.rpc_proxy import RpcProxy  # noqa: PLC0415 - the same
+        from isthmus_proxy.rpc.stats import RpcStats  # noqa: PLC0415 - the same
+
+        stats = RpcStats(self._stats.scope(f"rpc.{config.stat_prefix}"))
+        scopes.append(stats.scope)
+        handle = self._handle(config, scopes)
+        return RpcProxy(
+            config,
+            make_codec(config.codec, verify_crc=config.verify_crc),
+            self._surroundings,
+            handle,
+            stats,
+            loggers,
+            buffer_limit,
+            closed,
+        )
+
     def _http_filters(
         self, config: HttpConnectionManagerConfig, own: StatsScope, scopes: list[Closable]
     ) -> HttpFilterChain | None:
@@ -162,7 +192,7 @@ class ChainFactory:
         entries = [FilterEntry(each.name, each.config.make(context), each.disabled) for each in config.http_filters]
         return HttpFilterChain(tuple(entries))
 
-    def _handle(self, config: HttpConnectionManagerConfig, scopes: list[Closable]) -> RouteHandle:
+    def _handle(self, config: HttpConnectionManagerConfig | RpcProxyConfig, scopes: list[Closable]) -> RouteHandle:
         if isinstance(config.route, RdsReference):
             return self._routes.get_or_create(config.route.route_config_name)
         table = self._routes.table(config.route)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.codec.http2.options import Http2Options
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
+from isthmus_proxy.rpc.model import HeartbeatConfig, PoolMode, RpcLimits
 from isthmus_proxy.trace.model import TracingConfig
 
 if TYPE_CHECKING:
@@ -203,6 +204,21 @@ class TcpProxyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RpcProxyConfig:
+    """isthmus.network.rpc_proxy.v1.RpcProxy: a proxy for one protocol of remote calls. ``goaway``: clients are asked to leave."""
+
+    stat_prefix: str
+    route: RouteConfiguration | RdsReference
+    codec: str
+    access_logs: tuple[AccessLogConfig, ...] = ()
+    pool_mode: PoolMode = "MULTIPLEX"
+    heartbeat: HeartbeatConfig = field(default_factory=HeartbeatConfig)
+    limits: RpcLimits = field(default_factory=RpcLimits)
+    goaway: bool = False
+    verify_crc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DirectResponseConfig:
     """envoy.extensions.filters.network.direct_response.v3: these bytes, then the end."""
 
@@ -218,7 +234,7 @@ class ConnectionLimitConfig:
     delay: float = 0.0
 
 
-TerminalFilterConfig = HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig
+TerminalFilterConfig = HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig | RpcProxyConfig
 
 
 @dataclass(frozen=True, slots=True)

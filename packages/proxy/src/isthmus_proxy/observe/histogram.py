@@ -34,8 +34,8 @@ class Histogram:
         self.total = 0.0
         self.counts = array("Q", bytes(8 * (_LINEAR + _DECADE)))
 
-    def record(self, milliseconds: float) -> None:
-        """Count one value; negative values (a clock that was set back) count as 0."""
+    def record(self, milliseconds: float, times: int = 1) -> None:
+        """Count one value, or the same several ``times``; negative values (a clock that was set back) count as 0."""
         if milliseconds < 10.0:
             index = int(milliseconds * 10.0) if milliseconds > 0.0 else 0
         elif milliseconds < 100.0:
@@ -44,8 +44,8 @@ class Histogram:
             index = _far_index(milliseconds)
             if index >= len(self.counts):
                 self._grow()
-        self.counts[index] += 1
-        self.total += milliseconds
+        self.counts[index] += times
+        self.total += milliseconds if times == 1 else milliseconds * times
 
     def add(self, total: float, counts: Mapping[int, int]) -> None:
         """Take in what another histogram counted: the sum of its values, and its counts by bucket."""

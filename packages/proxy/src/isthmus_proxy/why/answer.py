@@ -22,6 +22,7 @@ from isthmus_proxy.listener.model import (
     FilterChain,
     HttpConnectionManagerConfig,
     ListenerConfig,
+    RpcProxyConfig,
     SocketAddress,
 )
 from isthmus_proxy.route.model import ClusterWeight, ForwardAction, VirtualHost
@@ -128,6 +129,8 @@ def _network_filter(question: Question, world: World, listener: Serving, chain: 
     manager = chain.network_filter
     if isinstance(manager, DirectResponseConfig):
         return {"outcome": f"the filter direct_response sends {len(manager.response)} bytes and closes"}
+    if isinstance(manager, RpcProxyConfig):
+        return {"outcome": f"rpc_proxy serves {manager.codec}; its routes are those of the configuration dump"}
     if not isinstance(manager, HttpConnectionManagerConfig):
         by_name = manager.cluster_from_sni and question.server_name
         clusters = (ClusterWeight(question.server_name),) if by_name else manager.clusters

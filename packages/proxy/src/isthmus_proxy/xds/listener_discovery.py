@@ -15,7 +15,7 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference, RpcProxyConfig
 from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds.resources import Update
@@ -61,7 +61,9 @@ def route_references(config: ListenerConfig) -> dict[str, tuple[RdsReference, st
     references: dict[str, tuple[RdsReference, str]] = {}
     for chain in config.all_chains:
         manager = chain.network_filter
-        if isinstance(manager, HttpConnectionManagerConfig) and isinstance(manager.route, RdsReference):
+        if not isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig):
+            continue
+        if isinstance(manager.route, RdsReference):
             references[manager.route.route_config_name] = (manager.route, manager.stat_prefix)
     return references
 

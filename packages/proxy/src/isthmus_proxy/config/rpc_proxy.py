@@ -1,0 +1,150 @@
+"""Compiles isthmus.network.rpc_proxy.v1.RpcProxy, which Envoy lacks and which is therefore written as xds.type.v3.TypedStruct.
+
+Its fields are those of the HTTP connection manager that mean something for remote calls (``stat_prefix``, ``route_config`` or
+``rds``, ``access_log``), checked against the same tables, and its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from isthmus_proxy.config.access_log import compile_access_logs
+from isthmus_proxy.config.check import check
+from isthmus_proxy.config.extensions import name_of
+from isthmus_proxy.config.http_connection_manager import compile_routes
+from isthmus_proxy.config.parse import duration_seconds, fill, join, shown
+from isthmus_proxy.config.values import required
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.listener.model import RpcProxyConfig
+from isthmus_proxy.rpc.codecs import codec_names, sends_goaway
+from isthmus_proxy.rpc.model import HeartbeatConfig, PoolMode, RpcLimits
+
+RPC_PROXY = "isthmus.network.rpc_proxy.v1.RpcProxy"
+_SHARED = ("stat_prefix", "route_config", "rds", "access_log")
+_OWN = (
+    "codec",
+    "pool_mode",
+    "heartbeat",
+    "max_frame_bytes",
+    "idle_timeout",
+    "connections_per_endpoint",
+    "goaway",
+    "verify_crc",
+)
+_MAX_FRAME_BYTES = 1 << 30
+
+
+def compile_rpc_proxy(struct: Any, path: str) -> RpcProxyConfig:
+    """Compile a TypedStruct. Raises ConfigError."""
+    if name_of(struct.type_url) != RPC_PROXY:
+        raise ConfigError(join(path, "type_url"), shown(struct.type_url), f"only {RPC_PROXY} is supported here")
+    place = join(path, "value")
+    value = _plain(struct.value)
+    for name in value:
+        if name not in _SHARED and name not in _OWN:
+            known = ", ".join((*_SHARED, *_OWN))
+            raise ConfigError(join(place, name), "", f"is not a field of {RPC_PROXY}; it has {known}")
+    manager = _manager({name: value[name] for name in _SHARED if name in value}, place)
+    codec = _codec(value.get("codec"), join(place, "codec"))
+    return RpcProxyConfig(
+        stat_prefix=required(manager, "stat_prefix", place),
+        route=compile_routes(manager, place),
+        codec=codec,
+        access_logs=compile_access_logs(manager.access_log, join(place, "access_log")),
+        pool_mode=_pool_mode(value.get("pool_mode", "MULTIPLEX"), join(place, "pool_mode")),
+        heartbeat=_heartbeat(value.get("heartbeat", {}), join(place, "heartbeat")),
+        limits=RpcLimits(
+            max_frame_bytes=_integer(
+                value, "max_frame_bytes", RpcLimits().max_frame_bytes, place, 1024, _MAX_FRAME_BYTES
+            ),
+            idle_timeout=_seconds(value, "idle_timeout", RpcLimits().idle_timeout, place),
+            connections_per_endpoint=_integer(value, "connections_per_endpoint", 1, place, 1, 64),
+        ),
+        goaway=_flag(value, "goaway", place, default=sends_goaway(codec)),
+        verify_crc=_flag(value, "verify_crc", place, default=False),
+    )
+
+
+def _manager(shared: Mapping[str, object], path: str) -> Any:
+    from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: PLC0415 - if used
+        HttpConnectionManager,
+    )
+
+    manager = HttpConnectionManager()
+    fill(manager, shared, path)
+    check(manager, path)
+    return manager
+
+
+def _plain(struct: Any) -> dict[str, Any]:
+    """The fields of a Struct; whole numbers as integers, since a Struct has none."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: Any) -> object:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _plain(value.struct_value)
+    if kind == "list_value":
+        return [_value(item) for item in value.list_value.values]
+    if kind == "null_value" or kind is None:
+        return None
+    found = getattr(value, kind)
+    return int(found) if kind == "number_value" and float(found).is_integer() else found
+
+
+def _codec(name: object, path: str) -> str:
+    known = codec_names()
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(path, shown(name or ""), f"must name a codec: {', '.join(known)}")
+    return name
+
+
+def _pool_mode(name: Any, path: str) -> PoolMode:
+    modes: tuple[PoolMode, ...] = get_args(PoolMode)
+    if name not in modes:
+        raise ConfigError(path, shown(name), f"must be one of {', '.join(modes)}")
+    return modes[modes.index(name)]
+
+
+def _heartbeat(value: Any, path: str) -> HeartbeatConfig:
+    usual = HeartbeatConfig()
+    if not isinstance(value, Mapping):
+        raise ConfigError(path, shown(value), "must be a mapping")
+    for name in value:
+        if name not in ("interval", "max_interval", "timeout", "max_failures"):
+            raise ConfigError(join(path, name), "", "is not a field of a heartbeat")
+    interval = _seconds(value, "interval", usual.interval, path)
+    timeout = _seconds(value, "timeout", usual.timeout, path)
+    longest = _seconds(value, "max_interval", max(usual.max_interval, interval), path)
+    if interval and not timeout:
+        raise ConfigError(join(path, "timeout"), "0s", "must be more than zero")
+    if longest < interval:
+        raise ConfigError(join(path, "max_interval"), f"{longest:g}s", f"must be at least interval ({interval:g}s)")
+    return HeartbeatConfig(
+        interval, longest, timeout, _integer(value, "max_failures", usual.max_failures, path, 1, 100)
+    )
+
+
+def _seconds(value: Mapping[str, Any], name: str, default: float, path: str) -> float:
+    if name not in value:
+        return default
+    found = duration_seconds(value[name], join(path, name))
+    if found < 0:
+        raise ConfigError(join(path, name), shown(value[name]), "must not be negative")
+    return found
+
+
+def _integer(value: Mapping[str, Any], name: str, default: int, path: str, low: int, high: int) -> int:
+    found = value.get(name, default)
+    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= high:
+        raise ConfigError(join(path, name), shown(found), f"must be a whole number from {low} to {high}")
+    return found
+
+
+def _flag(value: Mapping[str, Any], name: str, path: str, *, default: bool) -> bool:
+    found = value.get(name, default)
+    if not isinstance(found, bool):
+        raise ConfigError(join(path, name), shown(found), "must be true or false")
+    return found

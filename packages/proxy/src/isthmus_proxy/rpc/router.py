@@ -1,0 +1,126 @@
+"""Where requests go: the cluster of the plan, an endpoint of it, a connection to that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from isthmus_proxy.cluster.cluster import Cluster
+from isthmus_proxy.cluster.context import LoadBalancerContext
+from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.route.table import pick
+from isthmus_proxy.rpc.burst import Burst
+from isthmus_proxy.rpc.plan import RpcPlan
+from isthmus_proxy.rpc.pool import RpcPool
+from isthmus_proxy.rpc.upstream_connection import RpcUpstreamConnection
+
+if TYPE_CHECKING:
+    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
+    from isthmus_proxy.rpc.rpc_proxy import RpcProxy
+
+NO_CLUSTER = "cluster_not_found"
+NO_ENDPOINT = "no_healthy_upstream"
+OVERFLOW = "overflow"
+
+
+class RpcRouter:
+    """See the module. ``failure`` says why the last ``choose`` gave nothing."""
+
+    __slots__ = ("_clusters", "_pools", "_proxy", "_random", "_runtime", "failure")
+
+    def __init__(self, proxy: RpcProxy, surroundings: Surroundings) -> None:
+        self._proxy = proxy
+        self._clusters = surroundings.clusters
+        self._random = surroundings.random
+        self._runtime = surroundings.runtime
+        self._pools: dict[tuple[Endpoint, int], RpcPool] = {}
+        self.failure = ""
+
+    def choose(
+        self,
+        plan: RpcPlan,
+        downstream: RpcDownstreamConnection,
+        form: int,
+        avoiding: LoadBalancerContext | None = None,
+    ) -> RpcUpstreamConnection | None:
+        """The connection for one request, or None."""
+        action = plan.action
+        if action is None:
+            return None
+        weight = plan.weight
+        if weight is None:
+            weight = pick(action, self._random(), self._runtime)
+        cluster = self._clusters.get(plan.cluster_name(weight))
+        if cluster is None:
+            self._proxy.stats.no_cluster.value += 1
+            self.failure = NO_CLUSTER
+            return None
+        context = avoiding
+        if not plan.plain:
+            own = plan.context(weight)
+            if own is not None:
+                context = own if avoiding is None else replace(avoiding, hash_key=own.hash_key, criteria=own.criteria)
+        endpoint = cluster.choose(context)
+        if endpoint is None:
+            self.failure = NO_ENDPOINT
+            return None
+        upstream = self._pool(cluster, endpoint, action.priority).pick(downstream, form)
+        if upstream is None:
+            self.failure = OVERFLOW
+        return upstream
+
+    def _pool(self, cluster: Cluster, endpoint: Endpoint, priority: int) -> RpcPool:
+        pool = self._pools.get((endpoint, priority))
+        if pool is None:
+            pool = RpcPool(self._proxy, cluster, endpoint, cluster.breakers[priority])
+            self._pools[endpoint, priority] = pool
+        return pool
+
+    def begin(
+        self,
+        plan: RpcPlan,
+        downstream: RpcDownstreamConnection,
+        extra: int,
+        form: int,
+        upstream: RpcUpstreamConnection | None,
+    ) -> Burst | None:
+        """A burst for requests of ``plan`` whose frames say ``extra`` and ``form``, to ``upstream`` if that is chosen already."""
+        if upstream is None:
+            upstream = self.choose(plan, downstream, form)
+            if upstream is None:
+                return None
+        now = self._proxy.reactor.now
+        # A request says itself how long it may take; the route decides where it does not.
+        timeout = extra / 1000.0 if extra > 0 else plan.timeout
+        deadline = now + timeout if timeout else float("inf")
+        config = self._proxy.config
+        whole = (
+            plan.weight is not None
+            and config.pool_mode != "PING_PONG"
+            and (config.pool_mode == "BOUND" or config.limits.connections_per_endpoint == 1)
+            and len(upstream.pool.cluster.endpoints) == 1
+        )
+        burst = Burst(downstream, plan, upstream, extra, form, now, deadline, whole=whole)
+        if deadline < upstream.timer.at:
+            upstream.timer.set(deadline)
+        return burst
+
+    def forget(self, pool: RpcPool) -> None:
+        """``pool`` will not be used again."""
+        for key, known in list(self._pools.items()):
+            if known is pool:
+                del self._pools[key]
+
+    def close(self) -> None:
+        """Close all connections at once."""
+        for pool in list(self._pools.values()):
+            for connection in list(pool.connections):
+                connection.close()
+        self._pools.clear()
+
+    def retire(self) -> None:
+        """Close connections as soon as nothing is pending on them."""
+        for pool in list(self._pools.values()):
+            for connection in list(pool.connections):
+                connection.retire()
