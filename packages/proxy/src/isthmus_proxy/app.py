@@ -169,10 +169,11 @@ class Proxy:
         """Let access logs go to log services; their streams run in ``nursery``."""
 
         def opened(target: GrpcLogTarget) -> LogService:
-            from isthmus_proxy.observe.als_stream import AlsStream  # noqa: PLC0415 - needs h2, which few files do
+            from isthmus_proxy.grpc.client import GrpcClient  # noqa: PLC0415 - few files name one
+            from isthmus_proxy.observe.als_stream import AlsStream  # noqa: PLC0415 - few files name one
 
             scope = self.stats.scope("access_logs.grpc_access_log")
-            stream = AlsStream(target, self.bootstrap.node, scope, self._endpoint_of)
+            stream = AlsStream(target, self.bootstrap.node, scope, GrpcClient(self.surroundings))
             nursery.start_soon(stream.run)
             return stream
 
@@ -219,12 +220,12 @@ class Proxy:
             for listener in self.bootstrap.listeners:
                 self.listeners.add_or_update(listener)
             return
-        from isthmus_proxy.dynamic import DynamicConfiguration  # noqa: PLC0415 - needs h2, which static files do not
+        from isthmus_proxy.dynamic import DynamicConfiguration  # noqa: PLC0415 - static files do not need it
 
         dynamic = self.dynamic = DynamicConfiguration(
             self.bootstrap,
             resources,
-            self.clusters,
+            self.surroundings,
             self.routes,
             self.listeners,
             self.stats,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ import trio
 from google.protobuf.message import Message
 
 from isthmus_proxy.admin.config_dump import DynamicResource
-from isthmus_proxy.cluster.cluster_manager import ClusterManager
-from isthmus_proxy.cluster.model import ClusterConfig
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.config.cluster import compile_cluster
 from isthmus_proxy.config.dynamic import DynamicResources
@@ -21,13 +19,15 @@ from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.config.runtime import layer_values
+from isthmus_proxy.grpc.client import GrpcClient
+from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.time_format import IsoTime
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
-from isthmus_proxy.xds.client import Server, XdsClient
+from isthmus_proxy.xds.client import XdsClient
 from isthmus_proxy.xds.last_good import Owner
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES, decode
@@ -44,7 +44,7 @@ class DynamicConfiguration:
         self,
         bootstrap: Bootstrap,
         resources: DynamicResources,
-        clusters: ClusterManager,
+        surroundings: Surroundings,
         routes: RouteHandles,
         listeners: listener_discovery.Listeners,
         stats: StatsStore,
@@ -65,7 +65,7 @@ class DynamicConfiguration:
         self._bootstrap = bootstrap
         self.discovery = Discovery(session, sources, stats, trio.current_time, time.time)
         self._clusters = cluster_discovery.ClusterDiscovery(
-            clusters,
+            surroundings.clusters,
             cluster_discovery.Compilers(compile_cluster, compile_assignment),
             self.discovery.subscribe_endpoints,
             trio.current_time,
@@ -77,7 +77,6 @@ class DynamicConfiguration:
             self.discovery.subscribe_routes,
             trio.current_time,
         )
-        server = _server(bootstrap.clusters, resources.cluster_name)
         self.last_good = last_good = self._last_good(last_good_path, stats)
 
         def updated() -> None:
@@ -87,7 +86,9 @@ class DynamicConfiguration:
 
         backoff = Backoff(random.random, resources.retry_base_interval, resources.retry_max_interval)
         self._runtime = RuntimeDiscovery(routes.runtime, bootstrap.runtime.discovered, layer_values)
-        self._client = XdsClient(self.discovery, server, backoff, stats, updated, last_good)
+        self._client = XdsClient(
+            self.discovery, GrpcClient(surroundings), resources.cluster_name, backoff, stats, updated, last_good
+        )
 
     def _last_good(self, path: Path | None, stats: StatsStore) -> LastGoodFile | None:
         node = self._bootstrap.node
@@ -143,14 +144,6 @@ class DynamicConfiguration:
                 refused.rejected_at if refused else 0.0,
                 refused.version if refused else "",
             )
-
-
-def _server(clusters: Iterable[ClusterConfig], name: str) -> Server:
-    """Addresses of the control plane from its static cluster (``load`` has made sure that it is there)."""
-    config = next(config for config in clusters if config.name == name)
-    localities = config.assignment.localities if config.assignment else ()
-    addresses = [(endpoint.host, endpoint.port) for locality in localities for endpoint in locality.endpoints]
-    return Server(name, addresses, config.connect_timeout)
 
 
 def static_messages(bootstrap: Bootstrap, field: str) -> Iterator[Message]:

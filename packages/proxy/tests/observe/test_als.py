@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 import trio.testing
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
+from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.grpc.client import GrpcClient
+from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.http.message import RequestHead, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import AccessLogConfig, GrpcLogTarget
@@ -16,8 +21,18 @@ from isthmus_proxy.observe.access_log import AccessLogManager
 from isthmus_proxy.observe.als_entry import FLAGS, http_entry
 from isthmus_proxy.observe.als_stream import AlsStream
 from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.reactor.reactor import Reactor
 
 TARGET = GrpcLogTarget("logs", "shop")
+
+
+IDLE = Reactor(lambda: 0.0)
+
+
+def nowhere(reactor: Reactor = IDLE) -> GrpcClient:
+    """A client that knows no clusters."""
+    clusters = ClusterManager(StatsStore().scope, lambda: 0.0, lambda: 0.0)
+    return GrpcClient(Surroundings(reactor, clusters, lambda: 0.0, random.Random(1)))
 
 
 def ended(**values: object) -> StreamInfo:
@@ -61,7 +76,7 @@ def test_every_flag_is_a_field() -> None:
 
 def test_more_than_may_wait_is_dropped() -> None:
     stats = StatsStore()
-    stream = AlsStream(TARGET, Node(id="me"), stats.scope("als"), lambda _name: None)
+    stream = AlsStream(TARGET, Node(id="me"), stats.scope("als"), nowhere())
     for _ in range(als_stream.MAX_WAITING + 3):
         stream.add(ended())
     assert stats.value("als.logs_dropped") == 3
@@ -72,7 +87,9 @@ async def test_a_service_that_is_not_there_costs_what_waits(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     stats = StatsStore()
-    stream = AlsStream(TARGET, Node(id="me"), stats.scope("als"), lambda _name: None)
+    reactor = Reactor()
+    await nursery.start(reactor.run)
+    stream = AlsStream(TARGET, Node(id="me"), stats.scope("als"), nowhere(reactor))
     nursery.start_soon(stream.run)
     stream.add(ended())
     await trio.sleep(5)
@@ -89,7 +106,7 @@ def test_loggers_to_one_service_share_a_stream_until_the_last_is_closed() -> Non
     manager = AccessLogManager(stats)
 
     def service(target: GrpcLogTarget) -> AlsStream:
-        opened.append(AlsStream(target, Node(id="me"), stats.scope("als"), lambda _name: None))
+        opened.append(AlsStream(target, Node(id="me"), stats.scope("als"), nowhere()))
         return opened[-1]
 
     manager.log_service = service

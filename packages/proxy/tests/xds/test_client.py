@@ -17,19 +17,23 @@ from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.config.cluster import compile_cluster
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.grpc.client import GrpcClient
+from isthmus_proxy.grpc.framing import MessageReader, frame
+from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.testing import eventually
 from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
-from isthmus_proxy.xds.client import Server, XdsClient
-from isthmus_proxy.xds.grpc_framing import MessageReader, frame
+from isthmus_proxy.xds.client import XdsClient
 from isthmus_proxy.xds.resources import CLUSTER
 from isthmus_proxy.xds.session import Session
 
@@ -41,6 +45,7 @@ class ControlPlane:
         self.answer = answer
         self.requests: list[DiscoveryRequest] = []
         self.connections = 0
+        self.stream_id = 0
         self.scope = trio.CancelScope()
 
     def drop(self) -> None:
@@ -59,9 +64,12 @@ class ControlPlane:
                     return
                 for event in connection.receive_data(bytes(data)):
                     if isinstance(event, h2.events.RequestReceived):
-                        connection.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+                        self.stream_id = event.stream_id
+                        connection.send_headers(
+                            event.stream_id, [(":status", "200"), ("content-type", "application/grpc")]
+                        )
                     elif isinstance(event, h2.events.DataReceived):
-                        connection.acknowledge_received_data(event.flow_controlled_length, 1)
+                        connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                         for message in reader.feed(event.data):
                             self.take(connection, DiscoveryRequest.FromString(message))
         await stream.aclose()
@@ -69,7 +77,7 @@ class ControlPlane:
     def take(self, connection: h2.connection.H2Connection, request: DiscoveryRequest) -> None:
         self.requests.append(request)
         if request.type_url == CLUSTER and not request.response_nonce:
-            connection.send_data(1, frame(self.answer))
+            connection.send_data(self.stream_id, frame(self.answer))
 
 
 class NoListeners:
@@ -109,8 +117,14 @@ class Proxy:
             trio.current_time,
         )
         self.discovery.start(clusters, listeners, (), ())
-        server = Server("xds", [("127.0.0.1", port)])
-        self.client = XdsClient(self.discovery, server, Backoff(lambda: random_number), self.stats, self.updated)
+        endpoints = LocalityEndpoints((EndpointConfig("127.0.0.1", port),))
+        config = ClusterConfig("xds", "STATIC", assignment=Assignment("xds", (endpoints,)), http2=True)
+        self.servers = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), lambda: 0.0, lambda: 0.0)
+        self.servers.add_or_update(config)
+        self.reactor = Reactor()
+        self.surroundings = Surroundings(self.reactor, self.servers, lambda: 0.0, random.Random(1))
+        grpc = GrpcClient(self.surroundings)
+        self.client = XdsClient(self.discovery, grpc, "xds", Backoff(lambda: random_number), self.stats, self.updated)
 
     def updated(self) -> None:
         self.updates += 1
@@ -132,8 +146,10 @@ async def running(answer: bytes) -> AsyncIterator[tuple[Proxy, ControlPlane]]:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, plane.serve, [listener])
         proxy = Proxy(listener.socket.getsockname()[1])
+        await nursery.start(proxy.reactor.run)
         nursery.start_soon(proxy.client.run)
         yield proxy, plane
+        proxy.surroundings.pools.close()
         nursery.cancel_scope.cancel()
 
 
@@ -168,7 +184,7 @@ async def test_after_a_loss_it_comes_back_with_what_it_has(caplog: pytest.LogCap
 @pytest.mark.trio
 async def test_an_unreadable_response_ends_the_stream_and_nothing_else() -> None:
     async with running(b"\xff\xff\xff") as (proxy, plane):
-        await eventually(lambda: plane.connections == 2)
+        await eventually(lambda: plane.stream_id >= 3)
         plane.answer = clusters("1", "a")
         await eventually(lambda: proxy.clusters.names() == ["a"])
 
@@ -203,6 +219,7 @@ async def test_a_fault_in_applying_an_update_does_not_end_the_proxy(
 async def test_waits_end_without_any_connection(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         proxy = Proxy(1)
+        await nursery.start(proxy.reactor.run)
         nursery.start_soon(proxy.client.run)
         await trio.sleep(14.5)
         states = [proxy.discovery.initialized]

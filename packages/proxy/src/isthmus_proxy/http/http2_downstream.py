@@ -79,7 +79,13 @@ class Http2DownstreamConnection:
             self._age = manager.reactor.call_later(manager.config.max_connection_duration, self._too_old)
         self._keepalive: Keepalive | None = None
         if options.keepalive_interval:
-            self._keepalive = Keepalive(manager.reactor, options, self._ping, self._keepalive_failed)
+            self._keepalive = Keepalive(
+                manager.reactor,
+                options.keepalive_interval,
+                options.keepalive_timeout,
+                self._ping,
+                self._keepalive_failed,
+            )
 
     def start(self) -> None:
         """Send the settings; the connection is being read already."""

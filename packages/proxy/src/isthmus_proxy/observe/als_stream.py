@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import trio
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 
+from isthmus_proxy.grpc.client import GrpcClient
+from isthmus_proxy.grpc.status import GrpcError
+from isthmus_proxy.grpc.task import TaskCall
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import GrpcLogTarget
 from isthmus_proxy.observe.als_entry import http_entry
 from isthmus_proxy.observe.stats_scope import StatsScope
-from isthmus_proxy.xds.grpc_framing import GrpcError
-from isthmus_proxy.xds.grpc_stream import GrpcStream
 
 PATH = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 MAX_WAITING = 8192
 """Entries that wait at most; more are dropped."""
 PAUSE_SECONDS = 1.0
-CONNECT_SECONDS = 5.0
 SEND_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class AlsStream:
-    """``run`` sends until ``close``; then it sends what is left. ``address`` tells where the service is, or None."""
+    """``run`` sends until ``close``; then it sends what is left."""
 
-    def __init__(
-        self,
-        target: GrpcLogTarget,
-        node: Any,
-        scope: StatsScope,
-        address: Callable[[str], tuple[str, int] | None],
-    ) -> None:
+    def __init__(self, target: GrpcLogTarget, node: Any, scope: StatsScope, grpc: GrpcClient) -> None:
         self._target = target
         self._node = node
-        self._address = address
+        self._grpc = grpc
         self._scope = scope
         self._written = scope.counter("logs_written")
         self._dropped = scope.counter("logs_dropped")
@@ -77,31 +70,26 @@ class AlsStream:
             await self._wake.wait()
             try:
                 await self._stream()
-            except (OSError, GrpcError, trio.TooSlowError, trio.BrokenResourceError) as error:
+            except (GrpcError, trio.TooSlowError) as error:
                 self._lost(error)
             if not self._closed:
                 await trio.sleep(PAUSE_SECONDS)
         self._scope.close()
 
     async def _stream(self) -> None:
-        address = self._address(self._target.cluster)
-        if address is None:
-            raise OSError("the cluster has no endpoint")
-        with trio.fail_after(CONNECT_SECONDS):
-            transport = await trio.open_tcp_stream(*address)
-        call = GrpcStream(transport)
-        try:
-            await call.start(self._target.cluster, PATH)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_listen, call)
-                await self._send(call)
-                nursery.cancel_scope.cancel()
-        except* (OSError, GrpcError, trio.BrokenResourceError, trio.TooSlowError) as group:
-            raise _first(group) from None
-        finally:
-            await trio.aclose_forcefully(transport)
+        with TaskCall(self._grpc, self._target.cluster, PATH) as call:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_listen, call)
+                    await self._send(call)
+                    nursery.cancel_scope.cancel()
+            except* (GrpcError, trio.TooSlowError) as group:
+                raise _first(group) from None
+            call.finish()
+            with trio.move_on_after(SEND_SECONDS):
+                await call.wait_closed()
 
-    async def _send(self, call: GrpcStream) -> None:
+    async def _send(self, call: TaskCall) -> None:
         message = StreamAccessLogsMessage()
         message.identifier.node.CopyFrom(self._node)
         message.identifier.log_name = self._target.log_name
@@ -142,8 +130,8 @@ class AlsStream:
         self._wake = trio.Event()
 
 
-async def _listen(call: GrpcStream) -> None:
-    """Read what the service says (settings, windows, pings) until it ends the stream."""
+async def _listen(call: TaskCall) -> None:
+    """Wait for the service to end the stream, which it does not do unless something is wrong."""
     while True:
         await call.receive()
 

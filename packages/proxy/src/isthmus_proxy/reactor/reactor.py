@@ -132,6 +132,9 @@ class Reactor:
     def close(self, sock: socket.socket) -> None:
         """Unregister and close ``sock``, the latter at the end of the batch: no number is reused while events name it."""
         self.unregister(sock.fileno())
+        if self._epoll.closed:
+            sock.close()
+            return
         self._closing.append(sock)
         if not self._serving:
             self.wake()
@@ -141,6 +144,11 @@ class Reactor:
         self._dirty.append(connection)
         if not self._serving:
             self.wake()
+
+    def refresh(self) -> None:
+        """Bring ``now`` up to date for one of trio's tasks that calls into the data path; nothing happens within a batch."""
+        if not self._serving:
+            self.now = self._clock()
 
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A timer of this reactor, not yet set."""
@@ -159,8 +167,9 @@ class Reactor:
             self.wake()
 
     def wake(self) -> None:
-        """Make the reactor run a batch although no socket is ready."""
-        os.eventfd_write(self._wake_fd, 1)
+        """Make the reactor run a batch although no socket is ready. One that has ended is not woken by what ends after it."""
+        if not self._epoll.closed:
+            os.eventfd_write(self._wake_fd, 1)
 
     def statistics(self) -> ReactorStatistics:
         """The counters as they are now."""

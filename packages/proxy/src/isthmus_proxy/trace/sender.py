@@ -1,10 +1,10 @@
-"""One report to a collector of a cluster: a POST over HTTP/1.1, or a unary gRPC call. A connection of its own each time."""
+"""One report to a collector of a cluster: a POST over HTTP/1.1 on a connection of its own, or a unary gRPC call."""
 
 from __future__ import annotations
 
 import trio
 
-from isthmus_proxy.cluster.cluster_manager import ClusterManager
+from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.trace.model import Collector
 
 _ANSWER_BYTES = 64 * 1024
@@ -13,23 +13,26 @@ _ANSWER_BYTES = 64 * 1024
 class ClusterSender:
     """See the module; calling it sends."""
 
-    __slots__ = ("_clusters",)
+    __slots__ = ("_surroundings",)
 
-    def __init__(self, clusters: ClusterManager) -> None:
-        self._clusters = clusters
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
 
     async def __call__(self, collector: Collector, body: bytes) -> None:
         """See ``reporter.Sender``."""
-        cluster = self._clusters.get(collector.cluster)
+        cluster = self._surroundings.clusters.get(collector.cluster)
         if cluster is None:
             raise LookupError("there is no such cluster")
+        if collector.kind == "otlp_grpc":
+            await _call(self._surroundings, collector, body)
+            return
         endpoint = cluster.choose()
         if endpoint is None:
             raise OSError("no healthy endpoint")
         host, port = endpoint.address
         stream = await trio.open_tcp_stream(host, port)
         try:
-            await (_call if collector.kind == "otlp_grpc" else _post)(stream, collector, body)
+            await _post(stream, collector, body)
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -57,16 +60,15 @@ async def _post(stream: trio.abc.Stream, collector: Collector, body: bytes) -> N
         raise OSError(f"answered {answer[:80].split(bytes([13]))[0].decode('latin-1')}")
 
 
-async def _call(stream: trio.abc.Stream, collector: Collector, body: bytes) -> None:
-    from isthmus_proxy.xds.grpc_framing import GrpcError  # noqa: PLC0415 - needs h2, which few configurations do
-    from isthmus_proxy.xds.grpc_stream import GrpcStream  # noqa: PLC0415 - as above
+async def _call(surroundings: Surroundings, collector: Collector, body: bytes) -> None:
+    from isthmus_proxy.grpc.call import CallOptions  # noqa: PLC0415 - few configurations need it
+    from isthmus_proxy.grpc.client import GrpcClient  # noqa: PLC0415 - as above
+    from isthmus_proxy.grpc.status import GrpcError  # noqa: PLC0415 - as above
+    from isthmus_proxy.grpc.task import unary  # noqa: PLC0415 - as above
 
-    call = GrpcStream(stream)
+    client = GrpcClient(surroundings)
+    options = CallOptions(timeout=collector.timeout, authority=collector.authority, metadata=collector.headers)
     try:
-        await call.start(collector.authority, collector.path)
-        await call.send(body)
-        while not await call.receive():
-            pass
+        await unary(client, collector.cluster, collector.path, body, options)
     except GrpcError as error:
-        if error.status:
-            raise OSError(f"gRPC status {error}") from error
+        raise OSError(f"gRPC status {error}") from error

@@ -61,7 +61,7 @@ class Tracers:
             kind = "zipkin" if collector.kind == "zipkin" else "opentelemetry"
             service = collector.service_name or self._node.cluster
             scope = self._stats.scope(f"tracing.{kind}")
-            reporter = Reporter(collector, scope, ClusterSender(self._surroundings.clusters), service)
+            reporter = Reporter(collector, scope, ClusterSender(self._surroundings), service)
             self._spawn(reporter.run)
         self._reporters[collector] = reporter, users + 1
         return reporter

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _STREAMS_BEFORE_SETTINGS = 100
 """Requests sent before the endpoint has said how many it takes at once: no usual server takes fewer (RFC 9113, 6.5.2)."""
 
+# A machine that is gone sends no FIN: the kernel asks after 30 s and gives up 30 s later.
+_TCP_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+
 
 class Http2UpstreamConnection:
     """See the module. ``draining``: no new requests; it closes after the last one."""
@@ -64,7 +72,7 @@ class Http2UpstreamConnection:
         self.codec.start()
         options = self._pool.options
         if options.keepalive_interval:
-            self._keepalive = Keepalive(self._pool.reactor, options, self._ping, self._keepalive_failed)
+            self.keep_alive(0.0, options.keepalive_interval, options.keepalive_timeout)
         self.flush_soon()
         self._pool.opened(self)
         self._rest()
@@ -85,6 +93,21 @@ class Http2UpstreamConnection:
         elif not self.codec.streams:
             self._stats.upstream_cx_idle_timeout.value += 1
             self.close()
+
+    def keep_alive(self, greeting: float, interval: float, timeout: float) -> None:
+        """Ping the endpoint, unless that is done already; times in seconds (see ``Keepalive``).
+
+        With a ``greeting`` somebody waits for what the endpoint will say in its own time, so the kernel asks after it as well.
+        """
+        connection = self._connection
+        if greeting and connection is not None:
+            for level, option, value in _TCP_KEEPALIVE:
+                connection.sock.setsockopt(level, option, value)
+        if self._keepalive is None and connection is not None:
+            if self.codec.peer.received:
+                greeting = 0.0
+            reactor = self._pool.reactor
+            self._keepalive = Keepalive(reactor, interval, timeout, self._ping, self._keepalive_failed, greeting)
 
     def _ping(self) -> None:
         self.codec.ping(b"isthmus.")

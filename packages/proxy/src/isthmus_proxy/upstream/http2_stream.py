@@ -71,6 +71,16 @@ class Http2UpstreamStream:
             self._to_emit = True
             self._connection.hold(self)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of the body that have been given but not framed."""
+        held = len(self._held) if self._held is not None else 0
+        return held + (self.stream.queued if self.stream is not None else 0)
+
+    def keep_alive(self, greeting: float, interval: float, timeout: float) -> None:
+        """Ping the endpoint as long as the connection is there; times in seconds (see ``Keepalive``)."""
+        self._connection.keep_alive(greeting, interval, timeout)
+
     def send_end(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
         """The request is complete."""
         self.request_done = True

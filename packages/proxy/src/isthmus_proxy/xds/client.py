@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import trio
 import trio.lowlevel
@@ -14,11 +12,13 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from google.protobuf.message import DecodeError
 
 from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.grpc.call import CallOptions, Liveness
+from isthmus_proxy.grpc.client import GrpcClient
+from isthmus_proxy.grpc.status import INTERNAL, UNAVAILABLE, GrpcError
+from isthmus_proxy.grpc.task import TaskCall
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.apply import Discovery
 from isthmus_proxy.xds.backoff import Backoff
-from isthmus_proxy.xds.grpc_framing import INTERNAL, UNAVAILABLE, GrpcError
-from isthmus_proxy.xds.grpc_stream import GrpcStream
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES
 from isthmus_proxy.xds.subscription import Response
@@ -30,38 +30,30 @@ _METHODS = {
     "sotw": (_SERVICE + "StreamAggregatedResources", DiscoveryResponse),
     "delta": (_SERVICE + "DeltaAggregatedResources", DeltaDiscoveryResponse),
 }
-# A control plane whose machine is gone sends no FIN: the kernel asks after 30 s and gives up 30 s later.
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+_MB = 1024 * 1024
+_OPTIONS = CallOptions(
+    max_message_bytes=64 * _MB,  # 9,000 clusters are some 12 MB in one response
+    max_queued_bytes=16 * _MB,  # initial_resource_versions of 100,000 resources fit
+    liveness=Liveness(),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The control plane: its addresses in the order in which they are tried, names or IP literals."""
-
-    cluster: str
-    addresses: Sequence[tuple[str, int]]
-    connect_timeout: float = 5.0
-
-
 class XdsClient:
-    """See the module. ``after_update`` is called after every response that was taken into service."""
+    """See the module. ``cluster`` is the control plane's; ``after_update`` follows every response that was taken into service."""
 
     def __init__(
         self,
         discovery: Discovery,
-        server: Server,
+        grpc: GrpcClient,
+        cluster: str,
         backoff: Backoff,
         stats: StatsStore,
         after_update: Callable[[], None],
         last_good: LastGoodFile | None = None,
     ) -> None:
         self._discovery = discovery
-        self._server = server
+        self._grpc = grpc
+        self._cluster = cluster
         self._backoff = backoff
         self._after_update = after_update
         self._last_good = last_good
@@ -72,7 +64,7 @@ class XdsClient:
         self._identifier = scope.text("identifier")
         self._attempts = 0
         self._outage = ""
-        self._stream: GrpcStream | None = None
+        self._stream: TaskCall | None = None
         self._deadline: trio.CancelScope | None = None
         self._call: trio.CancelScope | None = None
         self._method, self._response_type = _METHODS[discovery.session.variant]
@@ -93,37 +85,20 @@ class XdsClient:
                 await trio.sleep(self._backoff.next_delay())
 
     async def _serve(self) -> None:
-        transport = await self._dial()
-        stream = GrpcStream(transport)
-        try:
-            await stream.start(self._server.cluster, self._method)
-            self._discovery.connected()
-            self._stream = stream
-            await self._send(stream)
-            while True:
-                for message in await stream.receive():
-                    self._received(message)
-                    await self._send(stream)
-        finally:
-            self._stream = None
-            self._connected.value = 0
-            with trio.move_on_after(1, shield=True):
-                await stream.aclose()
-
-    async def _dial(self) -> trio.SocketStream:
-        host, port = self._server.addresses[self._attempts % len(self._server.addresses)]
         self._attempts += 1
-        try:
-            with trio.fail_after(self._server.connect_timeout):
-                transport = await trio.open_tcp_stream(host, port)
-        except trio.TooSlowError:
-            message = f"no connection to {host}:{port} within {self._server.connect_timeout:g} s"
-            raise GrpcError(UNAVAILABLE, message) from None
-        except OSError as error:
-            raise GrpcError(UNAVAILABLE, f"cannot connect to {host}:{port}: {_why(error)}") from None
-        for level, option, value in _KEEPALIVE:
-            transport.setsockopt(level, option, value)
-        return transport
+        with TaskCall(self._grpc, self._cluster, self._method, _OPTIONS) as stream:
+            try:
+                await stream.wait_started()
+                self._discovery.connected()
+                self._stream = stream
+                await self._send(stream)
+                while True:
+                    for message in await stream.receive():
+                        self._received(message)
+                        await self._send(stream)
+            finally:
+                self._stream = None
+                self._connected.value = 0
 
     def _received(self, message: bytes) -> None:
         try:
@@ -162,7 +137,7 @@ class XdsClient:
             _log.exception("an update could not be applied")
             raise GrpcError(INTERNAL, f"an update could not be applied: {error!r}") from error
 
-    async def _send(self, stream: GrpcStream) -> None:
+    async def _send(self, stream: TaskCall) -> None:
         for request in self._discovery.take_requests():
             await stream.send(request.SerializeToString())
 
@@ -188,7 +163,11 @@ class XdsClient:
 
     def _start_from_last_good(self) -> None:
         """When no address of the control plane has ever answered: serve what a former process had."""
-        if not self._may_restore or self._attempts < len(self._server.addresses) or self._last_good is None:
+        if (
+            not self._may_restore
+            or self._attempts < len(self._grpc.addresses(self._cluster))
+            or self._last_good is None
+        ):
             return
         if self._last_good.restore():
             _log.warning("the last good configuration is in service until the control plane answers")
@@ -204,20 +183,11 @@ class XdsClient:
     def _lost(self, error: GrpcError) -> None:
         """Say so once per outage, then stay silent."""
         if not self._outage:
-            addresses = ", ".join(f"{host}:{port}" for host, port in self._server.addresses)
+            addresses = ", ".join(f"{host}:{port}" for host, port in self._grpc.addresses(self._cluster))
             _log.warning(
                 "control plane %s (%s): %s; what was received stays in service, trying again",
-                self._server.cluster,
-                addresses,
+                self._cluster,
+                addresses or "no address yet",
                 error,
             )
         self._outage = str(error)
-
-
-def _why(error: OSError) -> str:
-    """The system's words: trio reports all attempts as one, with the errors of each below."""
-    cause: BaseException | None = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    found = cause if isinstance(cause, OSError) else error
-    return found.strerror or str(found)

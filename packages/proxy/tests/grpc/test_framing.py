@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus_proxy.xds.grpc_framing import GrpcError, MessageReader, frame
+from isthmus_proxy.grpc.framing import MessageReader, frame
+from isthmus_proxy.grpc.status import GrpcError
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(min_value=1, max_value=50), min_size=1))

@@ -4,37 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from isthmus_proxy.grpc.status import RESOURCE_EXHAUSTED, UNIMPLEMENTED, GrpcError
+
 _PREFIX = struct.Struct(">BI")
-
-
-class GrpcError(Exception):
-    """A call that ended or cannot go on. ``status`` is the gRPC status code, ``message`` says what happened."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message)
-        self.status = status
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"{STATUS_NAMES.get(self.status, self.status)}: {self.message}"
-
-
-CANCELLED, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 1, 2, 8, 12, 13, 14
-STATUS_NAMES = {
-    0: "OK",
-    1: "CANCELLED",
-    2: "UNKNOWN",
-    3: "INVALID_ARGUMENT",
-    4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-    16: "UNAUTHENTICATED",
-}
 
 
 def frame(message: bytes) -> bytes:
