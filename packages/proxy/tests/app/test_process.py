@@ -190,7 +190,10 @@ def test_an_unreachable_control_plane_is_named_once_and_tried_again(
     tools.wait_for(lambda: failures() >= 3)
     assert proxy.admin("/ready") == (503, "PRE_INITIALIZING\n")
     assert proxy.stderr.count("[warning]") == 1
-    assert f"control plane xds (127.0.0.1:{port}): UNAVAILABLE: remote connection failure: Connection refused" in proxy.stderr
+    assert (
+        f"control plane xds (127.0.0.1:{port}): UNAVAILABLE: remote connection failure: Connection refused"
+        in proxy.stderr
+    )
     assert "Connection refused" in proxy.stderr
     proxy.signal(signal.SIGTERM)
     assert proxy.wait() == 0

@@ -66,8 +66,8 @@ class Server:
                     self.take(event)
                 if not self.mute:
                     await self.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h2.exceptions.ProtocolError):
+            pass  # the last of them: what comes in after this end has said goodbye
 
     async def flush(self) -> None:
         async with self.sending:
@@ -300,7 +300,6 @@ async def test_what_the_server_does_not_take_waits_and_is_bounded() -> None:
         with here.call(max_queued_bytes=50_000) as call:
             await call.wait_started()
             await eventually(lambda: here.server.settled)
-
 
             async def send_all() -> None:
                 for _ in range(20):
