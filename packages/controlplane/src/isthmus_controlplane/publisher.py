@@ -14,7 +14,7 @@ from isthmus_controlplane.model.world import World
 from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
-from isthmus_controlplane.translate import Memo, Translation, translate
+from isthmus_controlplane.translate import Memo, Translation, translate, translate_instances
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class PublisherCounters:
     changes: int = 0
     pushes: int = 0
     translations: int = 0
+    patches: int = 0
     translation_seconds: float = 0.0
     refused_scopes: int = 0
 
@@ -98,9 +99,13 @@ class Publisher:
                 log.warning("%s", problem)
         cause, self._causes = "; ".join(self._causes) or "start", []
         scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
+        known = {scope: each for scope, each in self._translations.items() if scope in scopes}
         self._translations = {}
-        self.memo.forget(admission.model.services, scopes)
-        snapshots = {scope: self._snapshot(scope) for scope in scopes}
+        if admission.hosts is None:
+            known = {}
+            self.memo.forget(admission.model.services, scopes)
+        snapshots = {scope: self._snapshot(scope, known.get(scope)) for scope in scopes}
+        self._pool.forget_messages()
         if self._server.publish_all(snapshots, cause) is not None:
             self.counters.pushes += 1
 
@@ -116,21 +121,33 @@ class Publisher:
             log.error("%d different kinds of nodes are connected, the limit: %s is not served", MAX_SCOPES, scope)
             return
         self._server.publish_all({scope: self._snapshot(scope)}, "new kind of client")
+        self._pool.forget_messages()
 
     def _forget_unused(self) -> None:
         assert self._server is not None
         used = self._server.scopes_in_use()
         self._translations = {scope: each for scope, each in self._translations.items() if scope in used}
 
-    def _snapshot(self, scope: Scope) -> Snapshot:
+    def _snapshot(self, scope: Scope, previous: Translation | None = None) -> Snapshot:
+        """Build the snapshot of a scope, from its translation before where only instances changed since."""
         assert self._server is not None
         started = time.perf_counter()
-        translation = translate(self.world.admission.model, scope, self.memo)
-        self.counters.translations += 1
+        translation = self._translate(scope, previous)
         self._translations[scope] = translation
-        snapshot = build(translation.messages, self._server.snapshot(scope), self._pool)
+        before = self._server.snapshot(scope)
+        # The names that changed say everything only about the translation that the snapshot was built from.
+        same = before is not None and previous is not None and before.sources is previous.messages
+        snapshot = build(translation.messages, before, self._pool, translation.changed if same else None)
         self.counters.translation_seconds += time.perf_counter() - started
         return snapshot
+
+    def _translate(self, scope: Scope, previous: Translation | None) -> Translation:
+        admission = self.world.admission
+        if previous is None or admission.hosts is None:
+            self.counters.translations += 1
+            return translate(admission.model, scope, self.memo)
+        self.counters.patches += 1
+        return translate_instances(admission.model, scope, self.memo, previous, admission.hosts)
 
     def origins(self, scope: Scope | None, type_url: str, resources: tuple[str, ...]) -> tuple[ObjectKey, ...]:
         """Name the user objects behind resources of a scope, such as those that a client rejected."""

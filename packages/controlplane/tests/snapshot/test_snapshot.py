@@ -29,7 +29,7 @@ from isthmus_controlplane.snapshot.resource_type import (
     resource_type,
     send_order,
 )
-from isthmus_controlplane.snapshot.snapshot import build
+from isthmus_controlplane.snapshot.snapshot import HISTORY_PUSHES, build
 from isthmus_controlplane.xds.testing import cluster, endpoints, listener, route, snapshot_of
 
 WORLD = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 3))
@@ -73,11 +73,19 @@ def test_equal_content_is_shared_between_scopes() -> None:
     assert one.collection(CLUSTER).resources["a"] is other.collection(CLUSTER).resources["a"]
 
 
+def test_what_scopes_share_is_serialised_once_a_publication() -> None:
+    pool, shared = ResourcePool(), cluster("a")
+    one, other = (build({CLUSTER: {"a": shared}}, pool=pool) for _ in range(2))
+    assert one.collection(CLUSTER).resources["a"] is other.collection(CLUSTER).resources["a"]
+    assert pool.serialisations == 1
+
+
 def test_pool_forgets_what_nobody_uses() -> None:
     pool = ResourcePool()
     snapshot = build({CLUSTER: {"a": cluster("a")}}, pool=pool)
     assert len(pool) == 1
     del snapshot
+    pool.forget_messages()
     gc.collect()
     assert len(pool) == 0
 
@@ -90,14 +98,36 @@ def test_changed_names_are_the_difference(old: dict[str, int], new: dict[str, in
     if old == new:
         assert collection is first.collection(CLUSTER)
         return
-    assert collection.base == (first.collection(CLUSTER).version if old else collection.base)
-    assert collection.changed == {n for n in {*old, *new} if old.get(n) != new.get(n)}
+    changed = frozenset(n for n in {*old, *new} if old.get(n) != new.get(n))
+    assert collection.changed_since(first.collection(CLUSTER).version) == changed
+    # Whatever way led there, equal content has equal versions and stands in the same order.
+    scratch = build({CLUSTER: {n: cluster(n, r) for n, r in new.items()}})
+    assert second.version == scratch.version
+    assert collection.version == scratch.collection(CLUSTER).version
+    assert list(collection.resources) == list(scratch.collection(CLUSTER).resources)
+    hinted = build({CLUSTER: {n: cluster(n, r) for n, r in new.items()}}, first, changed={CLUSTER: {*old, *new}})
+    assert hinted.version == second.version
+
+
+def test_a_collection_knows_what_changed_over_several_steps_but_not_for_ever() -> None:
+    steps = [snapshot_of(cluster("a", 1), cluster("b", 1), cluster("c", 1))]
+    for number in range(2, 2 + HISTORY_PUSHES + 3):
+        steps.append(
+            snapshot_of(cluster("a", number), cluster("b", 1 + number // 3), cluster("c", 1), previous=steps[-1])
+        )
+    newest = steps[-1].collection(CLUSTER)
+    versions = [each.collection(CLUSTER).version for each in steps]
+    assert newest.changed_since(versions[-1]) == frozenset()
+    assert newest.changed_since(versions[-2]) in (frozenset("a"), frozenset("ab"))
+    assert newest.changed_since(versions[-5]) == frozenset("ab")
+    assert newest.changed_since(versions[0]) is None
+    assert newest.changed_since("unheard of") is None
 
 
 def test_type_without_resources_left_says_what_is_gone() -> None:
     old = snapshot_of(cluster("a"))
     new = snapshot_of(previous=old)
-    assert new.collection(CLUSTER).changed == {"a"}
+    assert new.collection(CLUSTER).changed_since(old.collection(CLUSTER).version) == frozenset({"a"})
     assert new.collection(CLUSTER).version == snapshot_of().collection(CLUSTER).version
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE, resource_type
-from isthmus_controlplane.xds.message import Variant
+from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.xds.audience import Audience
+from isthmus_controlplane.xds.message import Request, Variant
 from isthmus_controlplane.xds.testing import Conversation, cluster, endpoints, listener, name_of, names_in, route
 from isthmus_controlplane.xds.watch import Progress
 
@@ -38,6 +40,10 @@ class Client(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.talk = Conversation(self.variant)
+        self.talk.take = self.receive
+        self.audience: Audience[str] = Audience()
+        self.audience.members[1] = "the client"
+        self.newest: Snapshot | None = None
         self.world: dict[tuple[str, str], int] = {}
         self.inbox: collections.deque[Any] = collections.deque()
         self.view: dict[str, dict[str, bytes]] = {type_url: {} for type_url in TYPES}
@@ -54,19 +60,24 @@ class Client(RuleBasedStateMachine):
     def subscribed(self, type_url: str, name: str) -> bool:
         return self.wildcard[type_url] or name in self.names[type_url]
 
+    def receive(self, request: Request) -> None:
+        """Take a request as a fleet would: with the newest snapshot first."""
+        if self.newest is not None and self.talk.session.snapshot is not self.newest:
+            self.talk.session.publish(self.newest, self.publications)
+        received = self.talk.session.receive(request)
+        subscription = self.talk.session.watches[received.type_url].subscription
+        self.audience.note(1, received.type_url, received.change, subscription)
+
     @rule(world=WORLD, lazy=st.booleans())
     def publish(self, world: dict[tuple[str, str], int], lazy: bool) -> None:
         self.world = world
         self.publications += 1
-        snapshot = self.talk.build(*(MAKE[url](name, revision) for (url, name), revision in world.items()))
-        untouched = self.talk.session.untouched(snapshot)
-        if untouched and lazy:
-            self.talk.pass_over(snapshot)
-        responses = self.talk.flush() if untouched and lazy else self.talk.publish_snapshot(snapshot)
-        if untouched:
-            assert responses == [], "passed over, but there is something to say"
-            assert self.talk.session.next_deadline() is None
-            assert self.talk.session.progress(self.publications) is Progress.ACKNOWLEDGED
+        old, new = self.newest, self.talk.build(*(MAKE[url](name, revision) for (url, name), revision in world.items()))
+        self.newest = new
+        concerned = bool(self.audience.concerned(old, new))
+        responses = [] if lazy and not concerned else self.talk.publish_snapshot(new, self.publications)
+        if not concerned:
+            assert responses == [], "it sleeps on, but there is something to say"
         self.take(responses)
 
     @rule(key=st.tuples(st.sampled_from(TYPES), st.sampled_from(NAMES)), revision=st.integers(0, 3), lazy=st.booleans())
@@ -120,7 +131,7 @@ class Client(RuleBasedStateMachine):
         if self.publications:
             for type_url in TYPES:
                 self.compare(type_url)
-            assert self.talk.session.progress(self.publications) in {Progress.ACKNOWLEDGED, Progress.REJECTED}
+            assert self.talk.session.progress(self.talk.session.sequence) in {Progress.ACKNOWLEDGED, Progress.REJECTED}
 
     def next_round(self) -> bool:
         """Let time pass for pushes that wait for their turn."""
@@ -131,8 +142,8 @@ class Client(RuleBasedStateMachine):
         return bool(self.inbox)
 
     def compare(self, type_url: str) -> None:
-        assert self.talk.session.snapshot is not None
-        current = self.talk.session.snapshot.collection(type_url).resources
+        assert self.newest is not None
+        current = self.newest.collection(type_url).resources
         wanted = {name: r.body for name, r in current.items() if self.subscribed(type_url, name)}
         view = {name: body for name, body in self.view[type_url].items() if self.subscribed(type_url, name)}
         # What a rejected resource may still use is not removed, and a rejection only ends with a newer version.

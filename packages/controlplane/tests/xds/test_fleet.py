@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.message import Message
 
 from isthmus_controlplane.model.scope import scope_of
-from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT
+from isthmus_controlplane.snapshot.resource_type import ENDPOINT
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.xds.fleet import Client, Fleet
 from isthmus_controlplane.xds.message import Variant
@@ -28,6 +28,7 @@ class Member:
             peer="ipv4:10.0.0.1:1", method="test", connected_since=0.0, session=self.talk.session, wake=self._wake
         )
         bench.fleet.identify(self.client, NODE)
+        self.talk.take = lambda request: bench.fleet.receive(self.client, request)
         ask = self.talk.sotw if variant is Variant.SOTW else self.talk.delta
         self.settle(ask(ENDPOINT, names))
         self.woken = 0
@@ -125,15 +126,35 @@ def test_a_change_of_another_type_wakes_nobody_who_did_not_ask_for_it(variant: V
     bench.publish(endpoints("a", 1), endpoints("b", 1), cluster("a", 2))
     assert (first.woken, second.woken) == (0, 0)
     assert bench.converged[-1].clients == 2
-    assert bench.snapshot is not None
-    assert bench.snapshot.collection(CLUSTER).changed == {"a"}
+
+
+def test_who_left_or_unsubscribed_is_not_woken(variant: Variant) -> None:
+    bench, first, second = start(variant)
+    first.names = ["x"]
+    sotw = variant is Variant.SOTW
+    first.settle(first.talk.sotw(ENDPOINT, ["x"]) if sotw else first.talk.delta(ENDPOINT, ["x"], ["a"]))
+    bench.fleet.leave(second.client)
+    bench.publish(endpoints("a", 2), endpoints("b", 2))
+    assert (first.woken, second.woken) == (0, 0)
+    bench.publish(endpoints("a", 2), endpoints("b", 2), endpoints("x", 1))
+    assert first.settle(first.talk.flush()) == ["x"]
+
+
+def test_a_stream_that_has_not_answered_is_not_woken_for_others(variant: Variant) -> None:
+    bench, _, second = start(variant)
+    bench.publish(endpoints("a", 1), endpoints("b", 2), cluster("a"))
+    sent = second.talk.flush()  # not acknowledged yet
+    bench.publish(endpoints("a", 2), endpoints("b", 2), cluster("a"))
+    assert second.woken == 1
+    assert second.settle(sent) == ["b"]
+    assert [push.converged_after for push in bench.pushes.recent()[1:2]] == [0.0]
 
 
 def test_a_stream_that_has_not_answered_is_woken(variant: Variant) -> None:
     bench, first, second = start(variant)
     bench.publish(endpoints("a", 1), endpoints("b", 2), cluster("a"))
     second.talk.flush()  # sent, not acknowledged
-    bench.publish(endpoints("a", 2), endpoints("b", 2), cluster("a"))
+    bench.publish(endpoints("a", 2), endpoints("b", 3), cluster("a"))
     assert (first.woken, second.woken) == (1, 2)
 
 

@@ -36,6 +36,7 @@ class Admission:
         problems: why, sorted; also lesser ones that hold nothing back.
         ranks: order of first arrival.
         built: services by ServiceEntry, so that those of unchanged entries need not be built again.
+        hosts: services of which only the instances differ from the admission before; None where more may differ.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Admission:
     problems: tuple[Problem, ...]
     ranks: Mapping[ObjectKey, int]
     built: Built = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    hosts: frozenset[str] | None = dataclasses.field(default=None, compare=False)
 
 
 NOTHING_ADMITTED = Admission(EMPTY_MODEL, {}, frozenset(), (), {})
@@ -51,7 +53,7 @@ NOTHING_ADMITTED = Admission(EMPTY_MODEL, {}, frozenset(), (), {})
 
 def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admission:
     """Decide which objects are in use, given what was in use before. Pure; the order of ``objects`` does not matter."""
-    ranks = _ranks(objects, previous.ranks)
+    ranks = rank(objects, previous.ranks)
     ordered = sorted(objects.values(), key=lambda obj: ranks[obj.key])
     kinds = {kind: [obj for obj in ordered if obj.key.kind == kind] for kind in {obj.key.kind for obj in ordered}}
     claimed = claim_services(kinds.get("ServiceEntry", ()), kinds.get("WorkloadEntry", ()), previous.built)
@@ -74,8 +76,10 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     )
 
 
-def _ranks(objects: Objects, old: Mapping[ObjectKey, int]) -> Mapping[ObjectKey, int]:
-    """Keep the rank of every object that is still there; newcomers follow, the oldest first."""
+def rank(objects: Objects, old: Mapping[ObjectKey, int]) -> Mapping[ObjectKey, int]:
+    """Number the objects by first arrival: known ones keep their rank, newcomers follow, the oldest first."""
+    if objects.keys() == old.keys():
+        return old
     kept = {key: rank for key, rank in old.items() if key in objects}
     first = max(kept.values(), default=-1) + 1
     new = sorted((obj for key, obj in objects.items() if key not in kept), key=_age)

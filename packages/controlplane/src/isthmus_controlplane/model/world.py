@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from isthmus_controlplane.model.admission import NOTHING_ADMITTED, Admission, Objects, admit
 from isthmus_controlplane.model.document import object_problems
+from isthmus_controlplane.model.instances import admit_instances
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
 
@@ -37,8 +38,10 @@ class World:
         self._mesh = mesh
         self._states = {source: StoreState(source, synced=False, objects={}) for source in sources}
         self._checked: dict[ObjectKey, _Checked] = {}
-        self._merged: Objects = {}
-        self._merge_problems: tuple[Problem, ...] = ()
+        self._merged: dict[ObjectKey, ConfigObject] = {}
+        self._merge_problems: dict[ObjectKey, tuple[Problem, ...]] = {}
+        # Instances that changed since the last admission; None when more than instances did.
+        self._instances: set[ObjectKey] | None = None
         self.admission: Admission = NOTHING_ADMITTED
 
     @property
@@ -60,32 +63,58 @@ class World:
         """Everything that a user has to mend, sorted."""
         refused = (problem for state in self._states.values() for problem in state.problems)
         checked = (problem for checked in self._checked.values() for problem in checked.problems)
-        return tuple(sorted({*refused, *checked, *self._merge_problems, *self.admission.problems}))
+        merged = (problem for problems in self._merge_problems.values() for problem in problems)
+        return tuple(sorted({*refused, *checked, *merged, *self.admission.problems}))
 
     def take(self, state: StoreState) -> tuple[Change, str]:
         """Take the new state of a store; says what kind of change it was, and names what changed."""
+        last = self._states[state.source]
         self._states[state.source] = state
         before = self._merged
-        self._merge()
-        changed = [key for key in {*before, *self._merged} if before.get(key) is not self._merged.get(key)]
+        changed = self._merge(_differing(last.objects, state.objects))
         if not changed:
             return "none", ""
         only_endpoints = all(_same_but_endpoints(before.get(key), self._merged.get(key)) for key in changed)
+        if not only_endpoints:
+            self._instances = None
+        elif self._instances is not None:
+            self._instances.update(changed)
         return ("endpoints" if only_endpoints else "configuration"), _names(changed)
 
-    def _merge(self) -> None:
-        submitted: dict[ObjectKey, ConfigObject] = {}
-        problems: list[Problem] = []
-        for state in self._states.values():
-            for key, obj in state.objects.items():
-                first = submitted.setdefault(key, obj)
-                if first is not obj:
-                    message = f"{key} is already defined in {first.origin}, which stays in use: remove or rename one"
-                    problems.append(Problem(obj.origin, "metadata.name", message))
-        self._checked = {key: self._check(obj) for key, obj in submitted.items()}
-        usable = {key: checked.usable for key, checked in self._checked.items()}
-        self._merged = {key: obj for key, obj in usable.items() if obj is not None}
-        self._merge_problems = tuple(problems)
+    def _merge(self, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
+        """Look again at the objects of some keys; returns those that differ. What was handed out before stays as it was."""
+        found = {key: self._merge_one(key) for key in keys}
+        differing = [key for key, usable in found.items() if usable is not self._merged.get(key)]
+        if differing:
+            self._merged = dict(self._merged)
+        for key in differing:
+            usable = found[key]
+            if usable is None:
+                del self._merged[key]
+            else:
+                self._merged[key] = usable
+        return differing
+
+    def _merge_one(self, key: ObjectKey) -> ConfigObject | None:
+        """Take the object of one key from the first store that has it, and return the form of it to use."""
+        found = [state.objects[key] for state in self._states.values() if key in state.objects]
+        problems = tuple(
+            Problem(
+                other.origin,
+                "metadata.name",
+                f"{key} is already defined in {found[0].origin}, which stays in use: remove or rename one",
+            )
+            for other in found[1:]
+        )
+        if problems:
+            self._merge_problems[key] = problems
+        else:
+            self._merge_problems.pop(key, None)
+        if not found:
+            self._checked.pop(key, None)
+            return None
+        self._checked[key] = self._check(found[0])
+        return self._checked[key].usable
 
     def _check(self, obj: ConfigObject) -> _Checked:
         """Check an object on its own; while it is bad, the last good form stays."""
@@ -98,8 +127,12 @@ class World:
         return _Checked(obj, problems, last.usable if last is not None else None)
 
     def admit(self) -> Admission:
-        """Decide anew which objects are in use."""
-        self.admission = admit(self._merged, self.admission, self._mesh)
+        """Decide anew which objects are in use; where only instances changed, of nothing but what they are part of."""
+        patched = (
+            admit_instances(self._merged, self.admission, self._instances) if self._instances is not None else None
+        )
+        self.admission = patched or admit(self._merged, self.admission, self._mesh)
+        self._instances = set()
         return self.admission
 
     def preview(self, applied: Iterable[ConfigObject], deleted: Iterable[ObjectKey] = ()) -> tuple[Problem, ...]:
@@ -119,12 +152,20 @@ class World:
         return tuple(problem for problem in self.admission.problems if marks and problem.origin.endswith(marks))
 
 
+def _differing(old: Objects, new: Objects) -> list[ObjectKey]:
+    """Return the keys of objects that are not the same in both."""
+    gone = [key for key in old if key not in new] if len(old) != len(new) or old.keys() != new.keys() else []
+    return gone + [key for key, obj in new.items() if old.get(key) is not obj]
+
+
 def _same_but_endpoints(old: ConfigObject | None, new: ConfigObject | None) -> bool:
     """Whether only instances changed, so that the change need not wait for others to join it."""
     present: Any = new or old
     if present.key.kind == "WorkloadEntry":
         return True
     if old is None or new is None or present.key.kind != "ServiceEntry" or old.labels != new.labels:
+        return False
+    if old.origin != new.origin:
         return False
     return bool(_without_endpoints(old.spec) == _without_endpoints(new.spec))
 

@@ -45,19 +45,34 @@ class Resource:
 class ResourcePool:
     """Finds resources of equal content again, so that the snapshots of different scopes share their bytes.
 
-    Holds them weakly: what no snapshot and no stream uses is gone.
+    Holds them weakly: what no snapshot and no stream uses is gone. Within one publication a message that several scopes
+    share is serialised once; `forget_messages` ends that.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_made", "serialisations")
 
     def __init__(self) -> None:
+        self.serialisations = 0
+        self._made: dict[tuple[str, int], tuple[Message, Resource]] = {}
         self._known: weakref.WeakValueDictionary[tuple[str, str, str], Resource] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._known)
 
     def shared(self, type_url: str, name: str, message: Message) -> Resource:
+        """Return the resource that holds the bytes of ``message``; the same message is not serialised twice."""
+        made = self._made.get((name, id(message)))
+        if made is None:  # a message that is known here lives, so no other has its id
+            made = self._made[name, id(message)] = (message, self.serialised(type_url, name, message))
+        return made[1]
+
+    def forget_messages(self) -> None:
+        """Let go of the messages seen so far; their resources live as long as somebody uses them."""
+        self._made.clear()
+
+    def serialised(self, type_url: str, name: str, message: Message) -> Resource:
         """Serialise ``message`` and return the resource that holds these bytes, a known one where there is one."""
+        self.serialisations += 1
         body = Any(type_url=type_url, value=message.SerializeToString(deterministic=True)).SerializeToString()
         version = content_version(body)
         known = self._known.get((type_url, name, version))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Collection as Names
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from google.protobuf.message import Message
@@ -12,6 +14,9 @@ from isthmus_controlplane.snapshot.resource import Resource, ResourcePool, conte
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
 Messages = Mapping[str, Mapping[str, Message]]
+# How far back a collection knows what changed, in pushes and in names: a stream that slept longer compares what it has.
+HISTORY_PUSHES = 16
+HISTORY_NAMES = 1_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -20,15 +25,26 @@ class Collection:
 
     Attributes:
         resources: by name, sorted.
-        version: hash over the names and versions.
-        base: version of the collection that `changed` was computed against, None for the first.
-        changed: names added, changed or removed since `base`; what a client in step with `base` has to be told.
+        version: hash over the names and versions, whatever way led there.
+        digest: sum of the hashes of names and versions, which one change moves without a look at the others.
+        history: (version before, names added, changed or removed since) of the latest steps, the newest first.
     """
 
     resources: Mapping[str, Resource]
     version: str
-    base: str | None = None
-    changed: frozenset[str] = frozenset()
+    digest: int
+    history: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    def changed_since(self, version: str | None) -> frozenset[str] | None:
+        """Name what a client in step with an earlier version has to be told; None when that is too long ago."""
+        if version == self.version:
+            return frozenset()
+        names: frozenset[str] = frozenset()
+        for before, changed in self.history:
+            names |= changed
+            if before == version:
+                return names
+        return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +82,12 @@ class Snapshot:
         )
 
 
-def build(messages: Messages, previous: Snapshot | None = None, pool: ResourcePool | None = None) -> Snapshot:
+def build(
+    messages: Messages,
+    previous: Snapshot | None = None,
+    pool: ResourcePool | None = None,
+    changed: Mapping[str, Names[str]] | None = None,
+) -> Snapshot:
     """Build a snapshot.
 
     Messages must not be changed afterwards: one that is the same object as in ``previous`` counts as unchanged.
@@ -75,44 +96,79 @@ def build(messages: Messages, previous: Snapshot | None = None, pool: ResourcePo
         messages: resources per type URL and name.
         previous: the snapshot that this one follows; what did not change is taken from it.
         pool: where resources of equal content are found; give one pool to all scopes so that they share bytes.
+        changed: names per type that may differ from the messages of ``previous``, where the caller knows that all
+            others are the same objects; None to compare all.
     """
     pool = pool if pool is not None else ResourcePool()
     type_urls = {*messages, *(previous.collections if previous else ())}
     collections = {
-        type_url: _collection(type_url, messages.get(type_url, {}), previous, pool) for type_url in sorted(type_urls)
+        type_url: _collection(
+            type_url, messages, previous, pool, None if changed is None else changed.get(type_url, ())
+        )
+        for type_url in sorted(type_urls)
     }
     if previous is not None and all(previous.collections.get(url) is made for url, made in collections.items()):
         return dataclasses.replace(previous, sources=messages)
-    version = _hash_pairs((type_url, made.version) for type_url, made in collections.items())
+    filled = ((url, made.version) for url, made in collections.items() if made.resources)
+    version = content_version(*(text.encode() for pair in filled for text in pair))
     return Snapshot(MappingProxyType(collections), version, messages)
 
 
 def _collection(
-    type_url: str, messages: Mapping[str, Message], previous: Snapshot | None, pool: ResourcePool
+    type_url: str, messages: Messages, previous: Snapshot | None, pool: ResourcePool, changed: Names[str] | None
 ) -> Collection:
-    old = previous.collections.get(type_url) if previous else None
-    old_resources = old.resources if old else {}
-    old_messages = previous.sources.get(type_url, {}) if previous else {}
-    resources = {
-        name: old_resources[name]
-        if name in old_resources and old_messages.get(name) is messages[name]
-        else pool.shared(type_url, name, messages[name])
-        for name in sorted(messages)
-    }
-    changed = _changed(old_resources, resources)
-    if old is not None and not changed:
+    new = messages.get(type_url, {})
+    old = previous.collection(type_url) if previous else EMPTY_COLLECTION
+    before = previous.sources.get(type_url, {}) if previous else {}
+    if new is before:
         return old
-    version = _hash_pairs((name, resource.version) for name, resource in resources.items())
-    return Collection(MappingProxyType(resources), version, old.version if old else None, changed)
+    looked_at = {*new, *before} if changed is None else changed
+    moved = {
+        name: pool.shared(type_url, name, new[name]) if name in new else None
+        for name in looked_at
+        if new.get(name) is not before.get(name)
+    }
+    differing = {name: made for name, made in moved.items() if not _same(made, old.resources.get(name))}
+    if not differing:
+        return old
+    return _follow(old, differing, first=previous is None)
 
 
-def _changed(old: Mapping[str, Resource], new: Mapping[str, Resource]) -> frozenset[str]:
-    gone = (name for name in old if name not in new)
-    return frozenset((*gone, *(n for n, made in new.items() if n not in old or old[n].version != made.version)))
+def _same(first: Resource | None, second: Resource | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return first.version == second.version
 
 
-def _hash_pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    return content_version(*(text.encode() for pair in pairs for text in pair))
+def _follow(old: Collection, changes: Mapping[str, Resource | None], *, first: bool) -> Collection:
+    """Return the collection that follows ``old``; None stands for a resource that is gone."""
+    digest = old.digest
+    resources = dict(old.resources)
+    for name, made in changes.items():
+        gone = resources.pop(name, None) if made is None or name not in resources else resources[name]
+        digest += (_weight(made) if made is not None else 0) - (_weight(gone) if gone is not None else 0)
+        if made is not None:
+            resources[name] = made
+    digest %= DIGEST_RANGE
+    if any(name not in old.resources for name in changes):
+        resources = dict(sorted(resources.items()))
+    history = () if first else ((old.version, frozenset(changes)), *old.history)[:HISTORY_PUSHES]
+    while sum(len(names) for _, names in history[1:]) > HISTORY_NAMES:
+        history = history[:-1]
+    return Collection(MappingProxyType(resources), _version(digest), digest, history)
 
 
-EMPTY_COLLECTION = Collection(MappingProxyType({}), _hash_pairs(()))
+DIGEST_RANGE = 2**256
+
+
+def _weight(resource: Resource) -> int:
+    """Hash one name and version. The sum of such hashes says which are in a collection, in whatever order they came."""
+    raw = f"{len(resource.name)}:{resource.name}{resource.version}".encode()
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=32).digest(), "big")
+
+
+def _version(digest: int) -> str:
+    return content_version(digest.to_bytes(32, "big"))
+
+
+EMPTY_COLLECTION = Collection(MappingProxyType({}), _version(0), 0)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +24,7 @@ from isthmus_controlplane.stores.base import (
     check_expected,
     keep_identity,
 )
-from isthmus_controlplane.stores.directory_files import FileContent, merge_files, read_file, unreadable
+from isthmus_controlplane.stores.directory_files import FileContent, merge_files, patched, read_file, unreadable
 from isthmus_controlplane.stores.yaml_text import dump, load_documents, remove_document, replace_document
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ MAX_FILES = 10_000
 WATCH_DEBOUNCE_MS = 50
 WATCH_STEP_MS = 10
 LOOK_ANYWAY_MS = 2_000
+LIST_EVERY_S = 10.0  # while events keep coming
 NEW_FILE_MODE = 0o600
 
 _Signature = tuple[int, int, int]
@@ -60,6 +62,7 @@ class DirectoryStore:
             raise ConfigError(f"--store {source}: {self._root} is not a directory; create it or correct the path")
         self._files: dict[str, FileContent] = {}
         self._signatures: dict[str, _Signature] = {}
+        self._listed_at = -LIST_EVERY_S
         self._owners: dict[ObjectKey, str] = {}
         self._state = StoreState(source, synced=False, objects=MappingProxyType({}))
         self._publish: Publish | None = None
@@ -95,14 +98,18 @@ class DirectoryStore:
     async def _refresh(self, touched: Iterable[str]) -> None:
         """Read what changed, and publish when that made a difference. ``touched`` is read whatever its time stamp."""
         async with self._busy:
+            before = dict(self._files)
             await asyncio.to_thread(self._read, list(touched))
-            self._announce()
+            if before != self._files or self._lost() or not self._state.synced or self._state.problems:
+                self._announce(before)
 
-    def _announce(self) -> None:
-        lost = () if self._root.is_dir() else (self._missing(),)
-        objects, self._owners, problems = merge_files(self._files, self._owners)
-        kept = keep_identity(self._state.objects, objects)
-        state = StoreState(self.source, synced=True, objects=kept, problems=(*lost, *problems))
+    def _announce(self, before: Mapping[str, FileContent]) -> None:
+        objects = patched(self._state.objects, before, self._files, self._owners) if self._state.synced else None
+        problems: tuple[Problem, ...] = ()
+        if objects is None:
+            merged, self._owners, problems = merge_files(self._files, self._owners)
+            objects = keep_identity(self._state.objects, merged)
+        state = StoreState(self.source, synced=True, objects=objects, problems=(*self._lost(), *problems))
         if self._publish is not None and state != self._state:
             for problem in state.problems:
                 if problem not in self._state.problems:
@@ -110,40 +117,75 @@ class DirectoryStore:
             self._state = state
             self._publish(state)
 
+    def _lost(self) -> tuple[Problem, ...]:
+        return () if self._root.is_dir() else (self._missing(),)
+
     def _missing(self) -> Problem:
         text = "is no directory any more; the last configuration stays in use; bring it back"
         return Problem(str(self._root), "", text)
 
-    def _read(self, touched: Iterable[str]) -> None:
+    def _read(self, touched: Sequence[str]) -> None:
         """Read new and changed files; runs in a thread."""
-        forced = {Path(path).absolute() for path in touched}
         if not self._root.is_dir():
             return
+        named = self._named(touched) if time.monotonic() - self._listed_at < LIST_EVERY_S else None
+        if named is None:
+            self._read_all({Path(path).absolute() for path in touched})
+            return
+        for name, path in named.items():
+            signature = _signature(path)
+            if signature is None:
+                self._forget(name)
+            else:
+                self._take(name, path, signature)
+
+    def _named(self, touched: Sequence[str]) -> dict[str, Path] | None:
+        """Name the files that a batch of events is about; None when a whole look is needed."""
+        root, named = self._root.absolute(), {}
+        for text in touched:
+            path = Path(text)
+            if not path.is_relative_to(root) or path.is_dir() or path.is_symlink():
+                return None
+            relative = path.relative_to(root)
+            if path.suffix in SUFFIXES and not _is_hidden(relative):
+                named[str(self._root / relative)] = self._root / relative
+            elif not _is_hidden(relative) and not path.exists():  # perhaps a directory that is gone
+                return None
+        fits = len(self._files) + len(named) <= MAX_FILES
+        return named if named and fits else None
+
+    def _read_all(self, forced: set[Path]) -> None:
+        self._listed_at = time.monotonic()
         found = dict(self._listed())
         for name in [name for name in self._files if name not in found]:
-            del self._files[name]
-            self._signatures.pop(name, None)
+            self._forget(name)
         for name, (path, signature) in found.items():
             if self._signatures.get(name) != signature or path.absolute() in forced:
-                self._files[name] = self._read_one(name, path)
-                self._signatures[name] = signature
+                self._take(name, path, signature)
+
+    def _take(self, name: str, path: Path, signature: _Signature) -> None:
+        self._files[name] = self._read_one(name, path)
+        self._signatures[name] = signature
+
+    def _forget(self, name: str) -> None:
+        self._files.pop(name, None)
+        self._signatures.pop(name, None)
 
     def _listed(self) -> Iterator[tuple[str, tuple[Path, _Signature]]]:
         """Yield the configuration files with what tells a changed one; hidden files are left out."""
         count = 0
         for path in sorted(self._root.rglob("*")):
             relative = path.relative_to(self._root)
-            if path.suffix not in SUFFIXES or any(part.startswith(".") for part in relative.parts):
+            if path.suffix not in SUFFIXES or _is_hidden(relative):
                 continue
-            try:
-                stat = path.stat()
-            except OSError:  # gone meanwhile, or a dangling link: the next look will tell
+            signature = _signature(path)
+            if signature is None:
                 continue
             count += 1
             if count > MAX_FILES:
                 log.error("%s: more than %d files; the rest is not read: split the directory", self.source, MAX_FILES)
                 return
-            yield str(path), (path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+            yield str(path), (path, signature)
 
     def _read_one(self, name: str, path: Path) -> FileContent:
         last = self._files.get(name, FileContent())
@@ -191,6 +233,19 @@ class DirectoryStore:
         if content.problems:
             raise StoreError(f"{content.problems[0]}; mend this file first: {key} stands in it")
         return Path(owner), content.numbers[key]
+
+
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _signature(path: Path) -> _Signature | None:
+    """What tells a changed file; None for one that is gone, or for a dangling link."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def _read_text(path: Path) -> str:

@@ -111,3 +111,29 @@ def merge_files(
                 message = f"{key} is already defined in {first}, which stays in use: remove or rename one of them"
                 problems.append(Problem(other, "metadata.name", message))
     return objects, new_owners, tuple(sorted(problems))
+
+
+def patched(
+    objects: Mapping[ObjectKey, ConfigObject],
+    before: Mapping[str, FileContent],
+    files: Mapping[str, FileContent],
+    owners: Mapping[ObjectKey, str],
+) -> Mapping[ObjectKey, ConfigObject] | None:
+    """Put changed files into what `merge_files` gave; None where files must be merged anew.
+
+    Args:
+        objects: of the merge before.
+        before: content by file name at that merge.
+        files: content by file name now.
+        owners: of the merge before.
+    """
+    if before.keys() != files.keys() or any(content.problems for content in files.values()):
+        return None
+    changes: dict[ObjectKey, ConfigObject] = {}
+    for name, content in files.items():
+        if content is before[name]:
+            continue
+        if content.objects.keys() != before[name].objects.keys() or any(owners[k] != name for k in content.objects):
+            return None
+        changes |= content.objects
+    return MappingProxyType({**objects, **changes})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -26,6 +26,7 @@ from isthmus_controlplane.translate.names import (
     listener_name,
     with_port,
 )
+from isthmus_controlplane.translate.patch import Patch
 from isthmus_controlplane.translate.translation import (
     CLUSTER_TYPE,
     ENDPOINT_TYPE,
@@ -55,6 +56,24 @@ def translate(model: Model, scope: Scope, memo: Memo | None = None) -> Translati
     return _Translator(model, scope, memo if memo is not None else Memo()).run()
 
 
+def translate_instances(
+    model: Model, scope: Scope, memo: Memo, previous: Translation, hosts: Iterable[str]
+) -> Translation:
+    """Translate again what the instances of some services are part of, and take everything else from ``previous``.
+
+    Equals `translate`, byte for byte, where ``model`` differs from that of ``previous`` in nothing but the endpoints of
+    services ``hosts`` (a property test says so).
+    """
+    translator = _Translator(model, scope, memo)
+    patch = Patch(previous)
+    for host in sorted(hosts):
+        service = model.services[host]
+        if translator.sees(service):
+            for resource in translator.service_resources(service):
+                patch.put(*resource)
+    return patch.finish()
+
+
 class _Translator:
     """One translation."""
 
@@ -63,17 +82,13 @@ class _Translator:
         self.memo = memo
         self.scope = scope
         self.out = Collector()
-        self.services = [
-            service
-            for service in model.services.values()
-            if visible(service.export_to, service.namespace, scope.namespace)
-        ]
         # Passing through needs an original destination, which an explicit proxy and a gRPC client do not have.
         allow_any = model.mesh.outbound_traffic_policy == "ALLOW_ANY"
         self.pass_through = allow_any and scope.kind == "sidecar" and scope.interception != "NONE"
 
     def run(self) -> Translation:
         """Build all resources."""
+        self.services = [service for service in self.model.services.values() if self.sees(service)]
         self._clusters()
         self.context = RouteContext(self.model, self.scope, self.out.names(CLUSTER_TYPE))
         match self.scope:
@@ -92,12 +107,24 @@ class _Translator:
         if self.pass_through:
             self.out.add(CLUSTER_TYPE, PASSTHROUGH_CLUSTER, passthrough_cluster(), ())
         for service in self.services:
-            rule = self.model.rule(service.host, self.scope.namespace)
-            keys = (*service.origins, rule.key) if rule is not None else service.origins
-            for cluster, assignment in self._service_clusters(service, rule):
-                self.out.add(CLUSTER_TYPE, cluster.name, cluster, keys)
-                if assignment is not None:
-                    self.out.add(ENDPOINT_TYPE, cluster.name, assignment, keys)
+            for resource in self.service_resources(service):
+                self.out.add(*resource)
+
+    def sees(self, service: Service) -> bool:
+        """Whether the scope gets a service."""
+        return visible(service.export_to, service.namespace, self.scope.namespace)
+
+    def service_resources(self, service: Service) -> Iterator[tuple[str, str, Any, tuple[ObjectKey, ...]]]:
+        """Yield (type URL, name, message, origins) of everything that the instances of a service may be part of.
+
+        Nothing else may depend on them, or `translate_instances` would miss it.
+        """
+        rule = self.model.rule(service.host, self.scope.namespace)
+        keys = (*service.origins, rule.key) if rule is not None else service.origins
+        for cluster, assignment in self._service_clusters(service, rule):
+            yield CLUSTER_TYPE, cluster.name, cluster, keys
+            if assignment is not None:
+                yield ENDPOINT_TYPE, cluster.name, assignment, keys
 
     def _service_clusters(self, service: Service, rule: ConfigObject | None) -> Clusters:
         kind = self.scope.kind

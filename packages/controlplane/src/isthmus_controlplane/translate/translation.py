@@ -23,8 +23,10 @@ class Translation:
         messages: per type URL, the resources by name, in sorted order.
         origins: for each (type URL, name), the user objects it was made from, to attribute a NACK; sorted.
         problems: what could not be translated for this scope, sorted.
+        changed: names per type that differ from the translation before; None where any may.
     """
 
     messages: Mapping[str, Mapping[str, Message]]
     origins: Mapping[tuple[str, str], tuple[ObjectKey, ...]]
     problems: tuple[Problem, ...] = ()
+    changed: Mapping[str, frozenset[str]] | None = None

@@ -10,8 +10,11 @@ from envoy.config.core.v3.base_pb2 import Node
 
 from isthmus_controlplane.model.scope import Scope, scope_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.xds.audience import Audience
+from isthmus_controlplane.xds.message import Request
 from isthmus_controlplane.xds.push import PushLog
-from isthmus_controlplane.xds.session import Session, TypeStatus
+from isthmus_controlplane.xds.session import Received, Session, TypeStatus
+from isthmus_controlplane.xds.subscription import NO_CHANGE
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -68,7 +71,7 @@ class Fleet:
         self._pushes = pushes
         self._on_scope_needed = on_scope_needed
         self._clients: dict[int, Client] = {}
-        self._members: dict[Scope, dict[int, Client]] = {}
+        self._audiences: dict[Scope, Audience[Client]] = {}
         self._snapshots: dict[Scope, tuple[Snapshot, int]] = {}
         self._ids = itertools.count(1)
 
@@ -87,11 +90,26 @@ class Fleet:
         """Take a stream's node and give it its scope's snapshot as soon as there is one."""
         client.node, client.scope = node, scope_of(node)
         client.session.identify(node.user_agent_name)
-        self._members.setdefault(client.scope, {})[client.id] = client
+        self._audiences.setdefault(client.scope, Audience()).members[client.id] = client
         known = self._snapshots.get(client.scope)
         if known is None:
             self._on_scope_needed(client.scope)
         else:
+            client.session.publish(*known)
+
+    def receive(self, client: Client, request: Request) -> Received:
+        """Take a request of a stream whose node is known; see `Session.receive` for what is raised."""
+        self._catch_up(client)
+        received = client.session.receive(request)
+        if received.change is not NO_CHANGE and client.scope is not None:
+            subscription = client.session.watches[received.type_url].subscription
+            self._audiences[client.scope].note(client.id, received.type_url, received.change, subscription)
+        return received
+
+    def _catch_up(self, client: Client) -> None:
+        """Give a stream the newest snapshot: those that a publication does not concern sleep on with an older one."""
+        known = self._snapshots.get(client.scope) if client.scope is not None else None
+        if known is not None and client.session.snapshot is not known[0]:
             client.session.publish(*known)
 
     def leave(self, client: Client) -> None:
@@ -100,43 +118,41 @@ class Fleet:
         self._pushes.note_gone(client.id)
         if client.scope is None:
             return
-        members = self._members[client.scope]
-        members.pop(client.id, None)
-        if not members:
-            del self._members[client.scope]
+        audience = self._audiences[client.scope]
+        audience.leave(client.id, client.session.subscriptions())
+        if not audience.members:
+            del self._audiences[client.scope]
             self._snapshots.pop(client.scope, None)
 
     def publish(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
         """Give scopes new snapshots, as one push; returns its id, or None when no scope in use got anything new.
 
-        Only streams that may have to be told something are woken: of a fleet that watches other things, most sleep on.
+        Only streams that may have to be told something are given it and woken. All others, and the work that they would
+        be, are left alone until they ask for something.
         """
         changed = {
             scope: snapshot
             for scope, snapshot in snapshots.items()
-            if scope in self._members and not self._has(scope, snapshot)
+            if scope in self._audiences and not self._has(scope, snapshot)
         }
         if not changed:
             return None
-        touched: list[Client] = []
-        untouched: list[Client] = []
-        for scope, snapshot in changed.items():
-            for client in self._members[scope].values():
-                (untouched if client.session.untouched(snapshot) else touched).append(client)
-        push = self._pushes.start(cause, (client.id for client in touched), len(touched) + len(untouched))
+        touched = [
+            client
+            for scope, snapshot in changed.items()
+            for client in self._audiences[scope].concerned(self.snapshot(scope), snapshot)
+        ]
+        clients = sum(len(self._audiences[scope].members) for scope in changed)
+        push = self._pushes.start(cause, (client.id for client in touched), clients)
         self._snapshots.update({scope: (snapshot, push) for scope, snapshot in changed.items()})
-        for client in untouched:
-            assert client.scope is not None
-            client.session.pass_over(*self._snapshots[client.scope])
         for client in touched:
-            assert client.scope is not None
-            client.session.publish(*self._snapshots[client.scope])
+            self._catch_up(client)
             client.wake()
         return push
 
     def scopes_in_use(self) -> frozenset[Scope]:
         """Return the scopes of the connected clients."""
-        return frozenset(self._members)
+        return frozenset(self._audiences)
 
     def snapshot(self, scope: Scope) -> Snapshot | None:
         """Return what the clients of a scope get, None while it has no snapshot."""

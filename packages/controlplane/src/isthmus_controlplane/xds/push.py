@@ -93,7 +93,8 @@ class PushLog:
         self._now = now
         self._wall_clock = wall_clock
         self._on_converged = on_converged
-        self._pushes: collections.deque[_Push] = collections.deque(maxlen=RECENT_PUSHES)
+        self._pushes: collections.deque[_Push] = collections.deque()
+        self._unfinished: dict[int, _Push] = {}
 
     def start(self, cause: str, waiting: Iterable[int], clients: int | None = None) -> int:
         """Open a push; returns its id.
@@ -108,6 +109,9 @@ class PushLog:
         count = len(open_for) if clients is None else clients
         push = _Push(self.total, cause, self._wall_clock(), self._now(), count, open_for)
         self._pushes.append(push)
+        self._unfinished[push.id] = push
+        if len(self._pushes) > RECENT_PUSHES:
+            self._unfinished.pop(self._pushes.popleft().id, None)
         self._check(push)
         return push.id
 
@@ -141,9 +145,10 @@ class PushLog:
             self._check(push)
 
     def _open(self, client: int) -> list[_Push]:
-        return [push for push in self._pushes if client in push.waiting]
+        return [push for push in self._unfinished.values() if client in push.waiting]
 
     def _check(self, push: _Push) -> None:
         if not push.waiting and push.converged_after is None:
             push.converged_after = self._now() - push.started
+            self._unfinished.pop(push.id, None)
             self._on_converged(push.status())

@@ -101,7 +101,8 @@ class XdsServer:
         self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
         self._fleet = Fleet(self._pushes, on_scope_needed)
         self._server: grpc.aio.Server | None = None
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._pumps: dict[int, Pump] = {}
 
     async def start(self) -> str:
         """Listen; returns the bound ``HOST:PORT``.
@@ -124,7 +125,9 @@ class XdsServer:
         """Tell clients to go elsewhere, end the streams, and close after at most ``grace`` seconds."""
         if self._server is None:
             return
-        self._stopping.set()
+        self._stopping = True
+        for pump in self._pumps.values():
+            pump.end(_stopping())
         server, self._server = self._server, None
         await server.stop(grace)
 
@@ -195,32 +198,37 @@ class XdsServer:
             await context.abort(status_code(error), str(error))
 
     async def _run_stream(self, method: Method, context: Any) -> None:
-        if len(self._fleet) >= self._settings.max_streams:
-            text = f"{self._settings.max_streams} streams are open, the limit; try another replica"
-            raise StreamError("RESOURCE_EXHAUSTED", text)
+        self._check_open()
         woken = asyncio.Event()
         session = Session(method.variant, only_type=method.only_type, limits=self._settings.limits)
         client = self._fleet.join(
             peer=context.peer(), method=method.name, connected_since=time.time(), session=session, wake=woken.set
         )
         self.metrics.count("streams", "variant", method.variant.value)
+        pump = Pump(
+            context,
+            client,
+            woken,
+            fleet=self._fleet,
+            pushes=self._pushes,
+            metrics=self.metrics,
+            deadlines=self._settings.deadlines,
+            identifier=IDENTIFIER,
+        )
+        self._pumps[client.id] = pump
         try:
-            deadlines = self._settings.deadlines
-            pump = Pump(context, client, woken, self._fleet, self._pushes, self.metrics, deadlines, IDENTIFIER)
-            await self._until_stopping(pump)
+            await pump.run()
         finally:
+            del self._pumps[client.id]
             self._fleet.leave(client)
 
-    async def _until_stopping(self, pump: Pump) -> None:
-        """Run a stream until it ends or the server stops."""
-        running, stopping = asyncio.create_task(pump.run()), asyncio.create_task(self._stopping.wait())
-        try:
-            done, _ = await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if running in done:
-                running.result()
-            else:
-                raise StreamError("UNAVAILABLE", "the control plane is stopping; reconnect")
-        finally:
-            running.cancel()
-            stopping.cancel()
-            await asyncio.gather(running, stopping, return_exceptions=True)
+    def _check_open(self) -> None:
+        if self._stopping:
+            raise _stopping()
+        if len(self._fleet) >= self._settings.max_streams:
+            text = f"{self._settings.max_streams} streams are open, the limit; try another replica"
+            raise StreamError("RESOURCE_EXHAUSTED", text)
+
+
+def _stopping() -> StreamError:
+    return StreamError("UNAVAILABLE", "the control plane is stopping; reconnect")

@@ -28,6 +28,7 @@ from isthmus_controlplane.snapshot.resource_type import (
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.message import DeltaRequest, Nack, Request, Response, Variant
+from isthmus_controlplane.xds.subscription import NO_CHANGE, Change, Subscription
 from isthmus_controlplane.xds.update import Update, Waits
 from isthmus_controlplane.xds.watch import Progress, Watch
 
@@ -64,12 +65,14 @@ class Received:
         acknowledged: it acknowledged a response.
         nack: it rejected one.
         stale: it answered a response that is not, or no longer, waited for. Its names counted all the same.
+        change: what it did to the subscription.
     """
 
     type_url: str
     acknowledged: bool = False
     nack: Nack | None = None
     stale: bool = False
+    change: Change = NO_CHANGE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,21 +139,6 @@ class Session:
         """Replace the snapshot; versions in between that were not sent yet are skipped."""
         self.snapshot, self.sequence = snapshot, sequence
 
-    def untouched(self, snapshot: Snapshot) -> bool:
-        """Whether the client has everything of a newer snapshot, so that there is nothing to send and to wait for."""
-        if self.snapshot is None or self._answered:
-            return False
-        for type_url, watch in self.watches.items():  # noqa: SIM110 - a loop costs half of a generator's time
-            if not watch.untouched(snapshot.collection(type_url)):
-                return False
-        return True
-
-    def pass_over(self, snapshot: Snapshot, sequence: int) -> None:
-        """Replace the snapshot by one that leaves the client `untouched`; it need not look for something to send."""
-        self.publish(snapshot, sequence)
-        for type_url, watch in self.watches.items():
-            watch.pass_over(snapshot.collection(type_url), sequence)
-
     def receive(self, request: Request) -> Received:
         """Take a request.
 
@@ -164,11 +152,12 @@ class Session:
             change = watch.subscription.modify(request.subscribe, request.unsubscribe)
             watch.note_change(change, request.initial_versions)
         else:
-            watch.note_change(watch.subscription.replace(request.names), {})
+            change = watch.subscription.replace(request.names)
+            watch.note_change(change, {})
         if len(watch.subscription.names) > self._limits.names:
             text = f"{watch.kind.type_url}: more than {self._limits.names} names; use the wildcard, or several streams"
             raise StreamError("RESOURCE_EXHAUSTED", text)
-        return received
+        return received if change is NO_CHANGE else dataclasses.replace(received, change=change)
 
     def next_response(self, now: float) -> Response | None:
         """Return the response to write next, already recorded as sent; None when there is nothing to send now.
@@ -199,6 +188,10 @@ class Session:
         # for a type that is not through either, or for one that was rejected.
         due = self._answered and any(watch.holds for watch in self.watches.values())
         return Progress.PENDING if due or Progress.PENDING in states else Progress.ACKNOWLEDGED
+
+    def subscriptions(self) -> Iterator[tuple[str, Subscription]]:
+        """Yield what is subscribed, by type URL."""
+        return ((type_url, watch.subscription) for type_url, watch in self.watches.items())
 
     def type_statuses(self) -> Iterator[TypeStatus]:
         """Describe each resource type, in send order."""

@@ -46,29 +46,44 @@ class Deadlines:
 DEFAULT_DEADLINES = Deadlines()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Pump:
-    """Runs one stream to its end.
+    """Runs one stream to its end: it writes in the task of the RPC, and reads in another."""
 
-    Attributes:
-        stream: bytes in and out.
-        client: the stream's entry in the fleet.
-        woken: set by ``client.wake``.
-        fleet: where the node is made known.
-        pushes: told what is sent and acknowledged.
-        metrics: counts it.
-        deadlines: see there.
-        identifier: text of ``control_plane`` in responses.
-    """
+    __slots__ = ("_client", "_deadlines", "_ended", "_fleet", "_identifier", "_metrics", "_pushes", "_stream", "_woken")
 
-    stream: ByteStream
-    client: Client
-    woken: asyncio.Event
-    fleet: Fleet
-    pushes: PushLog
-    metrics: XdsMetrics
-    deadlines: Deadlines
-    identifier: str
+    def __init__(
+        self,
+        stream: ByteStream,
+        client: Client,
+        woken: asyncio.Event,
+        *,
+        fleet: Fleet,
+        pushes: PushLog,
+        metrics: XdsMetrics,
+        deadlines: Deadlines,
+        identifier: str,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            stream: bytes in and out.
+            client: the stream's entry in the fleet.
+            woken: set by ``client.wake``.
+            fleet: where requests go.
+            pushes: told what is sent and acknowledged.
+            metrics: counts it.
+            deadlines: see there.
+            identifier: text of ``control_plane`` in responses.
+        """
+        self._stream = stream
+        self._client = client
+        self._woken = woken
+        self._fleet = fleet
+        self._pushes = pushes
+        self._metrics = metrics
+        self._deadlines = deadlines
+        self._identifier = identifier
+        self._ended: StreamError | None = None
 
     async def run(self) -> None:
         """Read and write until the client is done.
@@ -76,76 +91,83 @@ class Pump:
         Raises:
             StreamError: the stream has to end with that status.
         """
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+        reader = asyncio.create_task(self._read())
+        reader.add_done_callback(lambda _: self._woken.set())
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await self._write(reader)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if not reader.done():
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+
+    def end(self, error: StreamError) -> None:
+        """End the stream with a status as soon as what is being written was taken."""
+        self._ended = error
+        self._woken.set()
 
     async def _read(self) -> None:
         try:
-            async with asyncio.timeout(self.deadlines.first_request):
-                raw = await self.stream.read()
+            async with asyncio.timeout(self._deadlines.first_request):
+                raw = await self._stream.read()
         except TimeoutError as error:
-            text = f"no request within {self.deadlines.first_request} s of opening the stream"
+            text = f"no request within {self._deadlines.first_request} s of opening the stream"
             raise StreamError("DEADLINE_EXCEEDED", text) from error
         while isinstance(raw, bytes):
             self._take(raw)
-            raw = await self.stream.read()
+            raw = await self._stream.read()
 
     def _take(self, raw: bytes) -> None:
-        request, node = decode(self.client.session.variant, raw)
-        if self.client.node is None:
+        request, node = decode(self._client.session.variant, raw)
+        if self._client.node is None:
             if node is None:
                 raise StreamError("INVALID_ARGUMENT", "node is missing in the first request of the stream")
-            self.fleet.identify(self.client, node)
-        self._count(self.client.session.receive(request))
-        self.pushes.note_progress(self.client.id, self.client.session.progress)
-        self.woken.set()
+            self._fleet.identify(self._client, node)
+        self._count(self._fleet.receive(self._client, request))
+        self._pushes.note_progress(self._client.id, self._client.session.progress)
+        self._woken.set()
 
     def _count(self, received: Received) -> None:
         label = type_label(received.type_url)
         if received.acknowledged:
-            self.metrics.count("acks", "type", label)
+            self._metrics.count("acks", "type", label)
         if received.nack is not None:
-            self.metrics.count("nacks", "type", label)
+            self._metrics.count("nacks", "type", label)
         if received.stale:
-            self.metrics.count("stale_nonces", "type", label)
+            self._metrics.count("stale_nonces", "type", label)
 
-    async def _write(self) -> None:
-        session = self.client.session
-        while True:
-            self.woken.clear()
+    async def _write(self, reader: asyncio.Task[None]) -> None:
+        session = self._client.session
+        while self._ended is None:
+            self._woken.clear()
+            if reader.done():
+                return reader.result()
             while (response := session.next_response(time.monotonic())) is not None:
-                self.pushes.note_sent(self.client.id)
+                self._pushes.note_sent(self._client.id)
                 await self._send(response)
-            self.pushes.note_progress(self.client.id, session.progress)
+            self._pushes.note_progress(self._client.id, session.progress)
             await self._wait(session.next_deadline())
+        raise self._ended
 
     async def _send(self, response: Response) -> None:
-        raw = encode(self.client.session.variant, response, self.identifier)
+        raw = encode(self._client.session.variant, response, self._identifier)
         label = type_label(response.type_url)
-        self.metrics.count("responses", "type", label)
-        self.metrics.count("response_bytes", "type", label, len(raw))
+        self._metrics.count("responses", "type", label)
+        self._metrics.count("response_bytes", "type", label, len(raw))
         try:
-            async with asyncio.timeout(self.deadlines.write):
-                await self.stream.write(raw)
+            async with asyncio.timeout(self._deadlines.write):
+                await self._stream.write(raw)
         except TimeoutError as error:
-            text = f"a response was not read within {self.deadlines.write} s; reconnect and keep reading"
+            text = f"a response was not read within {self._deadlines.write} s; reconnect and keep reading"
             raise StreamError("DEADLINE_EXCEEDED", text) from error
 
     async def _wait(self, deadline: float | None) -> None:
         """Wait for something to do, or for the moment at which an ordered push goes out unacknowledged."""
         if deadline is None:
-            await self.woken.wait()
+            await self._woken.wait()
             return
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-                await self.woken.wait()
+                await self._woken.wait()
         except TimeoutError:
             return
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 WILDCARD = "*"
 
@@ -16,16 +16,21 @@ class Change:
         asked: names that have to be answered, whatever was sent before.
         wildcard_gained: the client now wants everything.
         dropped: whether something is no longer subscribed.
+        gone: names that were subscribed and are no longer.
     """
 
     asked: frozenset[str] = frozenset()
     wildcard_gained: bool = False
     dropped: bool = False
+    gone: frozenset[str] = frozenset()
 
     @property
     def grew(self) -> bool:
         """Whether the client waits for an answer."""
         return bool(self.asked) or self.wildcard_gained
+
+
+NO_CHANGE = Change()
 
 
 class Subscription:
@@ -59,16 +64,22 @@ class Subscription:
         self._named = self._named or bool(wanted)
         wildcard = WILDCARD in wanted or (not self._named and self._legacy_wildcard)
         wanted.discard(WILDCARD)
+        if wanted == self.names and wildcard == self.wildcard:  # what nearly all acknowledgements are
+            return NO_CHANGE
+        gone = frozenset(self.names - wanted)
         change = Change(
             asked=frozenset(wanted - self.names),
             wildcard_gained=wildcard and not self.wildcard,
-            dropped=bool(self.names - wanted) or (self.wildcard and not wildcard),
+            dropped=bool(gone) or (self.wildcard and not wildcard),
+            gone=gone,
         )
         self.names, self.wildcard = wanted, wildcard
         return change
 
-    def modify(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> Change:
+    def modify(self, subscribe: Collection[str], unsubscribe: Collection[str]) -> Change:
         """Take the two lists of a delta request; names to drop that were never subscribed are ignored."""
+        if not subscribe and not unsubscribe and (self._named or self.wildcard or not self._legacy_wildcard):
+            return NO_CHANGE  # what nearly all acknowledgements are
         added, gone = set(subscribe), set(unsubscribe)
         had_wildcard = self.wildcard
         self._named = self._named or bool(added)
@@ -79,4 +90,4 @@ class Subscription:
         self.names = (self.names | added) - gone - {WILDCARD}
         # Under a wildcard the client cannot know what became of a name it dropped: that is answered, too.
         asked = (added & self.names) | (explicit if self.wildcard else set())
-        return Change(frozenset(asked), self.wildcard and not had_wildcard, bool(gone))
+        return Change(frozenset(asked), self.wildcard and not had_wildcard, bool(gone), frozenset(explicit))

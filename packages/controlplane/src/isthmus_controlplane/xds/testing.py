@@ -26,7 +26,7 @@ from google.protobuf.message import Message
 
 from isthmus_controlplane.snapshot.resource import type_url_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
-from isthmus_controlplane.xds.message import Variant
+from isthmus_controlplane.xds.message import Request, Variant
 from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session
 from isthmus_controlplane.xds.wire import decode, encode
 
@@ -94,6 +94,7 @@ class Conversation:
 
     Attributes:
         session: the side under test.
+        take: how it takes a request; replace it where requests come to it through a fleet.
         now: the session's clock, in seconds; set it to make time pass.
     """
 
@@ -101,6 +102,7 @@ class Conversation:
         """Start a stream."""
         self.session = Session(variant, limits=limits)
         self.session.identify(user_agent)
+        self.take: Callable[[Request], object] = self.session.receive
         self.now = 0.0
         self._snapshot: Snapshot | None = None
         self._sequence = 0
@@ -110,19 +112,14 @@ class Conversation:
         return self.publish_snapshot(self.build(*messages))
 
     def build(self, *messages: Message) -> Snapshot:
-        """Build the snapshot that follows the newest one, without publishing it."""
-        return snapshot_of(*messages, previous=self._snapshot)
+        """Build the snapshot that follows the last one that was built, without publishing it."""
+        self._snapshot = snapshot_of(*messages, previous=self._snapshot)
+        return self._snapshot
 
-    def pass_over(self, snapshot: Snapshot) -> None:
-        """Publish a snapshot that leaves the session untouched, without a look for something to send."""
+    def publish_snapshot(self, snapshot: Snapshot, sequence: int | None = None) -> list[Any]:
+        """Publish a snapshot, with the number that follows the last one, or with another."""
         self._snapshot = snapshot
-        self._sequence += 1
-        self.session.pass_over(snapshot, self._sequence)
-
-    def publish_snapshot(self, snapshot: Snapshot) -> list[Any]:
-        """Publish a snapshot."""
-        self._snapshot = snapshot
-        self._sequence += 1
+        self._sequence = self._sequence + 1 if sequence is None else sequence
         self.session.publish(snapshot, self._sequence)
         return self.flush()
 
@@ -138,7 +135,7 @@ class Conversation:
     def receive(self, message: Message) -> None:
         """Hand a request to the session without asking for responses."""
         request, _ = decode(self.session.variant, message.SerializeToString())
-        self.session.receive(request)
+        self.take(request)
 
     def sotw(self, type_url: str, names: Iterable[str] = (), *, nonce: str = "", version: str = "") -> list[Any]:
         """Send a ``DiscoveryRequest``."""

@@ -107,7 +107,7 @@ def named_update(situation: Situation) -> Update:
         if resource is None:
             if name in situation.forced and situation.kind.empty is not None:
                 message = situation.kind.empty(name)
-                added.append(_EMPTY_ANSWERS.shared(situation.kind.type_url, name, message))
+                added.append(_EMPTY_ANSWERS.serialised(situation.kind.type_url, name, message))
         elif situation.due(resource):
             added.append(resource)
     return Update(tuple(added))

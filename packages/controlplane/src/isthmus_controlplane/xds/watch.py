@@ -91,27 +91,6 @@ class Watch:
         """Whether there may be something to send: cheap, and rather true too often."""
         return bool(self.asked or self._forced or self._held) or self._in_step_with != collection.version
 
-    def untouched(self, collection: Collection) -> bool:
-        """Whether the client is in step with a collection, or only lacks changes of what it is not subscribed to.
-
-        Cheap, and rather false too often: then `next_update` finds out.
-        """
-        if self.asked or self._forced or self._held or self._initial or self.delivered.outstanding:
-            return False
-        if self._in_step_with == collection.version:
-            return True
-        if self._in_step_with is None or self._in_step_with != collection.base or self.subscription.wildcard:
-            return False
-        changed = collection.changed
-        return self.subscription.names.isdisjoint(changed) and self.delivered.sent.keys().isdisjoint(changed)
-
-    def pass_over(self, collection: Collection, sequence: int) -> None:
-        """Come into step with a snapshot that leaves this watch `untouched`, as `next_update` would."""
-        # Nothing is asked, forced or held, so this is all that there is to note: it is done for every sleeping stream.
-        self._in_step_with = collection.version
-        self._clean_sequence = sequence
-        self.waiting_since = None
-
     def next_update(self, collection: Collection, waits: Waits, sequence: int) -> Update | None:
         """Compute what to send, or None, in which case the client is in step with snapshot ``sequence``."""
         if self._initial:
@@ -185,10 +164,9 @@ class Watch:
 
     def _candidates(self, collection: Collection) -> list[str]:
         """Name everything that may have to be sent; after a known version that is only what changed since."""
-        if self._in_step_with == collection.version:
-            return sorted(self._forced | self._held)
-        if self._in_step_with is not None and self._in_step_with == collection.base:
-            return sorted(collection.changed | self._forced | self._held)
+        changed = collection.changed_since(self._in_step_with) if self._in_step_with is not None else None
+        if changed is not None:
+            return sorted(changed | self._forced | self._held)
         everything = collection.resources if self.subscription.wildcard else ()
         return sorted({*everything, *self.subscription.names, *self.delivered.sent, *self._forced})
 
