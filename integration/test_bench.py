@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import suite_ab, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls
+from bench import suite_ab, suite_bolt, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls
 from bench.__main__ import chosen
 from bench.agree import compare
 from bench.agree import main as agree
@@ -149,7 +149,9 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         chosen("a,c", ("a", "b"), "subjects")
 
 
-@pytest.mark.parametrize("suite", [suite_ab, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls])
+@pytest.mark.parametrize(
+    "suite", [suite_ab, suite_bolt, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls]
+)
 def test_every_subject_has_a_case_and_every_gap_a_reason(suite: object) -> None:
     assert isinstance(suite, type(suite_ab))
     for subject in suite.subjects():

@@ -11,6 +11,7 @@ import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bench.http_plan import HttpPlan, envoy_bootstrap, haproxy_config, nginx_config
 from bench.mosn_plan import mosn_config
@@ -42,9 +43,17 @@ class Running:
             self.process.stop()
 
 
-def _start(
-    name: str, argv: list[str | Path], plan: HttpPlan, cpus: str, env: Mapping[str, str] | None = None
-) -> Running:
+class Plan(Protocol):
+    """What starting a subject needs of its task."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def folder(self) -> Path: ...
+
+
+def start(name: str, argv: list[str | Path], plan: Plan, cpus: str, env: Mapping[str, str] | None = None) -> Running:
+    """Start a program that will listen on the port of ``plan``, on the processors ``cpus``."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # 10,000 idle connections need more than the usual soft limit
     prefix: list[str | Path] = ["prlimit", f"--nofile={hard}", *(["taskset", "-c", cpus] if cpus else [])]
     process = Process(name, [*prefix, *argv], log=plan.folder / f"{name}.log", env=env)
@@ -67,31 +76,31 @@ def _isthmus_pure(plan: HttpPlan, cpus: str) -> Running:
 def _start_isthmus(name: str, plan: HttpPlan, cpus: str, env: Mapping[str, str] | None) -> Running:
     bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, name)
     argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"]
-    return _start(name, argv, plan, cpus, env)
+    return start(name, argv, plan, cpus, env)
 
 
 def _envoy(plan: HttpPlan, cpus: str) -> Running:
     bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "envoy")
     options = ["--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    return _start("envoy", [envoy_binary(), "-c", bootstrap, *options], plan, cpus)
+    return start("envoy", [envoy_binary(), "-c", bootstrap, *options], plan, cpus)
 
 
 def _haproxy(plan: HttpPlan, cpus: str) -> Running:
     path = plan.folder / "haproxy.cfg"
     path.write_text(haproxy_config(plan))
-    return _start("haproxy", [peers.command("haproxy", "haproxy"), "-db", "-f", path], plan, cpus)
+    return start("haproxy", [peers.command("haproxy", "haproxy"), "-db", "-f", path], plan, cpus)
 
 
 def _nginx(plan: HttpPlan, cpus: str) -> Running:
     path = plan.folder / "nginx.conf"
     path.write_text(nginx_config(plan))
-    return _start("nginx", [peers.command("nginx", "nginx-light"), "-c", path, "-p", plan.folder], plan, cpus)
+    return start("nginx", [peers.command("nginx", "nginx-light"), "-c", path, "-p", plan.folder], plan, cpus)
 
 
 def _mosn(plan: HttpPlan, cpus: str) -> Running:
     path = plan.folder / "mosn.json"
     path.write_text(json.dumps(mosn_config(plan)))
-    return _start("mosn", [go_program("mosn"), "-c", path], plan, cpus)
+    return start("mosn", [go_program("mosn"), "-c", path], plan, cpus)
 
 
 def _direct(plan: HttpPlan, cpus: str) -> Running:

@@ -4,6 +4,7 @@ go 1.22
 
 require (
 	github.com/urfave/cli v1.22.1
+	mosn.io/api v1.6.0
 	mosn.io/mosn v1.6.1
 )
 
@@ -47,7 +48,6 @@ require (
 	google.golang.org/protobuf v1.28.1 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.0.0 // indirect
 	gopkg.in/yaml.v2 v2.4.0 // indirect
-	mosn.io/api v1.6.0 // indirect
 	mosn.io/pkg v1.6.0 // indirect
 	mosn.io/proxy-wasm-go-host v0.2.1-0.20230626122511-25a9e133320e // indirect
 )

@@ -79,7 +79,7 @@ async def test_heartbeats_are_answered_here(proxy: Proxy) -> None:
     client = await ready(proxy)
     await client.peer.send(CODEC.heartbeat(5, 1) + request(6, HEADER))
     frame, data = await client.next()
-    assert (frame[0], data) == (HEARTBEAT_REPLY, CODEC.heartbeat_reply(5, 1))
+    assert (frame[0], data) == (HEARTBEAT_REPLY, CODEC.heartbeat_reply(CODEC.heartbeat(5, 1)))
     assert (await client.response())[0] == 6
     assert proxy.stat("rpc.test.downstream_heartbeat") == 1
 

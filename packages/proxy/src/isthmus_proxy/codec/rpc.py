@@ -98,8 +98,8 @@ class RpcCodec(Protocol):
     def heartbeat(self, identifier: int, form: int) -> bytes:
         """A heartbeat to send."""
 
-    def heartbeat_reply(self, identifier: int, form: int) -> bytes:
-        """The answer to a heartbeat of that form."""
+    def heartbeat_reply(self, frame: bytes) -> bytes:
+        """The answer to a heartbeat."""
 
     def error(self, identifier: int, form: int, status: int, message: str) -> bytes:
         """The answer to a request of that form that stands for the HTTP status ``status``."""

@@ -24,6 +24,7 @@ TLS_INSPECTOR = f"{_LISTENER}.tls_inspector.v3.TlsInspector"
 HTTP_INSPECTOR = f"{_LISTENER}.http_inspector.v3.HttpInspector"
 ORIGINAL_DST = f"{_LISTENER}.original_dst.v3.OriginalDst"
 PROXY_PROTOCOL = f"{_LISTENER}.proxy_protocol.v3.ProxyProtocol"
+OWN = "xds.type.v3.TypedStruct"
 _MAX_DEPTH = 16
 
 
@@ -50,7 +51,7 @@ def _needs_tls(chain: FilterChain) -> bool:
 
 def _filter(proto: Any, path: str) -> ListenerFilterConfig:
     place = join(path, "typed_config")
-    config: Any = unpack_as(proto.typed_config, place, TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST, PROXY_PROTOCOL)
+    config: Any = unpack_as(proto.typed_config, place, TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST, PROXY_PROTOCOL, OWN)
     disabled = None
     if proto.HasField("filter_disabled"):
         disabled = _predicate(proto.filter_disabled, join(path, "filter_disabled"), 0)
@@ -59,6 +60,10 @@ def _filter(proto: Any, path: str) -> ListenerFilterConfig:
         return ListenerFilterConfig(_tls_inspector(config, place), disabled)
     if name == HTTP_INSPECTOR:
         return ListenerFilterConfig(HttpInspectorConfig(), disabled)
+    if name == OWN:
+        from isthmus_proxy.config.rpc_proxy import compile_rpc_inspector  # noqa: PLC0415 - where it is configured
+
+        return ListenerFilterConfig(compile_rpc_inspector(config, place), disabled)
     if name == ORIGINAL_DST:
         return ListenerFilterConfig(OriginalDstConfig(), disabled)
     versions = frozenset(int(version) + 1 for version in config.disallowed_versions)

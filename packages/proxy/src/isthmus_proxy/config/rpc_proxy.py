@@ -1,7 +1,7 @@
-"""Compiles isthmus.network.rpc_proxy.v1.RpcProxy, which Envoy lacks and which is therefore written as xds.type.v3.TypedStruct.
+"""Compiles isthmus.network.rpc_proxy.v1.RpcProxy and the inspector beside it, both written as xds.type.v3.TypedStruct.
 
-Its fields are those of the HTTP connection manager that mean something for remote calls (``stat_prefix``, ``route_config`` or
-``rds``, ``access_log``), checked against the same tables, and its own.
+Envoy lacks them. The fields of the proxy are those of the HTTP connection manager that mean something for remote calls
+(``stat_prefix``, ``route_config`` or ``rds``, ``access_log``), checked against the same tables, and its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from isthmus_proxy.config.http_connection_manager import compile_routes
 from isthmus_proxy.config.parse import duration_seconds, fill, join, shown
 from isthmus_proxy.config.values import required
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import RpcProxyConfig
+from isthmus_proxy.listener.model import RpcInspectorConfig, RpcProxyConfig
+from isthmus_proxy.listener.rpc_detection import TR
 from isthmus_proxy.rpc.codecs import codec_names, sends_goaway
 from isthmus_proxy.rpc.model import HeartbeatConfig, PoolMode, RpcLimits
 
 RPC_PROXY = "isthmus.network.rpc_proxy.v1.RpcProxy"
+RPC_INSPECTOR = "isthmus.listener.rpc_inspector.v1.RpcInspector"
 _SHARED = ("stat_prefix", "route_config", "rds", "access_log")
 _OWN = (
     "codec",
@@ -64,6 +66,25 @@ def compile_rpc_proxy(struct: Any, path: str) -> RpcProxyConfig:
         goaway=_flag(value, "goaway", place, default=sends_goaway(codec)),
         verify_crc=_flag(value, "verify_crc", place, default=False),
     )
+
+
+def compile_rpc_inspector(struct: Any, path: str) -> RpcInspectorConfig:
+    """Compile the TypedStruct of the listener filter that detects RPC protocols. Raises ConfigError."""
+    if name_of(struct.type_url) != RPC_INSPECTOR:
+        raise ConfigError(join(path, "type_url"), shown(struct.type_url), f"only {RPC_INSPECTOR} is supported here")
+    place = join(path, "value")
+    value = _plain(struct.value)
+    for name in value:
+        if name != "protocols":
+            raise ConfigError(join(place, name), "", f"is not a field of {RPC_INSPECTOR}; it has protocols")
+    known = [*codec_names(), TR]
+    wanted = value.get("protocols", known)
+    if not isinstance(wanted, list) or not wanted or len(set(map(str, wanted))) != len(wanted):
+        raise ConfigError(join(place, "protocols"), shown(wanted), "must be a list of different names")
+    for index, name in enumerate(wanted):
+        if name not in known:
+            raise ConfigError(f"{join(place, 'protocols')}[{index}]", shown(name), f"must be one of {', '.join(known)}")
+    return RpcInspectorConfig(tuple(wanted))
 
 
 def _manager(shared: Mapping[str, object], path: str) -> Any:

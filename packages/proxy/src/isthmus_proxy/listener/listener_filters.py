@@ -14,6 +14,7 @@ from isthmus_proxy.listener.model import (
     OriginalDstConfig,
     Predicate,
     ProxyProtocolConfig,
+    RpcInspectorConfig,
     SocketAddress,
     TlsInspectorConfig,
 )
@@ -79,6 +80,9 @@ def make_filter(config: ListenerFilterConfig, stats: Stats) -> ConfiguredFilter:
     elif isinstance(kind, HttpInspectorConfig):
         scope = stats.scope("http_inspector")
         inspector = HttpInspector(scope)
+    elif isinstance(kind, RpcInspectorConfig):
+        scope = stats.scope("rpc_inspector")
+        inspector = RpcInspector(kind, scope)
     else:
         scope = stats.scope("proxy_proto" + (f".{kind.stat_prefix}" if kind.stat_prefix else ""))
         inspector = ProxyProtocol(kind, scope)
@@ -166,6 +170,34 @@ class HttpInspector:
         if found is None:
             return WAIT
         self._count(_HTTP_STATS[found])
+        if found:
+            accepted.application_protocols = (found,)
+        return 0
+
+
+class RpcInspector:
+    """isthmus.listener.rpc_inspector: the RPC protocol of a connection, as its application protocol."""
+
+    __slots__ = ("_codecs", "_count", "_detect", "_tr", "max_bytes")
+
+    def __init__(self, config: RpcInspectorConfig, scope: StatsScope) -> None:
+        from isthmus_proxy.listener import rpc_detection  # noqa: PLC0415 - loaded where it is configured
+        from isthmus_proxy.rpc.codecs import make_codec  # noqa: PLC0415 - the same
+
+        self._detect = rpc_detection.detect
+        self._tr = rpc_detection.TR in config.protocols
+        self._codecs = [make_codec(name) for name in config.protocols if name != rpc_detection.TR]
+        self._count = _counters(scope, " ".join([*(f"{name}_found" for name in config.protocols), "not_found"]))
+        self.max_bytes = rpc_detection.MAX_BYTES
+
+    def inspect(self, accepted: AcceptedSocket, data: bytes) -> int:
+        """See ListenerFilter."""
+        if accepted.transport_protocol not in ("", RAW_BUFFER):
+            return 0
+        found = self._detect(self._codecs, data, tr=self._tr)
+        if found is None:
+            return WAIT
+        self._count(f"{found}_found" if found else "not_found")
         if found:
             accepted.application_protocols = (found,)
         return 0

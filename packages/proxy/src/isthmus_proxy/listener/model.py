@@ -276,6 +276,13 @@ class HttpInspectorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RpcInspectorConfig:
+    """isthmus.listener.rpc_inspector.v1.RpcInspector: the protocols that are looked for, by the names of their codecs, and ``tr``."""
+
+    protocols: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OriginalDstConfig:
     """envoy.extensions.filters.listener.original_dst.v3."""
 
@@ -310,7 +317,7 @@ class Predicate:
 class ListenerFilterConfig:
     """One listener filter, and the connections that it leaves alone."""
 
-    kind: TlsInspectorConfig | HttpInspectorConfig | OriginalDstConfig | ProxyProtocolConfig
+    kind: TlsInspectorConfig | HttpInspectorConfig | OriginalDstConfig | ProxyProtocolConfig | RpcInspectorConfig
     disabled: Predicate | None = None
 
 

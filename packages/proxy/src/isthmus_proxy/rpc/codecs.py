@@ -11,8 +11,11 @@ from isthmus_proxy.codec.rpc import RpcCodec
 GROUP = "isthmus_proxy.rpc_codecs"
 """Entry points of codecs: each names a callable that takes ``verify_crc`` by keyword and returns an RpcCodec."""
 
-_OWN = {"bolt": ("isthmus_proxy.codec.bolt.codec", "BoltCodec")}
-_WITH_GOAWAY: frozenset[str] = frozenset()
+_OWN = {
+    "bolt": ("isthmus_proxy.codec.bolt.codec", "BoltCodec"),
+    "dubbo": ("isthmus_proxy.codec.dubbo.codec", "DubboCodec"),
+}
+_WITH_GOAWAY = frozenset({"dubbo"})
 
 
 def codec_names() -> list[str]:

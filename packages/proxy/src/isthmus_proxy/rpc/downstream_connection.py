@@ -183,13 +183,13 @@ class RpcDownstreamConnection:
 
     def _unusual(self, data: bytes, frame: Frame) -> None:
         """Everything but a plain request."""
-        kind, start, end, identifier, _, _, _, extra, form = frame
+        kind, start, end, _, _, _, _, extra, form = frame
         self.form = form
         codec, proxy = self._proxy.codec, self._proxy
         kind &= ~SEALED
         if kind == HEARTBEAT:
             proxy.stats.heartbeats.value += 1
-            self.write(codec.heartbeat_reply(identifier, form))
+            self.write(codec.heartbeat_reply(data[start:end]))
         elif kind == REQUEST:
             self.active += 1
             proxy.received(1)

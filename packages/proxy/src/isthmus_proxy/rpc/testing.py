@@ -60,7 +60,7 @@ async def echo(peer: Peer, _number: int) -> None:
 def answer(frame: Frame, data: bytes, *, status: int = 0) -> bytes:
     """The response with the content of a request; heartbeats get theirs."""
     if frame[0] & ~SEALED == 3:
-        return CODEC.heartbeat_reply(frame[3], frame[8])
+        return CODEC.heartbeat_reply(data)
     version = bolt.V1 if data[0] == 1 else bolt.BoltVersion(2, data[1], data[11])
     return bolt.response(frame[3], content(data, frame), version=version, status=status)
 

@@ -115,8 +115,9 @@ class RpcUpstreamConnection:
             connection.write(data)
         self._early.clear()
         now = self.last_read = self.proxy.reactor.now
-        self._heartbeat = Heartbeat(self.proxy.config.heartbeat, now)
-        self._heartbeat_timer.set(self._heartbeat.due)
+        if self._codec.heartbeat(0, self.form):
+            self._heartbeat = Heartbeat(self.proxy.config.heartbeat, now)
+            self._heartbeat_timer.set(self._heartbeat.due)
 
     def _connect_failed(self, error: OSError) -> None:
         del error
@@ -211,7 +212,7 @@ class RpcUpstreamConnection:
                 self._heartbeat.answered(self.proxy.reactor.now)
                 self._heartbeat_timer.set(self._heartbeat.due)
         elif kind == HEARTBEAT:
-            self.send(self._codec.heartbeat_reply(identifier, form))
+            self.send(self._codec.heartbeat_reply(data[start:end]))
         elif kind == GOAWAY:
             self.proxy.stats.upstream_goaway.value += 1
             self.pool.cluster.stats.upstream_cx_close_notify.value += 1

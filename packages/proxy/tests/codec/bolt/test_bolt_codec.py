@@ -43,7 +43,7 @@ def test_a_heartbeat_and_its_answer_are_the_bytes_that_sofa_bolt_sends() -> None
     assert CODEC.heartbeat(1, 1) == asked
     frame = only(asked)
     assert (frame[0], frame[3], frame[7]) == (HEARTBEAT, 1, -1)
-    assert CODEC.heartbeat_reply(1, frame[8]) == answered
+    assert CODEC.heartbeat_reply(asked) == answered
     assert only(answered)[0] == HEARTBEAT_REPLY
 
 

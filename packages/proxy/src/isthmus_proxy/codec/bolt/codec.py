@@ -218,8 +218,11 @@ class BoltCodec:
         """See RpcCodec."""
         return _bare_request(_COMMAND_HEARTBEAT, identifier, form)
 
-    def heartbeat_reply(self, identifier: int, form: int) -> bytes:
+    def heartbeat_reply(self, frame: bytes) -> bytes:
         """See RpcCodec."""
+        at = 5 if frame[0] == V1 else 6
+        identifier = int.from_bytes(frame[at : at + 4], "big")
+        form = frame[9] if frame[0] == V1 else _FORM_V2 | frame[1] << 16 | frame[11] << 8 | frame[10]
         return _bare_response(_COMMAND_HEARTBEAT, identifier, form, status.SUCCESS)
 
     def error(self, identifier: int, form: int, status: int, message: str) -> bytes:

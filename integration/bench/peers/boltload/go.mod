@@ -1,0 +1,3 @@
+module isthmus.invalid/bench/boltload
+
+go 1.22

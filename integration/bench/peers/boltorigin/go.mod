@@ -1,0 +1,3 @@
+module isthmus.invalid/bench/boltorigin
+
+go 1.22
