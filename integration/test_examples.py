@@ -24,6 +24,7 @@ def get(path: str, *headers: str, method: str = "GET", host: str = "shop.example
     return "\r\n".join(lines).encode()
 
 
+TOKEN = re.search(r"# TOKEN=(\S+)", (EXAMPLES / "jwt.yaml").read_text())[1]  # type: ignore[index]
 CLIENT_HELLO = bytes.fromhex("16030100050100000100") + b"\0"
 EXCHANGES: dict[str, dict[int, list[bytes]]] = {
     "static": {10000: [get("/"), get("/healthz"), get("/", "x-canary: yes"), get("/x", host="old.example.com")]},
@@ -69,6 +70,15 @@ EXCHANGES: dict[str, dict[int, list[bytes]]] = {
             get("/echo", host="shop.example.com:8080"),
             get("/", host="other.example.com"),
             get("/", "x: " + "y" * 17000),
+        ]
+    },
+    "jwt": {
+        10000: [
+            get("/"),
+            get("/api"),
+            get("/api/echo", f"authorization: Bearer {TOKEN}"),
+            get("/api", f"authorization: Bearer {TOKEN[:-9]}"),
+            get("/api", f"authorization: Bearer {TOKEN}", method="DELETE"),
         ]
     },
     "rbac": {

@@ -92,6 +92,15 @@ class Group:
     spec: Mapping[str, Any]
     cases: tuple[Case, ...]
     stats: tuple[str, ...]
+    text: str = ""
+
+    def filled(self) -> Group:
+        """The group with the tokens and key sets that its file asks for; they are only made for groups that run."""
+        if "<jw" not in self.text:
+            return self
+        from differential.tokens import replaced
+
+        return read(self.name, replaced(self.text))
 
 
 _CASE_KEYS = frozenset(
@@ -120,7 +129,7 @@ def read(name: str, text: str) -> Group:
     names = [case.name for case in cases]
     if twice := sorted({each for each in names if names.count(each) > 1 or each == STATS}):
         raise CaseError(f"{name}: cases of the same name: {', '.join(twice)}")
-    return Group(name, raw, cases, tuple(raw.get("stats", DEFAULT_STATS)))
+    return Group(name, raw, cases, tuple(raw.get("stats", DEFAULT_STATS)), text)
 
 
 def _case(group: str, raw: Mapping[str, Any]) -> Case:

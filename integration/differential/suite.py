@@ -44,6 +44,9 @@ def run(chosen: Mapping[str, tuple[Group, Sequence[Case]]], directory: Path) -> 
 
 def _run_group(group: Group, cases: Sequence[Case], directory: Path) -> dict[str, list[Difference]]:
     directory.mkdir(parents=True)
+    names = {case.name for case in cases}
+    group = group.filled()
+    cases = [case for case in group.cases if case.name in names]
     recorder = Recorder()
     with Upstreams(sorted(upstream_names(group)), recorder) as upstreams:
         listeners = {name: free_port() for name in listener_names(group)}

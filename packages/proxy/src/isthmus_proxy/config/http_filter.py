@@ -23,6 +23,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.cors.v3.Cors": (f"{_HERE}.cors", "compile_cors"),
     f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
     f"{_HTTP}.header_mutation.v3.HeaderMutation": (f"{_HERE}.header_mutation", "compile_header_mutation"),
+    f"{_HTTP}.jwt_authn.v3.JwtAuthentication": (f"{_HERE}.jwt_authn", "compile_jwt_authn"),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
     f"{_HTTP}.rbac.v3.RBAC": (f"{_HERE}.rbac", "compile_rbac_filter"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from isthmus_proxy.config.rules import MessageRules, message
 from isthmus_proxy.config.supported_cluster import CLUSTER
 from isthmus_proxy.config.supported_http_filters import HTTP_FILTERS
+from isthmus_proxy.config.supported_jwt import JWT
 from isthmus_proxy.config.supported_listener import LISTENER
 from isthmus_proxy.config.supported_rbac import RBAC
 from isthmus_proxy.config.supported_route import ROUTE
@@ -119,5 +120,14 @@ OVERLOAD: dict[str, MessageRules] = {
     "xds.type.v3.TypedStruct": message(elsewhere="type_url value"),
 }
 
-SUPPORTED: dict[str, MessageRules] = {**BOOTSTRAP, **OVERLOAD, **LISTENER, **CLUSTER, **ROUTE, **HTTP_FILTERS, **RBAC}
+SUPPORTED: dict[str, MessageRules] = {
+    **BOOTSTRAP,
+    **OVERLOAD,
+    **LISTENER,
+    **CLUSTER,
+    **ROUTE,
+    **HTTP_FILTERS,
+    **RBAC,
+    **JWT,
+}
 """Full message name -> its rules. ``google.protobuf`` messages are leaves and have no row."""

@@ -79,6 +79,9 @@ class _Context:
         self._closables.append(scope)
         return scope
 
+    def own(self, closable: Closable) -> None:
+        self._closables.append(closable)
+
 
 class ChainFactory:
     """See the module. ``closing``: responses of connection managers made from now on close their connections.

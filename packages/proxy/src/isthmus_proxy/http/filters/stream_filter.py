@@ -196,6 +196,13 @@ class FilterFactory(Protocol):
         """
 
 
+class Closable(Protocol):
+    """What holds something beyond one exchange."""
+
+    def close(self) -> None:
+        """Give it up."""
+
+
 class FilterContext(Protocol):
     """What a filter gets from its connection manager when that is made."""
 
@@ -208,6 +215,9 @@ class FilterContext(Protocol):
 
     def scope(self, prefix: str) -> StatsScope:
         """Another scope of stats, which is given up with the connection manager."""
+
+    def own(self, closable: Closable) -> None:
+        """Close ``closable`` when the connection manager is given up."""
 
 
 class FilterConfig(Protocol):
