@@ -11,13 +11,14 @@ import pytest_asyncio
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 
+from harness.relay import Relay
 from harness.zookeeper import ZooKeeper
 from isthmus_mcp_bridge.events import SourceState
 from isthmus_mcp_bridge.registries.base import Registry
+from isthmus_mcp_bridge.registries.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory
 from isthmus_mcp_bridge.registries.zookeeper.handover import HandOver
 from isthmus_mcp_bridge.registries.zookeeper.kazoo_client import KazooZooKeeper
-from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
 from isthmus_mcp_bridge.testing.conformance import Instance, RegistryConformance
 from isthmus_mcp_bridge.testing.follower import Follower, follow
@@ -26,51 +27,6 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.peer("zookeeper")]
 SESSION_S = 2.0
 A: Instance = ("10.0.0.1", 8001)
 B: Instance = ("10.0.0.2", 8002)
-
-
-class Relay:
-    """A TCP relay before ZooKeeper that can be cut, so that the adapter loses its server while a publisher keeps his."""
-
-    def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
-        self._server: asyncio.Server | None = None
-        self._port = 0
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.close()
-            return
-        await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        try:
-            with contextlib.suppress(OSError):
-                while data := await reader.read(65536):
-                    writer.write(data)
-                    await writer.drain()
-        finally:
-            self._writers.discard(writer)
-            writer.close()
 
 
 class ZooKeeperSubject:

@@ -22,6 +22,13 @@ def go_program(name: str) -> Path:
     return peers.install(f"{name}-{source_digest(source)}", lambda target: _build(source, target / name)) / name
 
 
+def go_dependency(name: str, package: str) -> Path:
+    """The program of a package that the Go module in the folder ``name`` requires, built like ``go_program``."""
+    source = SOURCES / name
+    cached = f"{name}-{source_digest(source)}"
+    return peers.install(cached, lambda target: _build(source, target / name, package)) / name
+
+
 def source_digest(folder: Path) -> str:
     """A short hash of every source file of a Go module, go.mod and go.sum included."""
     digest = hashlib.sha256()
@@ -31,9 +38,9 @@ def source_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(source: Path, target: Path) -> None:
+def _build(source: Path, target: Path, package: str = ".") -> None:
     if shutil.which("go") is None:
         peers.missing("Go", "install Go 1.26 or later (https://go.dev/doc/install)")
-    done = run(["go", "build", "-C", source, "-trimpath", "-o", target, "."], within=BUILD_S)
+    done = run(["go", "build", "-C", source, "-trimpath", "-o", target, package], within=BUILD_S)
     if done.returncode:
         raise RuntimeError(f"go build of {source} failed:\n{done.stderr}")

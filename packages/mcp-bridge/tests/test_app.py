@@ -25,8 +25,8 @@ from isthmus_mcp_bridge.config.model import Address, BridgeConfig, DebounceConfi
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.build import build_registry
+from isthmus_mcp_bridge.registries.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory
-from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
 from isthmus_mcp_bridge.testing.fake_zookeeper import FakeZooKeeper
 

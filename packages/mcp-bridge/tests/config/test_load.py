@@ -14,7 +14,7 @@ from isthmus_mcp_bridge.config.model import (
     ZooKeeperConfig,
 )
 from isthmus_mcp_bridge.errors import DocumentError
-from isthmus_mcp_bridge.registries.zookeeper.naming import HostOverride, NamingRule
+from isthmus_mcp_bridge.registries.naming import HostOverride, NamingRule
 
 FULL = """
 mcp: {address: "0.0.0.0:1", max_streams: 5, max_response_bytes: 4096}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -12,9 +13,11 @@ from isthmus_mcp_bridge.events import OriginReport, Problem
 from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort
 from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.file.registry import FileRegistry
+from isthmus_mcp_bridge.registries.naming import NamingRule
+from isthmus_mcp_bridge.registries.zookeeper.applications import ApplicationFetch, read_application
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory
-from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
+from isthmus_mcp_bridge.registries.zookeeper.sofarpc import read_sofarpc
 from isthmus_mcp_bridge.testing.conformance import Instance, RegistryConformance
 from isthmus_mcp_bridge.testing.fake_zookeeper import FakeZooKeeper
 from isthmus_mcp_bridge.testing.memory_registry import MemoryRegistry, MemoryStore
@@ -160,3 +163,80 @@ class TestZooKeeperLayout(RegistryConformance):
     @pytest.fixture
     def subject(self) -> FakeZooKeeperSubject:
         return FakeZooKeeperSubject()
+
+
+class FakeSofaRpcSubject(FakeZooKeeperSubject):
+    """SOFARPC's layout."""
+
+    def adapter(self) -> Registry:
+        directory = Directory("zoo", NamingRule(), {}, read_sofarpc)
+        return ZooKeeperRegistry("zoo", "/dubbo", self._server.client, directory, Pace(), lambda: 0.5)
+
+    async def put(self, host: str, instances: Sequence[Instance], offline: Sequence[Instance] = ()) -> None:
+        wanted = set()
+        for address, port in instances:
+            dynamic = (address, port) not in offline
+            wanted.add(quote_plus(f"rest://{address}:{port}/?version=1.0&dynamic={dynamic}&startTime=1".lower()))
+        for node in sorted(wanted):
+            self._server.create(f"/dubbo/{host}/providers/{node}")
+        for node in sorted(self._nodes.get(host, set()) - wanted):
+            self._server.delete(f"/dubbo/{host}/providers/{node}")
+        self._nodes[host] = wanted
+
+
+class FakeApplicationsSubject(FakeZooKeeperSubject):
+    """Dubbo 3's application-level layout; an application of one interface each."""
+
+    def adapter(self) -> Registry:
+        fetch = ApplicationFetch("/dubbo", "/services")
+        directory = Directory("zoo", NamingRule(), {}, read_application)
+        return ZooKeeperRegistry(
+            "zoo", "/services", self._server.client, directory, Pace(), lambda: 0.5, fetch, fetch.owner
+        )
+
+    async def establish(self) -> None:
+        self._server.create("/services")
+
+    async def put(self, host: str, instances: Sequence[Instance], offline: Sequence[Instance] = ()) -> None:
+        wanted = set()
+        for address, port in instances:
+            metadata = {
+                "dubbo.metadata.revision": "r1",
+                "dubbo.metadata.storage-type": "remote",
+                "dubbo.endpoints": json.dumps([{"port": port, "protocol": "rest"}]),
+                "disabled": str((address, port) in offline).lower(),
+            }
+            payload = {"payload": {"metadata": metadata}}
+            document = {"name": f"app-{host}", "address": address, "port": port, **payload}
+            node = f"/services/app-{host}/{address}:{port}"
+            wanted.add(node)
+            self._server.write(node, json.dumps(document).encode())
+        services = {"x": {"name": host, "group": None, "version": None, "protocol": "rest", "port": 0}}
+        self._server.write(f"/dubbo/metadata/app-{host}/r1", json.dumps({"services": services}).encode())
+        for node in sorted(self._nodes.get(host, set()) - wanted):
+            self._server.delete(node)
+        self._nodes[host] = wanted
+
+    async def remove(self, host: str) -> None:
+        self._server.delete(f"/services/app-{host}")
+
+    async def spoil(self, spoilt: bool) -> str:
+        if spoilt:
+            self._server.write("/services/app-reviews/bad", b"not-json")
+        else:
+            self._server.delete("/services/app-reviews/bad")
+        return "not-json"
+
+
+@pytest.mark.asyncio
+class TestSofaRpcLayout(RegistryConformance):
+    @pytest.fixture
+    def subject(self) -> FakeSofaRpcSubject:
+        return FakeSofaRpcSubject()
+
+
+@pytest.mark.asyncio
+class TestApplicationLayout(RegistryConformance):
+    @pytest.fixture
+    def subject(self) -> FakeApplicationsSubject:
+        return FakeApplicationsSubject()

@@ -3,9 +3,9 @@ from __future__ import annotations
 from urllib.parse import quote_plus
 
 from isthmus_mcp_bridge.events import OriginReport
+from isthmus_mcp_bridge.registries.naming import HostOverride, NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.client import Children
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory, InterfaceNodes
-from isthmus_mcp_bridge.registries.zookeeper.naming import HostOverride, NamingRule
 
 
 def nodes(interface: str, *urls: str, czxid: int = 1, configurators: tuple[str, ...] = ()) -> InterfaceNodes:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from isthmus_mcp_bridge.catalog.istio_rules import is_host
 from isthmus_mcp_bridge.errors import HostNameError
 from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceKey
-from isthmus_mcp_bridge.registries.zookeeper.dubbo_url import NodeError, parse_node_name
-from isthmus_mcp_bridge.registries.zookeeper.naming import HostOverride, NamingRule, name_service
-from isthmus_mcp_bridge.registries.zookeeper.overrides import apply_overrides, in_order, parse_override
-from isthmus_mcp_bridge.registries.zookeeper.providers import PathSource, Provider, read_overrides, read_providers
+from isthmus_mcp_bridge.registries.book import Provider
+from isthmus_mcp_bridge.registries.dubbo.dubbo_url import NodeError, parse_node_name
+from isthmus_mcp_bridge.registries.dubbo.overrides import apply_overrides, in_order, parse_override
+from isthmus_mcp_bridge.registries.dubbo.providers import PathSource, read_overrides, read_providers
+from isthmus_mcp_bridge.registries.naming import HostOverride, NamingRule, name_service
 
 SOURCE = PathSource("zoo", "/dubbo/com.shop.Reviews")
 URL = (

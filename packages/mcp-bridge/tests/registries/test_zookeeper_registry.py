@@ -6,10 +6,10 @@ from urllib.parse import quote_plus
 import pytest
 
 from isthmus_mcp_bridge.events import OriginChanged, SourceListed, SourceState
+from isthmus_mcp_bridge.registries.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.client import Children, ZooKeeperFault
 from isthmus_mcp_bridge.registries.zookeeper.directory import Directory
 from isthmus_mcp_bridge.registries.zookeeper.handover import HandOver
-from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
 from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
 from isthmus_mcp_bridge.testing.fake_zookeeper import FakeClient, FakeZooKeeper
 from isthmus_mcp_bridge.testing.follower import Follower, follow

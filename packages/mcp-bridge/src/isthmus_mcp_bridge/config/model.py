@@ -12,7 +12,7 @@ from isthmus_mcp_bridge.catalog.rules import MergeRules
 from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
-from isthmus_mcp_bridge.registries.zookeeper.naming import NamingRule
+from isthmus_mcp_bridge.registries.naming import NamingRule
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +62,75 @@ class ZooKeeperConfig:
     ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
     session_timeout_s: float = 10.0
     resync_interval_s: float = 300.0
+    layout: str = "dubbo"
+    dubbo_root: str = "/dubbo"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConsulConfig:
+    """A ``consul`` registry: base URLs; ``token`` is never logged."""
+
+    servers: tuple[str, ...]
+    naming: NamingRule
+    ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    scheme: str = "http"
+    datacenter: str = ""
+    token: str = dataclasses.field(default="", repr=False)
+    wait_s: float = 300.0
+    resync_interval_s: float = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NacosConfig:
+    """A ``nacos`` registry: ``host:port`` for ``api`` grpc, base URLs for http."""
+
+    servers: tuple[str, ...]
+    naming: NamingRule
+    api: str = "grpc"
+    ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    scheme: str = "http"
+    nacos_namespace: str = ""
+    groups: tuple[str, ...] = ("DEFAULT_GROUP",)
+    interval_s: float = 10.0
+    resync_interval_s: float = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EurekaConfig:
+    """A ``eureka`` registry: base URLs, such as ``http://host:8761/eureka``."""
+
+    servers: tuple[str, ...]
+    naming: NamingRule
+    ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    scheme: str = "http"
+    interval_s: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EtcdConfig:
+    """An ``etcd`` registry in Dubbo's layout."""
+
+    servers: tuple[str, ...]
+    naming: NamingRule
+    ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    root: str = "/dubbo"
+    resync_interval_s: float = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SofaRegistryConfig:
+    """A ``sofaregistry`` registry: session servers as ``host:port``, and what to subscribe to."""
+
+    servers: tuple[str, ...]
+    naming: NamingRule
+    data_ids: tuple[str, ...]
+    ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    group: str = "SOFA"
+    instance_id: str = "DEFAULT_INSTANCE_ID"
+    first_push_s: float = 3.0
+
+
+Kind = FileConfig | ZooKeeperConfig | ConsulConfig | NacosConfig | EurekaConfig | EtcdConfig | SofaRegistryConfig
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +138,7 @@ class RegistryConfig:
     """One registry: how long services wait for its first listing (seconds), and what kind it is."""
 
     name: str
-    kind: FileConfig | ZooKeeperConfig
+    kind: Kind
     sync_deadline_s: float = 30.0
     limits: SourceLimits = dataclasses.field(
         default_factory=lambda: SourceLimits(guard=GuardLimits(), damping=DampingLimits())

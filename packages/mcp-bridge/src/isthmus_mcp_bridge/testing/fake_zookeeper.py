@@ -13,6 +13,7 @@ class FakeZooKeeper:
 
     def __init__(self) -> None:
         self._nodes: dict[str, int] = {"/": 0}
+        self._data: dict[str, bytes] = {}
         self._zxid = 0
         self._clients: set[FakeClient] = set()
         self._reachable = True
@@ -31,10 +32,23 @@ class FakeZooKeeper:
             self._nodes[path] = self._zxid
             self._fire(path, parent)
 
+    def write(self, path: str, data: bytes) -> None:
+        """Set a node's data; creates it if it is missing."""
+        self.create(path)
+        self._data[path] = data
+        self._fire(path)
+
+    def data(self, path: str) -> bytes | None:
+        """A node's data."""
+        if not self._reachable:
+            raise ZooKeeperFault("connection lost")
+        return self._data.get(path, b"") if path in self._nodes else None
+
     def delete(self, path: str) -> None:
         """Delete a node and everything below it."""
         for child in [other for other in self._nodes if other.startswith(f"{path}/")]:
             self._nodes.pop(child)
+            self._data.pop(child, None)
             self._fire(child, child.rpartition("/")[0])
         if self._nodes.pop(path, None) is not None:
             self._fire(path, path.rpartition("/")[0] or "/")
@@ -108,6 +122,13 @@ class FakeClient:
         """Read and watch, as ZooKeeperClient says."""
         await asyncio.sleep(0)
         found = self._server.names(path)
+        self._watched.add(path)
+        return found
+
+    async def data(self, path: str) -> bytes | None:
+        """Read and watch, as ZooKeeperClient says."""
+        await asyncio.sleep(0)
+        found = self._server.data(path)
         self._watched.add(path)
         return found
 

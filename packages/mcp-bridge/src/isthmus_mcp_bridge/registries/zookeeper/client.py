@@ -16,12 +16,19 @@ class ZooKeeperFault(BridgeError):  # noqa: N818 - it is the server's or the net
 class Children:
     """The children of a node at one moment.
 
-    ``czxid`` (the transaction that created the node) and ``ctime_ms`` (when, in ms since the epoch) are the node's own.
+    ``czxid`` (the transaction that created the node), ``ctime_ms`` (when, in ms since the epoch) and ``pzxid`` (the last
+    transaction that changed its children) are the node's own.
     """
 
     names: tuple[str, ...]
     czxid: int = 0
     ctime_ms: int = 0
+    pzxid: int = 0
+
+    @property
+    def revision(self) -> str:
+        """For people: the zxid of the last change."""
+        return f"zxid {self.pzxid:#x}" if self.pzxid else ""
 
 
 NO_CHILDREN = Children(())
@@ -43,5 +50,12 @@ class ZooKeeperClient(Protocol):
         """Read a node's children and watch for the next change of them; None when there is no such node.
 
         For a missing node the next change is its creation. Raises ZooKeeperFault.
+        """
+        ...
+
+    async def data(self, path: str) -> bytes | None:
+        """Read a node's data and watch for the next change of it; None when there is no such node.
+
+        Raises ZooKeeperFault.
         """
         ...

@@ -55,7 +55,18 @@ class KazooZooKeeper:
         for _ in range(CREATION_RACES):
             try:
                 names, stat = await self._read(self._kazoo.get_children_async, path, include_data=True)
-                return Children(tuple(names), stat.czxid, stat.ctime)
+                return Children(tuple(names), stat.czxid, stat.ctime, stat.pzxid)
+            except NoNodeError:
+                if await self._read(self._kazoo.exists_async, path) is None:
+                    return None
+        raise ZooKeeperFault(f"{path} keeps appearing and vanishing")
+
+    async def data(self, path: str) -> bytes | None:
+        """Data of a node, with a watch; of a missing node None, with a watch for its creation."""
+        for _ in range(CREATION_RACES):
+            try:
+                value, _ = await self._read(self._kazoo.get_async, path)
+                return bytes(value)
             except NoNodeError:
                 if await self._read(self._kazoo.exists_async, path) is None:
                     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import unquote_plus
 
 from isthmus_mcp_bridge.events import OriginChanged, OriginReport, SourceListed, SourceSuspected
@@ -30,6 +30,16 @@ CONCURRENT_READS = 32
 """Enough to hide the round trip in a full listing, few enough not to starve the session's heartbeats."""
 
 Connect = Callable[[HandOver], ZooKeeperClient]
+Fetch = Callable[[ZooKeeperClient, str], Awaitable[InterfaceNodes]]
+"""Reads one child of the root with everything below that the layout needs; raises ZooKeeperFault."""
+
+
+async def fetch_interface(client: ZooKeeperClient, path: str) -> InterfaceNodes:
+    """The interface-level layouts: ``providers`` and ``configurators`` below the interface."""
+    providers = await client.children(f"{path}/providers")
+    configurators = await client.children(f"{path}/configurators")
+    name = unquote_plus(path.rpartition("/")[2])
+    return InterfaceNodes(name, path, _or_none(providers), _or_none(configurators))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,9 +57,23 @@ class ZooKeeperRegistry:
     """Follows the interfaces below one root."""
 
     def __init__(
-        self, name: str, root: str, connect: Connect, directory: Directory, pace: Pace, random: Callable[[], float]
+        self,
+        name: str,
+        root: str,
+        connect: Connect,
+        directory: Directory,
+        pace: Pace,
+        random: Callable[[], float],
+        fetch: Fetch = fetch_interface,
+        owner: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """``connect`` makes the client; ``directory`` turns nodes into claims; ``random`` spreads retries."""
+        """``connect`` makes the client; ``fetch`` reads and ``directory`` turns into claims; ``random`` spreads retries.
+
+        ``owner`` names the child of the root that a watched path elsewhere belongs to.
+        """
+        self._owner = owner
+        self._fetch = fetch
+        self._random = random
         self._name = name
         self._root = "/" + root.strip("/")
         self._connect = connect
@@ -75,10 +99,10 @@ class ZooKeeperRegistry:
             await client.stop()
 
     async def _follow(self, client: ZooKeeperClient, handover: HandOver, emit: Emit) -> None:
-        wait_s = self._pace.resync_interval_s
+        wait_s = self._resync_s()
         while True:
             notices = await handover.wait(wait_s)
-            wait_s = self._pace.resync_interval_s
+            wait_s = self._resync_s()
             if notices.interrupted or not notices.connected:
                 self._suspect(emit, "listing again" if notices.connected else "the connection to ZooKeeper is lost")
             if not notices.connected:
@@ -90,6 +114,10 @@ class ZooKeeperRegistry:
                 self._suspect(emit, str(fault))
                 wait_s = self._backoff.delay()
 
+    def _resync_s(self) -> float:
+        """The interval, spread so that replicas do not list at the same moment."""
+        return self._pace.resync_interval_s * (0.9 + 0.2 * self._random())
+
     def _suspect(self, emit: Emit, reason: str) -> None:
         self._listed = False
         emit(SourceSuspected(self._name, reason))
@@ -97,7 +125,8 @@ class ZooKeeperRegistry:
     async def _catch_up(self, client: ZooKeeperClient, notices: Notices, emit: Emit) -> None:
         """List everything, or only read again what changed since everything was listed."""
         if not self._listed or notices.overflowed or not notices.paths:
-            await self._list_all(client, emit)
+            # Nothing happened for the whole interval, so what differs now was missed.
+            await self._list_all(client, emit, audit=self._listed and not notices.overflowed)
             return
         known = self._directory.paths
         changed = {path for path in map(self._interface_path, notices.paths) if path in known}
@@ -109,9 +138,12 @@ class ZooKeeperRegistry:
         for nodes in await self._read_all(client, changed):
             self._emit(emit, self._directory.update(nodes))
 
-    async def _list_all(self, client: ZooKeeperClient, emit: Emit) -> None:
+    async def _list_all(self, client: ZooKeeperClient, emit: Emit, *, audit: bool) -> None:
         listing = await self._read_all(client, await self._interfaces(client))
-        emit(SourceListed(self._name, self._directory.replace(listing)))
+        revision = max((nodes.providers.pzxid for nodes in listing), default=0)
+        emit(
+            SourceListed(self._name, self._directory.replace(listing), audit, f"zxid {revision:#x}" if revision else "")
+        )
         self._listed = True
 
     def _emit(self, emit: Emit, reports: dict[str, OriginReport]) -> None:
@@ -127,6 +159,8 @@ class ZooKeeperRegistry:
 
     def _interface_path(self, path: str) -> str | None:
         """The interface to which a path belongs; None for the root and for what is no interface."""
+        if not path.startswith(f"{self._root}/"):
+            return self._owner(path)
         head, _, rest = path.removeprefix(self._root).partition("/")
         name = rest.partition("/")[0]
         return f"{self._root}/{name}" if not head and name and name not in NOT_INTERFACES else None
@@ -146,10 +180,7 @@ class ZooKeeperRegistry:
 
     async def _read(self, client: ZooKeeperClient, path: str, slots: asyncio.Semaphore) -> InterfaceNodes:
         async with slots:
-            providers = await client.children(f"{path}/providers")
-            configurators = await client.children(f"{path}/configurators")
-        name = unquote_plus(path.rpartition("/")[2])
-        return InterfaceNodes(name, path, _or_none(providers), _or_none(configurators))
+            return await self._fetch(client, path)
 
 
 def _or_none(children: Children | None) -> Children:

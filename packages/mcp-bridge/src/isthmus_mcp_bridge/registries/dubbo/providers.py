@@ -8,41 +8,23 @@ from collections.abc import Mapping, Sequence
 from isthmus_mcp_bridge.catalog.istio_rules import is_ip
 from isthmus_mcp_bridge.errors import HostNameError, shorten
 from isthmus_mcp_bridge.events import Problem
-from isthmus_mcp_bridge.model import EndpointClaim, Labels, Presence, ServicePort
-from isthmus_mcp_bridge.registries.labels import sanitise_labels
-from isthmus_mcp_bridge.registries.zookeeper.dubbo_url import DubboUrl, NodeError, parse_node_name
-from isthmus_mcp_bridge.registries.zookeeper.naming import (
+from isthmus_mcp_bridge.model import EndpointClaim, Labels, Presence, WarmUp
+from isthmus_mcp_bridge.registries.book import Provider
+from isthmus_mcp_bridge.registries.dubbo.dubbo_url import DubboUrl, NodeError, parse_node_name
+from isthmus_mcp_bridge.registries.dubbo.overrides import Override, apply_overrides, in_order, parse_override
+from isthmus_mcp_bridge.registries.families import SCHEMES, service_port
+from isthmus_mcp_bridge.registries.labels import mended_labels
+from isthmus_mcp_bridge.registries.naming import (
     NO_VERSIONS,
-    Naming,
     NamingRule,
     name_service,
     service_name,
 )
-from isthmus_mcp_bridge.registries.zookeeper.overrides import Override, apply_overrides, in_order, parse_override
 
 MAX_WEIGHT = 1_000_000
+MAX_DIGITS = 15
+FIRST_PERCENT = 1
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Family:
-    """Schemes that share a service port: the port's name and protocol, and its number where nobody states one."""
-
-    port_name: str
-    protocol: str
-    number: int
-
-
-FAMILIES: Mapping[str, Family] = {
-    "dubbo": Family("dubbo-tcp", "TCP", 20880),
-    "bolt": Family("bolt-tcp", "TCP", 12200),
-    "grpc": Family("grpc", "GRPC", 50051),
-    "http": Family("http", "HTTP", 80),
-    "https": Family("https", "HTTPS", 443),
-}
-SCHEMES: Mapping[str, str] = {
-    "dubbo": "dubbo", "bolt": "bolt", "tri": "grpc", "grpc": "grpc", "rest": "http", "http": "http", "https": "https",
-}  # fmt: skip
-"""Which family a provider's scheme belongs to."""
 
 _TECHNICAL = frozenset({
     "accepts", "anyhost", "background", "bind.ip", "bind.port", "category", "check", "codec", "deprecated", "delay",
@@ -54,16 +36,6 @@ _TECHNICAL = frozenset({
 })  # fmt: skip
 """Parameters that concern the SDK or one process and would only make labels differ (``token`` is a secret)."""
 _RENAMED = {"application": "app", "appName": "app"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Provider:
-    """One usable provider node: the mesh service it belongs to, the raw service name, its port and endpoint."""
-
-    naming: Naming
-    raw_name: str
-    port: ServicePort
-    endpoint: EndpointClaim
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +76,7 @@ def read_providers(
     providers, problems = [], []
     for node in sorted(nodes):
         try:
-            url = apply_overrides(_checked(parse_node_name(node)), overrides)
+            url = apply_overrides(checked_url(parse_node_name(node)), overrides)
             providers.append(_provider(url, interface, f"{source.path}/providers/{node}", rule, ports))
         except (NodeError, HostNameError) as error:
             problems.append(source.problem("providers", node, f"{error}; the node is left out"))
@@ -114,7 +86,8 @@ def read_providers(
     return providers, problems
 
 
-def _checked(url: DubboUrl) -> DubboUrl:
+def checked_url(url: DubboUrl) -> DubboUrl:
+    """The URL, if it names an endpoint that can be used. Raises NodeError."""
     if url.scheme not in SCHEMES:
         raise NodeError(f"has the scheme {url.scheme!r}; known are {', '.join(sorted(SCHEMES))}")
     if not is_ip(url.host):
@@ -130,7 +103,8 @@ def _provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, port
     group, version = url.get("group"), url.get("version")
     naming = name_service(rule, interface, group, version)
     family = SCHEMES[url.scheme]
-    port = _port(family, {**ports, **naming.ports})
+    port = service_port(family, {**ports, **naming.ports})
+    labels, raw_labels = labels_of(url)
     endpoint = EndpointClaim(
         service_port=port.name,
         address=url.host,
@@ -138,14 +112,10 @@ def _provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, port
         raw_id=raw_id,
         presence=_presence(url),
         weight=_weight(url) or None,
-        labels=_labels(url),
+        labels=labels,
+        warm_up=_warm_up(url),
     )
-    return Provider(naming, service_name(interface, group, version), port, endpoint)
-
-
-def _port(family: str, stated: Mapping[str, int]) -> ServicePort:
-    default = FAMILIES[family]
-    return ServicePort(default.port_name, stated.get(family, default.number), default.protocol, family in stated)
+    return Provider(naming, service_name(interface, group, version), port, endpoint, raw_labels)
 
 
 def _presence(url: DubboUrl) -> Presence:
@@ -164,12 +134,25 @@ def _bad_weight(url: DubboUrl) -> bool:
     return not (text.isascii() and text.isdigit() and int(text[:10]) <= MAX_WEIGHT)
 
 
-def _labels(url: DubboUrl) -> Labels:
+def _warm_up(url: DubboUrl) -> WarmUp | None:
+    """Dubbo's warm-up: the weight grows from a hundredth within ``warmup`` ms after the start, if one is stated."""
+    started, duration = url.get("timestamp"), url.get("warmup")
+    if not (_is_number(started) and _is_number(duration)) or not int(duration):
+        return None
+    return WarmUp(int(started), int(duration), FIRST_PERCENT)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+
+
+def labels_of(url: DubboUrl, dropped: Sequence[str] = ()) -> tuple[Labels, Labels]:
+    """The URL's parameters as labels, without those that concern the SDK; and those that had to be mended."""
     pairs = {
         _RENAMED.get(name, name): value
         for name, value in sorted(url.parameters.items())
-        if name not in _TECHNICAL and not name.endswith((".methods", ".timeout", ".retries"))
+        if name not in _TECHNICAL and name not in dropped and not name.endswith((".methods", ".timeout", ".retries"))
     }
     if pairs.get("version") in NO_VERSIONS:
         pairs.pop("version", None)
-    return sanitise_labels(pairs.items())
+    return mended_labels(pairs.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from isthmus_mcp_bridge.registries.zookeeper.dubbo_url import DubboUrl, NodeError, parse_node_name
+from isthmus_mcp_bridge.registries.dubbo.dubbo_url import DubboUrl, NodeError, parse_node_name
 
 ANY_HOST = "0.0.0.0"  # noqa: S104 - Dubbo's sign for "every provider", nothing is bound
 READ = ("weight", "disabled")

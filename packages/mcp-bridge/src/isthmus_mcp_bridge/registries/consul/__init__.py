@@ -1,0 +1,1 @@
+"""Services registered in Consul, followed by blocking queries."""

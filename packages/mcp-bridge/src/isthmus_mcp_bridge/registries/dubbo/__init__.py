@@ -1,0 +1,1 @@
+"""What Dubbo writes into registries, whichever they are: URLs, configurators, providers; pure."""

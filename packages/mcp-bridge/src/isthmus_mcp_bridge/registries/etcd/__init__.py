@@ -1,0 +1,1 @@
+"""Services in etcd, in Dubbo's layout."""

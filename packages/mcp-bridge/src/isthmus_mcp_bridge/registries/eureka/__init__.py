@@ -1,0 +1,1 @@
+"""Services registered in Eureka: full fetches, then deltas that are checked by their hash."""

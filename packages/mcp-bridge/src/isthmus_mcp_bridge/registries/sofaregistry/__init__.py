@@ -1,0 +1,1 @@
+"""Services registered in SOFARegistry 6: subscriptions at a session server, over Bolt and protobuf."""
