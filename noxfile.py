@@ -1,4 +1,4 @@
-"""Sessions of the Isthmus monorepo. Plain ``nox`` runs lint, typing, tests and integration."""
+"""Sessions of the Isthmus monorepo. Plain ``nox`` runs lint, typing, tests, example filters and integration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pathlib
 
 import nox
 
-nox.options.sessions = ["lint", "typing", "tests", "integration"]
+nox.options.sessions = ["lint", "typing", "tests", "example_filters", "integration"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
@@ -20,6 +20,9 @@ PACKAGES = {
     "controlplane": [API, "packages/controlplane"],
     "mcp-bridge": [API, "packages/mcp-bridge"],
 }
+EXAMPLE_FILTERS = [
+    f"packages/proxy/examples/filters/{name}" for name in ("template", "header-signing", "ab-cookie", "request-audit")
+]
 EVERYTHING = [API, "packages/proxy", "packages/controlplane", "packages/mcp-bridge"]
 # End-to-end tests that need no other package of this repository.
 PROXY_ALONE = [
@@ -62,6 +65,15 @@ def tests(session: nox.Session, package: str) -> None:
     """Test one package in an environment that holds only that package and what it declares."""
     session.install(*_editable(PACKAGES[package], "[test]"))
     session.run("pytest", "-c", "pyproject.toml", f"packages/{package}/tests", *session.posargs)
+
+
+@nox.session
+def example_filters(session: nox.Session) -> None:
+    """Install the example filters as packages beside the proxy, check their types, and test each."""
+    session.install(*_editable(["packages/proxy"]), *_editable(EXAMPLE_FILTERS, "[test]"), *MYPY)
+    for path in EXAMPLE_FILTERS:
+        session.run("mypy", f"{path}/src", f"{path}/tests", env={"MYPYPATH": f"{path}/src"})
+        session.run("pytest", "-c", "pyproject.toml", f"{path}/tests", *session.posargs)
 
 
 @nox.session

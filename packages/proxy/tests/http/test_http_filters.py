@@ -51,8 +51,8 @@ class Configured:
 class Waits(StreamFilter):
     """Holds each way at its head and at its end, and goes on when a timer says so."""
 
-    def _later(self, go_on: Callable[[], None]) -> int:
-        self.callbacks.call_later(0.001, go_on)
+    def _later(self, go_on: Callable[[StreamFilter], None]) -> int:
+        self.callbacks.call_later(0.001, lambda: go_on(self))
         return HOLD
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
@@ -75,6 +75,9 @@ _MODULES = {
 }
 """Full message name -> last part of its module's name, in the package that the message name gives."""
 
+TYPED_STRUCT = "xds.type.v3.TypedStruct"
+_OURS = "isthmus."
+
 M = TypeVar("M", bound=Message)
 
 
@@ -102,6 +105,16 @@ def unpack(message: AnyMessage, path: str) -> Message:
     except DecodeError as error:
         raise ConfigError(path, message.type_url, f"its bytes are no such message: {error}") from error
     return unpacked
+
+
+def own_name_of(message: AnyMessage, path: str) -> str:
+    """Return the message name inside ``message``; of a TypedStruct with an extension of ours, that extension's name."""
+    name = name_of(message.type_url)
+    if name != TYPED_STRUCT:
+        return name
+    struct: Any = unpack(message, path)
+    own = name_of(struct.type_url)
+    return own if own.startswith(_OURS) else name
 
 
 def unpack_as(message: AnyMessage, path: str, *names: str) -> Message:

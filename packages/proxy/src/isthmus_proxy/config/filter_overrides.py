@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from isthmus_proxy.config.check import check
-from isthmus_proxy.config.extensions import name_of, unpack
+from isthmus_proxy.config.extensions import name_of, own_name_of, unpack
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.route.filter_overrides import FilterOverride, FilterOverrides
@@ -32,6 +32,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.jwt_authn.v3.PerRouteConfig": (f"{_HERE}.jwt_authn", "compile_jwt_per_route"),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
     f"{_HTTP}.rbac.v3.RBACPerRoute": (f"{_HERE}.rbac", "compile_rbac_per_route"),
+    "isthmus.filters.http.python": (f"{_HERE}.python", "compile_python_per_route"),
 }
 """Full name of a per-route message -> (module, function) that makes of it what its filter reads: ``function(message, path)``.
 
@@ -62,13 +63,13 @@ def _entry(packed: Any, path: str, compilers: Mapping[str, tuple[str, str]]) -> 
         return FilterOverride(disabled=True)
     if not wrapper.HasField("config"):
         raise ConfigError(join(path, "config"), "", "is required unless the entry is disabled")
-    if wrapper.is_optional and name_of(wrapper.config.type_url) not in compilers:
+    if wrapper.is_optional and own_name_of(wrapper.config, path) not in compilers:
         return None
     return FilterOverride(_config(wrapper.config, join(path, "config"), compilers))
 
 
 def _config(packed: Any, path: str, compilers: Mapping[str, tuple[str, str]]) -> object:
-    name = name_of(packed.type_url)
+    name = own_name_of(packed, path)
     if name not in compilers:
         raise ConfigError(
             path,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from isthmus_proxy.config.extensions import name_of, unpack, unpack_as
+from isthmus_proxy.config.extensions import own_name_of, unpack, unpack_as
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import HttpFilterConfig
@@ -26,6 +26,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.jwt_authn.v3.JwtAuthentication": (f"{_HERE}.jwt_authn", "compile_jwt_authn"),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
     f"{_HTTP}.rbac.v3.RBAC": (f"{_HERE}.rbac", "compile_rbac_filter"),
+    "isthmus.filters.http.python": (f"{_HERE}.python", "compile_python"),
 }
 """Full name of a filter's message -> (module, function): ``function(message, path)`` answers its FilterConfig."""
 
@@ -48,7 +49,7 @@ def compile_http_filters(proto: Any, path: str) -> tuple[tuple[HttpFilterConfig,
 
 def _filter(proto: Any, path: str) -> HttpFilterConfig:
     place = join(path, "typed_config")
-    name = name_of(proto.typed_config.type_url)
+    name = own_name_of(proto.typed_config, place)
     if name == _ROUTER:
         raise ConfigError(path, shown(proto.name), "the router must be the last filter, and there can be one only")
     if name not in COMPILERS:

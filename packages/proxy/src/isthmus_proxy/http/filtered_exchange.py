@@ -15,7 +15,7 @@ from isthmus_proxy.codec.http1.framing import NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.http.exchange import Exchange, Trailers
-from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, StreamFilter
+from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, StreamFilter
 from isthmus_proxy.http.http_filter_chain import Chosen
 from isthmus_proxy.http.local_reply import ROUTE_NOT_FOUND, LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
@@ -38,10 +38,10 @@ class FilteredExchange(Exchange):
     """See the module. ``head`` is the request as the filters made it so far; ``decision`` its route."""
 
     __slots__ = (
-        "_at", "_back_at", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_next", "_back_size",
-        "_back_stop", "_back_trailers", "_came", "_complete", "_end_at", "_end_seen", "_filters", "_held", "_kept",
+        "_at", "_back_at", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_limit", "_back_next", "_back_size",
+        "_back_stop", "_back_trailers", "_came", "_client_full", "_complete", "_end_at", "_end_seen", "_filters", "_held", "_kept",
         "_limit", "_next", "_pending", "_plain", "_reply_at", "_reply_body", "_reply_edit", "_reroute",
-        "_response_head_made", "_stop", "_weight", "decision", "head",
+        "_response_head_made", "_stop", "_upstream_full", "_weight", "decision", "head",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +70,10 @@ class FilteredExchange(Exchange):
         self._back_stop = CONTINUE
         self._back_held: list[bytes] = []
         self._back_kept: ParsedResponse | None = None
+        self._back_limit = connection.buffer_limit
         self._back_size = 0
+        self._upstream_full = False
+        self._client_full = False
         self._back_trailers = _NOTHING
         self._response_head_made: ResponseHead | None = None
         self._pending: Plan | None = None
@@ -135,17 +138,37 @@ class FilteredExchange(Exchange):
 
     def release_request(self) -> None:
         """Read on."""
-        if not self.ended and self._stop == CONTINUE:
+        if not self.ended and self._stop != HOLD and not self._upstream_full:
             self._connection.release_request()
 
     def hold_response(self) -> None:
         """Read no more of the response's body for now."""
-        self.downstream_blocked()
+        super().downstream_blocked()
 
     def release_response(self) -> None:
         """Read on."""
-        if self._back_stop == CONTINUE:
-            self.downstream_writable()
+        if self._back_stop != HOLD and not self._client_full:
+            super().downstream_writable()
+
+    def upstream_blocked(self) -> None:
+        """The endpoint reads too slowly."""
+        self._upstream_full = True
+        super().upstream_blocked()
+
+    def upstream_writable(self) -> None:
+        """The endpoint has caught up."""
+        self._upstream_full = False
+        super().upstream_writable()
+
+    def downstream_blocked(self) -> None:
+        """The client reads too slowly."""
+        self._client_full = True
+        super().downstream_blocked()
+
+    def downstream_writable(self) -> None:
+        """The client has caught up."""
+        self._client_full = False
+        super().downstream_writable()
 
     def set_request_trailers(self, trailers: Trailers) -> None:
         """Let the filters behind, and the upstream, get these trailers."""
@@ -158,6 +181,20 @@ class FilteredExchange(Exchange):
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Let a stopped request keep ``limit`` bytes of its body."""
         self._limit = limit
+
+    def set_encoder_buffer_limit(self, limit: int) -> None:
+        """Let a stopped response keep ``limit`` bytes of its body."""
+        self._back_limit = limit
+
+    def request_too_large(self) -> None:
+        """Answer 413."""
+        self._manager.stats.downstream_rq_too_large.value += 1
+        self._complete = False  # the rest of it is not read
+        self.send_local_reply(PAYLOAD_TOO_LARGE)
+
+    def response_too_large(self) -> None:
+        """Answer 500."""
+        self.send_local_reply(RESPONSE_TOO_LARGE)
 
     def set_body_length(self, length: int) -> None:
         """Send the request's body, all of which is here, with its length."""
@@ -301,9 +338,7 @@ class FilteredExchange(Exchange):
             if self._kept > self.buffer_limit:
                 self._connection.hold_request()
         elif self._kept > self._limit:
-            self._manager.stats.downstream_rq_too_large.value += 1
-            self._complete = False  # the rest of it is not read
-            self.reply(PAYLOAD_TOO_LARGE)
+            self.request_too_large()
 
     def request_end(self, trailers: Trailers = ()) -> None:
         """The request is complete."""
@@ -332,25 +367,35 @@ class FilteredExchange(Exchange):
         else:
             self._end_at = index
 
-    def continue_decoding(self) -> None:
-        """Go on with a request that a filter stopped."""
-        if self.ended:
-            return
-        if self._next >= 0:
+    def continue_decoding(self, stream_filter: StreamFilter | None = None) -> None:
+        """Go on with a request that a filter stopped: with its head, its end, or both."""
+        behind = -1 if stream_filter is None else self._filters.index(stream_filter) + 1
+        if self._next >= 0 and not self.ended and (self._next == behind or (behind < 0 and self._stop == CONTINUE)):
             index, self._next = self._next, -1
             self._decode_end(index)
-            return
-        if self._stop == CONTINUE:
+            if behind < 0:
+                return
+        if self.ended or self._stop == CONTINUE or behind not in (-1, self._at):
             return
         first = self._reached
         self._decode_headers()
+        self._go_on_decoding(first)
+
+    def collect_request(self) -> None:
+        """Let the filter that holds the head have the body."""
+        if not self.ended and self._stop == HOLD:
+            first = self._reached
+            self._stop = STOP
+            self._go_on_decoding(first)
+
+    def _go_on_decoding(self, first: int) -> None:
+        """Hand on what waited before filter ``first``, as far as it may go now."""
         held, self._held = self._held, []
         self._kept = 0
         for data in held:
             if not self.ended:
                 self._decode_data(data, first)
-        if self._stop == CONTINUE:
-            self._connection.release_request()
+        self.release_request()
         if self._end_at >= 0 and not self.ended:
             index, self._end_at = self._end_at, -1
             self._decode_end(index)
@@ -420,6 +465,8 @@ class FilteredExchange(Exchange):
         return not self._bodyless(response) and head.get(b"content-length") is None
 
     def _response_data(self, data: bytes) -> None:
+        if self.ended or self._reply_at >= 0:
+            return
         if self._response_head_made is None:
             super()._response_data(data)
         else:
@@ -441,14 +488,14 @@ class FilteredExchange(Exchange):
             return
         self._back_held.append(data)
         self._back_size += len(data)
-        if self._back_size > self.buffer_limit:
-            if self._back_stop == HOLD:
-                self.downstream_blocked()
-            else:
-                self.reply(RESPONSE_TOO_LARGE)
+        if self._back_stop == HOLD:
+            if self._back_size > self.buffer_limit:
+                self.hold_response()
+        elif self._back_size > self._back_limit:
+            self.response_too_large()
 
     def _response_done(self, trailers: Trailers = ()) -> None:
-        if self.ended:
+        if self.ended or self._reply_at >= 0:
             return
         if self._response_head_made is None:
             super()._response_done(trailers)
@@ -477,25 +524,36 @@ class FilteredExchange(Exchange):
         else:
             self._back_end_at = index
 
-    def continue_encoding(self) -> None:
-        """Go on with a response that a filter stopped."""
-        if self.ended:
-            return
-        if self._back_next > -2:
-            index, self._back_next = self._back_next, -2
-            self._encode_end(index)
-            return
-        if self._back_stop == CONTINUE:
+    def continue_encoding(self, stream_filter: StreamFilter | None = None) -> None:
+        """Go on with a response that a filter stopped: with its head, its end, or both."""
+        before = -2 if stream_filter is None else self._filters.index(stream_filter) - 1
+        held_end = self._back_next
+        if held_end > -2 and not self.ended and (held_end == before or (before < -1 and self._back_stop == CONTINUE)):
+            self._back_next = -2
+            self._encode_end(held_end)
+            if before < -1:
+                return
+        if self.ended or self._back_stop == CONTINUE or before not in (-2, self._back_at):
             return
         first = self._back_reached
         self._encode_headers()
+        self._go_on_encoding(first)
+
+    def collect_response(self) -> None:
+        """Let the filter that holds the head have the body."""
+        if not self.ended and self._back_stop == HOLD:
+            first = self._back_reached
+            self._back_stop = STOP
+            self._go_on_encoding(first)
+
+    def _go_on_encoding(self, first: int) -> None:
+        """Hand on what waited behind filter ``first``, as far as it may go now."""
         held, self._back_held = self._back_held, []
         self._back_size = 0
         for data in held:
             if not self.ended:
                 self._encode_data(data, first)
-        if self._back_stop == CONTINUE:
-            self.downstream_writable()
+        self.release_response()
         if self._back_end_at > -2 and not self.ended:
             index, self._back_end_at = self._back_end_at, -2
             self._encode_end(index)
@@ -508,6 +566,12 @@ class FilteredExchange(Exchange):
             self._encode_data(data, self._filters.index(stream_filter) - 1)
 
     # ---- local replies and the end ----
+
+    def cut_off(self, details: str) -> None:
+        """Break a response off that has begun."""
+        if not self.ended:
+            self._give_up()
+            self._cut_off("", details)
 
     def reply(self, reply: LocalReply) -> None:
         """Answer in place of an upstream; filters are asked of the answer and see it as a response."""

@@ -5,7 +5,7 @@ in the reverse one. Heads are changed in place. Bodies are handed on as bytes: w
 filter gets. Each way ends with ``decode_end`` or ``encode_end``, unless its head had no body (``end_stream``).
 
 A filter that has to wait for something (an answer from elsewhere, a task, a timer) answers HOLD at a head or at an end, and
-calls ``continue_decoding`` or ``continue_encoding`` when it goes on. To wait in the middle of a body it keeps the data, answers
+calls ``continue_decoding(self)`` or ``continue_encoding(self)`` when it goes on. To wait in the middle of a body it keeps the data, answers
 ``b""``, asks for no more (``hold_request``, ``hold_response``), and later hands on with ``inject_decoded_data`` or
 ``inject_encoded_data``; an end that comes meanwhile it holds. What runs as a trio task is started by ``FilterContext.start_soon``
 when the exchange is under way, and calls back by way of ``call_soon``, so that everything happens in the reactor's batches:
@@ -22,7 +22,7 @@ when the exchange is under way, and calls back by way of ``call_soon``, so that 
 
     def _go_on(self):
         if not self._over:                       # set by on_destroy, which also cancels the scope
-            self.callbacks.continue_decoding()   # or send_local_reply(...)
+            self.callbacks.continue_decoding(self)   # or send_local_reply(...)
 """
 
 from __future__ import annotations
@@ -114,6 +114,15 @@ class FilterCallbacks(Protocol):
     def set_decoder_buffer_limit(self, limit: int) -> None:
         """Let a stopped request keep ``limit`` bytes of its body before it is answered 413."""
 
+    def set_encoder_buffer_limit(self, limit: int) -> None:
+        """Let a stopped response keep ``limit`` bytes of its body before it is answered 500."""
+
+    def request_too_large(self) -> None:
+        """Answer 413: the filter was to collect the request's body, which is larger than it may be."""
+
+    def response_too_large(self) -> None:
+        """Answer 500: the filter was to collect the response's body, which is larger than it may be."""
+
     def set_body_length(self, length: int) -> None:
         """Send the request's body, all of which is here, with its length."""
 
@@ -123,11 +132,20 @@ class FilterCallbacks(Protocol):
     def send_local_reply(self, reply: LocalReply) -> None:
         """Answer in place of an upstream. Nothing more of the exchange reaches the filter but the response."""
 
-    def continue_decoding(self) -> None:
-        """Go on with a request that the filter stopped."""
+    def continue_decoding(self, stream_filter: StreamFilter | None = None) -> None:
+        """Go on with a request that ``stream_filter`` stopped: with all of it that it holds. None: the filter never holds ends."""
 
-    def continue_encoding(self) -> None:
-        """Go on with a response that the filter stopped."""
+    def continue_encoding(self, stream_filter: StreamFilter | None = None) -> None:
+        """Go on with a response that ``stream_filter`` stopped: with all of it that it holds. None: the filter never holds ends."""
+
+    def collect_request(self) -> None:
+        """From HOLD to STOP: the head goes on waiting, but the filter that holds it gets the body."""
+
+    def collect_response(self) -> None:
+        """From HOLD to STOP: the head goes on waiting, but the filter that holds it gets the body."""
+
+    def cut_off(self, details: str) -> None:
+        """Break a response off that has begun and cannot be completed."""
 
     def inject_decoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
         """Hand ``data`` to the filters behind ``stream_filter``."""
@@ -217,7 +235,7 @@ class FilterContext(Protocol):
         """Another scope of stats, which is given up with the connection manager."""
 
     def own(self, closable: Closable) -> None:
-        """Close ``closable`` when the connection manager is given up."""
+        """Close ``closable`` when the connection manager is given up; no exchange is left then."""
 
 
 class FilterConfig(Protocol):

@@ -1,0 +1,1 @@
+"""The filter ``isthmus.filters.http.python``: runs filters of installed packages, in Python (``isthmus_proxy.extension``)."""
