@@ -420,3 +420,12 @@ async def test_a_client_that_does_not_read_stops_being_read(proxy: Proxy) -> Non
         await client.response()
         got += 1
     assert got == 5
+
+
+async def test_nothing_is_left_of_a_listener_whose_clients_are_gone(proxy: Proxy) -> None:
+    client = await ready(proxy, Silent())
+    await client.peer.send(request(1, HEADER, timeout=-1))
+    await eventually(lambda: proxy.stat("cluster.c.upstream_cx_active") == 1)
+    await client.peer.close()
+    proxy.listeners.remove("rpc")
+    await eventually(lambda: proxy.stat("cluster.c.upstream_cx_active") == 0)

@@ -175,7 +175,7 @@ class ChainFactory:
         stats = RpcStats(self._stats.scope(f"rpc.{config.stat_prefix}"))
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
-        return RpcProxy(
+        proxy = RpcProxy(
             config,
             make_codec(config.codec, verify_crc=config.verify_crc),
             self._surroundings,
@@ -185,6 +185,8 @@ class ChainFactory:
             buffer_limit,
             closed,
         )
+        scopes.insert(0, proxy)  # requests of clients that are gone may still keep connections to endpoints
+        return proxy
 
     def _http_filters(
         self, config: HttpConnectionManagerConfig, own: StatsScope, scopes: list[Closable]

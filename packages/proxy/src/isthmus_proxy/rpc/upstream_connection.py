@@ -237,7 +237,9 @@ class RpcUpstreamConnection:
             self.proxy.timed_out(self, entry)
         if len(self.abandoned) > MAX_ABANDONED:
             self.retire()
-        if self.pending:
+        if not self.usable and not self.pending:
+            self.close()
+        elif self.pending:
             following = min([entry[0].deadline for entry in self.pending.values()])
             self.timer.set(max(following, now + TIMER_GRAIN))
 
