@@ -14,12 +14,14 @@ from bench.http_plan import HttpPlan
 from bench.load.openloop import OpenLoopReport, openloop
 from bench.procstat import cpu_seconds, memory
 from bench.result import Sample
-from bench.subjects.http import SUBJECTS
+from bench.subjects.http import BUSY_POLLING
+from bench.subjects.http import SUBJECTS as PROXIES
 from harness.ports import free_port
 
 NAME = "latency"
 RATES = {"c1-low": 200.0, "c1-medium": 1000.0}  # requests per second; the medium rate is below what any subject can do
 PROXY_CPU, LOAD_CPU = "0", "1"
+SUBJECTS = PROXIES | BUSY_POLLING
 
 
 def cases() -> tuple[str, ...]:

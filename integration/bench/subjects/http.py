@@ -73,9 +73,14 @@ def _isthmus_pure(plan: HttpPlan, cpus: str) -> Running:
     return _start_isthmus("isthmus-pure", plan, cpus, None)
 
 
-def _start_isthmus(name: str, plan: HttpPlan, cpus: str, env: Mapping[str, str] | None) -> Running:
+def _isthmus_busy_poll(plan: HttpPlan, cpus: str) -> Running:
+    env = {"PYTHONPATH": str(compiled_proxy())}
+    return _start_isthmus("isthmus-busy-poll", plan, cpus, env, "--busy-poll-ms", "20")
+
+
+def _start_isthmus(name: str, plan: HttpPlan, cpus: str, env: Mapping[str, str] | None, *options: str) -> Running:
     bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, name)
-    argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"]
+    argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning", *options]
     return start(name, argv, plan, cpus, env)
 
 
@@ -117,3 +122,6 @@ SUBJECTS: dict[str, Callable[[HttpPlan, str], Running]] = {
     "mosn": _mosn,
     "direct": _direct,
 }
+
+BUSY_POLLING: dict[str, Callable[[HttpPlan, str], Running]] = {"isthmus-busy-poll": _isthmus_busy_poll}
+"""For the suite of latencies: what the option of never sleeping buys, at the cost of a core."""
