@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
+
+import brotli
 
 from differential.case import Case
 from differential.client import Heard
@@ -15,6 +18,7 @@ from differential.upstream import Forwarded
 _UUID = re.compile(rb"^(x-request-id: )[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
 _VARYING = re.compile(rb"^(date|x-envoy-upstream-service-time): .*$", re.IGNORECASE | re.MULTILINE)
 _EXPECTED_TIMEOUT = re.compile(rb"^(x-envoy-expected-rq-timeout-ms): .*$")
+_CODING = re.compile(rb"\r\ncontent-encoding: (gzip|br)(?:\r|$)")
 _UPSTREAM_NAME = re.compile(rb"^(x-upstream: )(.*)$")
 
 
@@ -83,7 +87,7 @@ def _heard(case: Case, side: Observation) -> list[tuple[str, list[str], str]]:
         first, lines = _head(each.head, names)
         trailers = "".join(f"\n{name.decode()}: {value.decode('latin-1')}" for name, value in each.trailers)
         # What is no complete answer may still begin with a head.
-        body = each.body if each.head else _VARYING.sub(rb"\1: ~", each.body.replace(b"\r\n", b"\n"))
+        body = _plain(each.head, each.body) if each.head else _VARYING.sub(rb"\1: ~", each.body.replace(b"\r\n", b"\n"))
         normal.append((first, lines, _shown(body) + trailers))
     return normal
 
@@ -93,7 +97,13 @@ def _forwarded(case: Case, side: Observation) -> list[tuple[str, list[str], str]
     normal = []
     for index, each in enumerate(side.forwarded):
         first, lines = _head(each.head, names, again=index > 0 or case.unordered)
-        normal.append((f"{names[each.to]}: {first}", lines, _shown(each.body) if each.complete else "<unfinished>"))
+        normal.append(
+            (
+                f"{names[each.to]}: {first}",
+                lines,
+                _shown(_plain(each.head, each.body)) if each.complete else "<unfinished>",
+            )
+        )
     return sorted(normal) if case.unordered else normal
 
 
@@ -114,6 +124,18 @@ def _masked(line: bytes, names: Mapping[str, str], *, again: bool) -> bytes:
 def _shown(body: bytes) -> str:
     text = body.decode("latin-1")
     return text if len(text) <= 2000 else f"{text[:200]}... ({len(text)} bytes, crc {hash(text)})"
+
+
+def _plain(head: bytes, body: bytes) -> bytes:
+    """A body as its sender meant it: two compressors need not write the same bytes."""
+    found = _CODING.search(head.lower())
+    if found is None or not body:
+        return body
+    try:
+        plain: bytes = (gzip if found[1] == b"gzip" else brotli).decompress(body)
+        return b"<%b>" % found[1] + plain
+    except (OSError, EOFError, brotli.error):
+        return body
 
 
 def _log(case: Case, side: Observation, ports: Mapping[str, int]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ _FILTERS = "envoy.extensions.filters"
 _REDIRECT = "envoy.extensions.internal_redirect"
 _MONITORS = "envoy.extensions.resource_monitors"
 _BALANCING = "envoy.extensions.load_balancing_policies"
+_COMPRESSION = "envoy.extensions.compression"
 _MODULES = {
     f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager": "http_connection_manager",
     f"{_FILTERS}.network.tcp_proxy.v3.TcpProxy": "tcp_proxy",
@@ -27,6 +28,15 @@ _MODULES = {
     f"{_FILTERS}.http.router.v3.Router": "router",
     f"{_FILTERS}.http.buffer.v3.Buffer": "buffer",
     f"{_FILTERS}.http.buffer.v3.BufferPerRoute": "buffer",
+    f"{_FILTERS}.http.compressor.v3.Compressor": "compressor",
+    f"{_FILTERS}.http.compressor.v3.CompressorPerRoute": "compressor",
+    f"{_FILTERS}.http.decompressor.v3.Decompressor": "decompressor",
+    f"{_COMPRESSION}.gzip.compressor.v3.Gzip": "gzip",
+    f"{_COMPRESSION}.gzip.decompressor.v3.Gzip": "gzip",
+    f"{_COMPRESSION}.brotli.compressor.v3.Brotli": "brotli",
+    f"{_COMPRESSION}.brotli.decompressor.v3.Brotli": "brotli",
+    f"{_COMPRESSION}.zstd.compressor.v3.Zstd": "zstd",
+    f"{_COMPRESSION}.zstd.decompressor.v3.Zstd": "zstd",
     f"{_FILTERS}.http.cors.v3.Cors": "cors",
     f"{_FILTERS}.http.cors.v3.CorsPolicy": "cors",
     f"{_FILTERS}.http.fault.v3.HTTPFault": "fault",

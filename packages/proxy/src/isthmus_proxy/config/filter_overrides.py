@@ -23,6 +23,7 @@ _HERE = "isthmus_proxy.config.http_filters"
 
 COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.buffer.v3.BufferPerRoute": (f"{_HERE}.buffer", "compile_buffer_per_route"),
+    f"{_HTTP}.compressor.v3.CompressorPerRoute": (f"{_HERE}.compression", "compile_compressor_per_route"),
     f"{_HTTP}.cors.v3.CorsPolicy": (f"{_HERE}.cors", "compile_cors_policy"),
     f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
     f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute": (

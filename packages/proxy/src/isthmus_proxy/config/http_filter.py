@@ -20,6 +20,8 @@ _ROUTER = f"{_HTTP}.router.v3.Router"
 
 COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.buffer.v3.Buffer": (f"{_HERE}.buffer", "compile_buffer"),
+    f"{_HTTP}.compressor.v3.Compressor": (f"{_HERE}.compression", "compile_compressor"),
+    f"{_HTTP}.decompressor.v3.Decompressor": (f"{_HERE}.compression", "compile_decompressor"),
     f"{_HTTP}.cors.v3.Cors": (f"{_HERE}.cors", "compile_cors"),
     f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
     f"{_HTTP}.header_mutation.v3.HeaderMutation": (f"{_HERE}.header_mutation", "compile_header_mutation"),

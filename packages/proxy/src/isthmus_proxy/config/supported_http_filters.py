@@ -5,6 +5,8 @@ from __future__ import annotations
 from isthmus_proxy.config.rules import MessageRules, message
 
 _HTTP = "envoy.extensions.filters.http"
+_COMPRESSION = "envoy.extensions.compression"
+_BUFFERS = "how memory is allocated"
 _FAULT = "envoy.extensions.filters.common.fault.v3"
 _RUNTIME_KEYS = (
     "delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime "
@@ -14,6 +16,37 @@ _RUNTIME_KEYS = (
 HTTP_FILTERS: dict[str, MessageRules] = {
     f"{_HTTP}.buffer.v3.Buffer": message("max_request_bytes"),
     f"{_HTTP}.buffer.v3.BufferPerRoute": message("disabled buffer"),
+    f"{_HTTP}.compressor.v3.Compressor": message(
+        "compressor_library request_direction_config response_direction_config choose_first"
+    ),
+    f"{_HTTP}.compressor.v3.Compressor.CommonDirectionConfig": message("enabled min_content_length content_type"),
+    f"{_HTTP}.compressor.v3.Compressor.RequestDirectionConfig": message("common_config"),
+    f"{_HTTP}.compressor.v3.Compressor.ResponseDirectionConfig": message(
+        "common_config disable_on_etag_header remove_accept_encoding_header uncompressible_response_codes"
+    ),
+    f"{_HTTP}.compressor.v3.CompressorPerRoute": message("disabled overrides"),
+    f"{_HTTP}.compressor.v3.CompressorOverrides": message("response_direction_config"),
+    f"{_HTTP}.compressor.v3.ResponseDirectionOverrides": message("remove_accept_encoding_header"),
+    f"{_HTTP}.decompressor.v3.Decompressor": message(
+        "decompressor_library request_direction_config response_direction_config"
+    ),
+    f"{_HTTP}.decompressor.v3.Decompressor.CommonDirectionConfig": message("enabled ignore_no_transform_header"),
+    f"{_HTTP}.decompressor.v3.Decompressor.RequestDirectionConfig": message("common_config advertise_accept_encoding"),
+    f"{_HTTP}.decompressor.v3.Decompressor.ResponseDirectionConfig": message("common_config"),
+    f"{_COMPRESSION}.gzip.compressor.v3.Gzip": message(
+        "memory_level compression_level compression_strategy window_bits", no_effect={_BUFFERS: "chunk_size"}
+    ),
+    f"{_COMPRESSION}.gzip.decompressor.v3.Gzip": message(
+        "window_bits max_inflate_ratio", no_effect={_BUFFERS: "chunk_size"}
+    ),
+    f"{_COMPRESSION}.brotli.compressor.v3.Brotli": message("quality window_bits", no_effect={_BUFFERS: "chunk_size"}),
+    f"{_COMPRESSION}.brotli.decompressor.v3.Brotli": message(
+        no_effect={_BUFFERS: "chunk_size disable_ring_buffer_reallocation"}
+    ),
+    f"{_COMPRESSION}.zstd.compressor.v3.Zstd": message(
+        "compression_level enable_checksum", no_effect={_BUFFERS: "chunk_size"}
+    ),
+    f"{_COMPRESSION}.zstd.decompressor.v3.Zstd": message(no_effect={_BUFFERS: "chunk_size"}),
     f"{_HTTP}.cors.v3.Cors": message(),
     f"{_HTTP}.cors.v3.CorsPolicy": message(
         "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials filter_enabled "
@@ -34,6 +67,7 @@ HTTP_FILTERS: dict[str, MessageRules] = {
         "stat_prefix status token_bucket filter_enabled filter_enforced request_headers_to_add_when_not_enforced "
         "response_headers_to_add rate_limited_as_resource_exhausted",
     ),
+    "envoy.config.core.v3.RuntimeFeatureFlag": message("default_value runtime_key"),
     "envoy.type.v3.HttpStatus": message("code"),
     "envoy.type.v3.TokenBucket": message("max_tokens tokens_per_fill fill_interval"),
 }

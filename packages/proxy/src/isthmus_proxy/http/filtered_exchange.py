@@ -608,11 +608,12 @@ class FilteredExchange(Exchange):
 
     def _encode_reply(self, status: int, headers: Headers, body: bytes) -> bytes:
         head = ResponseHead(status, headers)
+        end_stream = not body or self.request.method == b"HEAD"
         for stream_filter in reversed(self._filters):
-            stream_filter.encode_headers(head, not body)
+            stream_filter.encode_headers(head, end_stream)
         if head.headers is not headers:
             headers[:] = head.headers
-        return self._encode_reply_body(body) if body and self.request.method != b"HEAD" else body
+        return body if end_stream else self._encode_reply_body(body)
 
     def _encode_reply_body(self, body: bytes) -> bytes:
         """All of the body, through all filters; what they inject comes at its place."""

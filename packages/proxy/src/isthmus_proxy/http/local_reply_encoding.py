@@ -40,7 +40,9 @@ def encode_reply(
         headers.append((b"transfer-encoding", b"chunked") if head_only else (b"content-length", b"0"))
     elif body and head.version != b"HTTP/1.0" and not any(name == b"content-length" for name, _ in headers):
         headers.append((b"transfer-encoding", b"chunked"))  # a filter has changed the body
-        body = chunk(body) + LAST_CHUNK
+        framed = chunk(body) + LAST_CHUNK
+        info.bytes_sent -= len(framed) - len(body)  # framing does not count
+        body = framed
     return response_head(status, headers, head.version), b"" if head_only else body
 
 

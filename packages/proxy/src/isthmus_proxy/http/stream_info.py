@@ -22,7 +22,7 @@ class StreamInfo:
     seconds. ``downstream_remote`` is the client as trusted proxies tell it, ``downstream_direct_remote`` the peer. Byte
     counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
 
-    ``dynamic_metadata`` is what filters say of the exchange, by namespace: values as JSON has them. ``filter_state`` are texts by
+    ``dynamic_metadata`` is what filters say of the exchange, by namespace: values as JSON has them. ``filter_state`` is what they keep by
     key. Both are None as long as nobody said anything.
     """
 
@@ -95,7 +95,7 @@ class StreamInfo:
         self.downstream_direct_remote = ""
         self.downstream_local = ""
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
-        self.filter_state: dict[str, str] | None = None
+        self.filter_state: dict[str, Any] | None = None
 
     def flag(self, name: str) -> None:
         """Add a response flag once."""
@@ -117,7 +117,7 @@ class StreamInfo:
             found = found.get(key)
         return found
 
-    def set_filter_state(self, key: str, value: str) -> None:
+    def set_filter_state(self, key: str, value: object) -> None:
         """Keep ``value`` under ``key``, in place of what was there."""
         if self.filter_state is None:
             self.filter_state = {}

@@ -40,7 +40,8 @@ def _filter_state(argument: str) -> Reader:
         raise ValueError(message)
 
     def read(info: StreamInfo) -> Value:
-        return None if info.filter_state is None else info.filter_state.get(key)
+        value = None if info.filter_state is None else info.filter_state.get(key)
+        return value if isinstance(value, str) else None
 
     return read
 

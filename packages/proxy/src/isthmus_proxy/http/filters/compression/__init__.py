@@ -1,0 +1,1 @@
+"""The filters compressor and decompressor, with their rules and libraries."""
