@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from harness.envoy import Envoy
 from harness.isthmus import Proxy
 from harness.origin import Origin
 from harness.ports import free_ports
+from isthmus_proxy.tls.testing import Authority
 
 EXAMPLES = Path(__file__).parent.parent / "packages" / "proxy" / "examples"
 PATIENCE = 20.0
@@ -26,7 +28,7 @@ def get(path: str, *headers: str, method: str = "GET", host: str = "shop.example
 
 TOKEN = re.search(r"# TOKEN=(\S+)", (EXAMPLES / "jwt.yaml").read_text())[1]  # type: ignore[index]
 CLIENT_HELLO = bytes.fromhex("16030100050100000100") + b"\0"
-EXCHANGES: dict[str, dict[int, list[bytes]]] = {
+EXCHANGES: dict[str, dict[int, list[bytes | tuple[bytes, str]]]] = {
     "static": {10000: [get("/"), get("/healthz"), get("/", "x-canary: yes"), get("/x", host="old.example.com")]},
     "tcp": {10001: [get("/echo"), get("/status/404")]},
     "retries": {10000: [get("/status/503"), get("/never/status/503"), get("/"), get("/status/404")]},
@@ -99,12 +101,24 @@ EXCHANGES: dict[str, dict[int, list[bytes]]] = {
         ]
     },
     "protocol-detection": {10000: [get("/status/404"), b"\0\1\2\3\4\5\6\7\n\n", b"", CLIENT_HELLO]},
+    "tls": {
+        10000: [
+            get("/"),
+            (get("/echo"), "shop.example.com"),
+            (get("/echo", host="admin.example.com"), "admin.example.com"),
+            (get("/status/404"), "elsewhere.example.com"),
+        ]
+    },
+    "mutual-tls": {
+        15001: [get("/"), get("/echo"), get("/status/503")],
+        15006: [get("/"), (get("/"), "service.default")],
+    },
     "transparent-sidecar": {
         15001: [get("/", host="reviews"), get("/", host="reviews.default"), get("/", host="elsewhere")],
         15006: [get("/echo"), get("/status/503")],
     },
 }
-"""Bytes of one connection each, by example and by port of its listeners."""
+"""Bytes of one connection each, by example and by port of its listeners; with a server name they go over TLS."""
 
 EITHER = {"tcp", "retries"}
 """Of these two endpoints serve in turn, and which comes first is drawn."""
@@ -125,26 +139,47 @@ def origins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Origin, 
         yield first, second
 
 
-def placed(name: str, origins: tuple[Origin, Origin]) -> tuple[str, dict[int, int]]:
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the examples look for in ./certs."""
+    authority = Authority(tmp_path_factory.mktemp("certs"))
+    for name in ("shop", "admin"):
+        authority.issue(name, f"DNS:{name}.example.com")
+    for name in ("client", "service"):
+        authority.issue(name, f"URI:spiffe://example.com/ns/default/sa/{name}")
+    return authority.directory
+
+
+def placed(name: str, origins: tuple[Origin, Origin], certificates: Path) -> tuple[str, dict[int, int]]:
     """The example with ports of this run, and where its listeners are."""
     text = (EXAMPLES / f"{name}.yaml").read_text()
     first = free_ports(len(EXCHANGES[name]))
     ports = {port: first + index for index, port in enumerate(EXCHANGES[name])}
     for old, new in {9901: 0, 9080: origins[0].port, 9081: origins[1].port, **ports}.items():
         text = text.replace(f"port_value: {old}}}", f"port_value: {new}}}")
-    return text, ports
+    return text.replace(": certs", f": {certificates}"), ports
 
 
-def exchange(port: int, data: bytes) -> bytes:
+def exchange(port: int, data: bytes | tuple[bytes, str]) -> bytes:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
-        received = b""
-        try:
-            sock.sendall(data)
-            while more := sock.recv(65536):
-                received += more
-        except ConnectionError:
-            pass
-        return received
+        if isinstance(data, bytes):
+            return _exchange(sock, data)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(sock, server_hostname=data[1]) as secure:
+            shown = secure.getpeercert(binary_form=True) or b""
+            return shown.hex().encode() + b" " + _exchange(secure, data[0])
+
+
+def _exchange(sock: socket.socket, data: bytes) -> bytes:
+    received = b""
+    try:
+        sock.sendall(data)
+        while more := sock.recv(65536):
+            received += more
+    except OSError:
+        pass
+    return received
 
 
 _VARYING = re.compile(
@@ -170,9 +205,9 @@ def comparable(name: str, answer: bytes, ports: dict[int, int]) -> bytes:
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_answers_are_envoys(name: str, origins: tuple[Origin, Origin], tmp_path: Path) -> None:
-    ours, our_ports = placed(name, origins)
-    theirs, their_ports = placed(name, origins)
+def test_answers_are_envoys(name: str, origins: tuple[Origin, Origin], certificates: Path, tmp_path: Path) -> None:
+    ours, our_ports = placed(name, origins, certificates)
+    theirs, their_ports = placed(name, origins, certificates)
     with Proxy(ours, tmp_path) as proxy, Envoy(theirs, tmp_path) as envoy:
         proxy.wait_ready()
         envoy.wait_ready()
@@ -181,6 +216,5 @@ def test_answers_are_envoys(name: str, origins: tuple[Origin, Origin], tmp_path:
                 found = comparable(name, exchange(our_ports[port], data), our_ports)
                 expected = comparable(name, exchange(their_ports[port], data), their_ports)
                 assert found == expected, data[:300]
-                assert expected or data[:5] == b"PROXY" or data is CLIENT_HELLO, (
-                    "an answer without a byte shows nothing"
-                )
+                silent = data[:5] == b"PROXY" or data is CLIENT_HELLO or name == "mutual-tls"
+                assert expected or silent, "an answer without a byte shows nothing"

@@ -101,6 +101,7 @@ class Proxy:
         surroundings = self.surroundings = Surroundings(
             self.reactor, self.clusters, time.time, random.Random(), self.routes.runtime
         )
+        surroundings.secrets = dict(bootstrap.secrets)
         seat = options.seat
         self.listeners = ListenerManager(
             surroundings,
@@ -188,6 +189,9 @@ class Proxy:
 
     def _endpoint_of(self, name: str) -> tuple[str, int] | None:
         cluster = self.clusters.get(name)
+        if cluster is not None and cluster.config.secured:
+            _log.error("nothing is sent to cluster %s: TLS is not supported for what the proxy sends by itself", name)
+            return None
         endpoint = cluster.choose() if cluster is not None else None
         return endpoint.address if endpoint is not None else None
 
@@ -256,7 +260,10 @@ class Proxy:
                 *runtime_endpoint.endpoints(self.routes.runtime),
                 *why_endpoint.endpoints(self.listeners.serving, self.clusters),
                 *config_dump.endpoints(self._dump_source()),
-                *inspection.endpoints(tuple, lambda: self.dynamic.unready() if self.dynamic is not None else {}),
+                *inspection.endpoints(
+                    lambda: self.surroundings.certificates(time.time()),
+                    lambda: self.dynamic.unready() if self.dynamic is not None else {},
+                ),
             ]
         )
 

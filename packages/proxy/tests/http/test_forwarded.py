@@ -74,7 +74,7 @@ def test_the_edge_believes_nothing_and_keeps_places() -> None:
     assert kept.get(b"x-envoy-max-retries") is None
     assert kept.get(b"x-forwarded-client-cert") is None
     assert kept.scheme == b"https"
-    assert came(*lines, always_forward_client_cert=True).head.get(b"x-forwarded-client-cert") == b"By=x"
+    assert came(*lines, forward_client_cert="ALWAYS_FORWARD_ONLY").head.get(b"x-forwarded-client-cert") == b"By=x"
     assert came(*lines, use_remote_address=True, preserve_external_request_id=True).head.get(b"x-request-id") == b"mine"
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN, LbPolicy
 from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.cluster.outlier.model import OutlierDetectionConfig
+from isthmus_proxy.cluster.transport import RAW, TransportSocket, TransportSocketMatch
 from isthmus_proxy.codec.http2.options import Http2Options
 
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
@@ -23,6 +24,7 @@ class EndpointConfig:
     health: Health = "UNKNOWN"
     hostname: str = ""
     metadata: Criteria = ()  # filter_metadata["envoy.lb"]
+    transport_metadata: Criteria = ()  # filter_metadata["envoy.transport_socket_match"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +101,14 @@ class ClusterConfig:
     enable_trailers: bool = False
     header_key_format: str = ""  # as in codec.http1.spelling; empty: lower case
     http2_options: Http2Options = field(default_factory=Http2Options)
+    transport: TransportSocket = RAW
+    transport_matches: tuple[TransportSocketMatch, ...] = ()
+    auto_sni: bytes = b""  # the header that names the server to ask for; empty: off
+    auto_san_validation: bool = False
+    http_auto: bool = False  # ALPN decides between HTTP/2 and HTTP/1.1
     extra: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def secured(self) -> bool:
+        """Whether connections to any of its endpoints are not just TCP."""
+        return bool(self.transport or self.transport_matches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 
@@ -34,6 +34,9 @@ from isthmus_proxy.observe.statsd import StatsdConfig
 from isthmus_proxy.overload.model import OverloadConfig
 from isthmus_proxy.runtime import RuntimeConfig
 
+if TYPE_CHECKING:
+    from isthmus_proxy.tls.model import Secret
+
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
@@ -54,6 +57,7 @@ class Bootstrap:
     overload: OverloadConfig | None = None
     stats_settings: StatsSettings = NO_SETTINGS
     stats_sinks: tuple[StatsdConfig, ...] = ()
+    secrets: tuple[tuple[str, Secret], ...] = ()
 
 
 def load(path: Path) -> Bootstrap:
@@ -80,6 +84,8 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     if ads is not None and ads not in {item.name for item in proto.static_resources.clusters}:
         path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
         raise ConfigError(path, shown(ads), "is not among static_resources.clusters")
+    secrets = _secrets(proto.static_resources.secrets)
+    _refuse_duplicates("secrets", [name for name, _ in secrets])
     clusters = tuple(
         compile_cluster(item, f"static_resources.clusters[{i}]")
         for i, item in enumerate(proto.static_resources.clusters)
@@ -111,7 +117,16 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
         overload,
         compile_stats_settings(proto.stats_config, "stats_config"),
         compile_stats_sinks(proto),
+        secrets,
     )
+
+
+def _secrets(protos: Any) -> tuple[tuple[str, Secret], ...]:
+    if not protos:
+        return ()
+    from isthmus_proxy.config.secret import compile_secret  # noqa: PLC0415 - few files have any
+
+    return tuple(compile_secret(item, f"static_resources.secrets[{i}]") for i, item in enumerate(protos))
 
 
 def _refuse_duplicates(field: str, names: list[str]) -> None:

@@ -12,7 +12,7 @@ from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
 from isthmus_proxy.config.load_balancing import compile_load_balancing
 from isthmus_proxy.config.outlier_detection import compile_outlier_detection
 from isthmus_proxy.config.parse import join, shown
-from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
+from isthmus_proxy.config.transport_socket import compile_upstream_transport
 from isthmus_proxy.config.upstream_http import UpstreamHttp, compile_upstream_http
 from isthmus_proxy.config.values import (
     content_hash,
@@ -32,7 +32,6 @@ _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 def compile_cluster(proto: Any, path: str = "") -> ClusterConfig:
     """Check and compile a cluster. Raises ConfigError below ``path``."""
     check(proto, path)
-    refuse_other_than_raw_buffer(proto, path)
     http = compile_upstream_http(proto, path)
     if proto.HasField("cluster_type"):
         raise ConfigError(join(path, "cluster_type"), shown(proto.cluster_type.name), "is not supported; use type")
@@ -44,6 +43,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
     common = proto.common_lb_config
     failure = _failure_refresh(proto, path)
     breakers = compile_circuit_breakers(proto.circuit_breakers, join(path, "circuit_breakers"))
+    transport, transport_matches = compile_upstream_transport(proto, path)
     return ClusterConfig(
         name=name,
         discovery=discovery,  # type: ignore[arg-type]
@@ -69,6 +69,8 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         healthy_panic_threshold=_panic_threshold(common, join(path, "common_lb_config")),
         http2=http.http2,
         http2_options=http.http2_options,
+        transport=transport,
+        transport_matches=transport_matches,
         enable_trailers=http.enable_trailers,
         header_key_format=http.header_key_format,
     )

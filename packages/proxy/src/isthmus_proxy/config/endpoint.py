@@ -6,7 +6,7 @@ from typing import Any
 
 from isthmus_proxy.cluster.model import Assignment, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.config.check import check
-from isthmus_proxy.config.metadata import compile_metadata
+from isthmus_proxy.config.metadata import TRANSPORT_SOCKET_MATCH, compile_metadata
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.values import enum_name, number, required, socket_address
 from isthmus_proxy.errors import ConfigError
@@ -59,4 +59,5 @@ def _endpoint(item: Any, path: str, names: bool) -> EndpointConfig:
         health=enum_name(item, "health_status"),  # type: ignore[arg-type]
         hostname=item.endpoint.hostname,
         metadata=compile_metadata(item.metadata) or (),
+        transport_metadata=compile_metadata(item.metadata, TRANSPORT_SOCKET_MATCH) or (),
     )

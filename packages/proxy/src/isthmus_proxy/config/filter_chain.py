@@ -7,8 +7,8 @@ from typing import Any
 from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.network_filter import compile_network_filters
 from isthmus_proxy.config.parse import join, shown
-from isthmus_proxy.config.transport_socket import refuse_other_than_raw_buffer
-from isthmus_proxy.config.values import content_hash, enum_name
+from isthmus_proxy.config.transport_socket import compile_downstream_transport
+from isthmus_proxy.config.values import content_hash, enum_name, seconds
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.filter_chain_match import Candidate, FilterChainIndex, OverlapError
 from isthmus_proxy.listener.model import FilterChain, FilterChainMatch
@@ -45,10 +45,11 @@ def _refuse_equal(chains: tuple[FilterChain, ...], path: str) -> None:
 
 def compile_filter_chain(proto: Any, path: str) -> FilterChain:
     """One checked filter chain. Raises ConfigError."""
-    refuse_other_than_raw_buffer(proto, path)
+    tls = compile_downstream_transport(proto, path)
     network_filter, gates = compile_network_filters(proto.filters, join(path, "filters"))
     match = _match(proto.filter_chain_match, join(path, "filter_chain_match"))
-    return FilterChain(proto.name, network_filter, match, gates, content_hash(proto))
+    timeout = seconds(proto, "transport_socket_connect_timeout", 0.0, path)
+    return FilterChain(proto.name, network_filter, match, gates, content_hash(proto), tls, timeout)
 
 
 def _match(proto: Any, path: str) -> FilterChainMatch:

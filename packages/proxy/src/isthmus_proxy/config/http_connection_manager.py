@@ -93,11 +93,17 @@ def _client_options(proto: Any, path: str) -> dict[str, Any]:
             proto.internal_address_config.cidr_ranges, join(path, "internal_address_config.cidr_ranges")
         ),
         "append_x_forwarded_port": proto.append_x_forwarded_port,
-        "always_forward_client_cert": enum_name(proto, "forward_client_cert_details") == "ALWAYS_FORWARD_ONLY",
+        "forward_client_cert": enum_name(proto, "forward_client_cert_details"),
+        "client_cert_details": _client_cert_details(proto.set_current_client_cert_details),
         "generate_request_id": flag(proto, "generate_request_id", default=True),
         "preserve_external_request_id": proto.preserve_external_request_id,
         "always_set_request_id_in_response": proto.always_set_request_id_in_response,
     }
+
+
+def _client_cert_details(proto: Any) -> frozenset[str]:
+    subject = {"subject"} if flag(proto, "subject", default=False) else set()
+    return frozenset(subject | {name for name in ("cert", "dns", "uri") if getattr(proto, name)})
 
 
 def _detection(proto: Any, use_remote_address: bool, path: str) -> tuple[int, bool]:

@@ -7,6 +7,7 @@ from typing import Any
 from isthmus_proxy.cluster.metadata import Criteria, Value
 
 NAMESPACE = "envoy.lb"
+TRANSPORT_SOCKET_MATCH = "envoy.transport_socket_match"
 
 
 def compile_struct(struct: Any) -> Criteria:
@@ -14,9 +15,9 @@ def compile_struct(struct: Any) -> Criteria:
     return tuple((name, _value(struct.fields[name])) for name in sorted(struct.fields))
 
 
-def compile_metadata(metadata: Any) -> Criteria | None:
-    """What config.core.v3.Metadata says in ``envoy.lb``; None when it has no such namespace."""
-    struct = metadata.filter_metadata.get(NAMESPACE)
+def compile_metadata(metadata: Any, namespace: str = NAMESPACE) -> Criteria | None:
+    """What config.core.v3.Metadata says in ``namespace``; None when it has no such namespace."""
+    struct = metadata.filter_metadata.get(namespace)
     return None if struct is None else compile_struct(struct)
 
 

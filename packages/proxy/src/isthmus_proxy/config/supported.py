@@ -9,6 +9,7 @@ from isthmus_proxy.config.supported_jwt import JWT
 from isthmus_proxy.config.supported_listener import LISTENER
 from isthmus_proxy.config.supported_rbac import RBAC
 from isthmus_proxy.config.supported_route import ROUTE
+from isthmus_proxy.config.supported_tls import TLS
 
 _C = "envoy.config"
 _B = "envoy.config.bootstrap.v3"
@@ -38,7 +39,7 @@ BOOTSTRAP: dict[str, MessageRules] = {
     f"{_C}.metrics.v3.StatsSink": message("typed_config", no_effect={"the type URL decides": "name"}),
     f"{_C}.metrics.v3.StatsdSink": message("tcp_cluster_name prefix", elsewhere="address"),
     f"{_C}.metrics.v3.DogStatsdSink": message("prefix max_bytes_per_datagram", elsewhere="address"),
-    f"{_B}.Bootstrap.StaticResources": message(elsewhere="listeners clusters"),
+    f"{_B}.Bootstrap.StaticResources": message(elsewhere="listeners clusters secrets"),
     f"{_B}.Bootstrap.DynamicResources": message("lds_config cds_config ads_config"),
     f"{_B}.Admin": message(
         "address",
@@ -73,7 +74,7 @@ BOOTSTRAP: dict[str, MessageRules] = {
         no_effect={"an IPv6 socket here takes no IPv4 either way": "ipv4_compat"},
     ),
     f"{_C}.core.v3.ConfigSource": message(
-        "api_config_source ads initial_fetch_timeout", only={"resource_api_version": ("V3", "AUTO")}
+        "api_config_source ads path_config_source initial_fetch_timeout", only={"resource_api_version": ("V3", "AUTO")}
     ),
     f"{_C}.core.v3.AggregatedConfigSource": message(),
     f"{_C}.core.v3.ApiConfigSource": message(
@@ -129,5 +130,6 @@ SUPPORTED: dict[str, MessageRules] = {
     **HTTP_FILTERS,
     **RBAC,
     **JWT,
+    **TLS,
 }
 """Full message name -> its rules. ``google.protobuf`` messages are leaves and have no row."""

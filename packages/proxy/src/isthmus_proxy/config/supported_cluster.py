@@ -18,7 +18,7 @@ CLUSTER: dict[str, MessageRules] = {
         "circuit_breakers outlier_detection max_requests_per_connection common_http_protocol_options http_protocol_options "
         "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "
         "least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config lb_subset_config "
-        "load_balancing_policy common_lb_config transport_socket",
+        "load_balancing_policy common_lb_config transport_socket transport_socket_matches",
         only={
             "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"),
             "lb_policy": (
@@ -44,6 +44,7 @@ CLUSTER: dict[str, MessageRules] = {
             "connections are not TLS": "upstream_http_protocol_options",
         },
     ),
+    f"{_CLUSTER}.Cluster.TransportSocketMatch": message("name transport_socket", elsewhere="match"),
     f"{_CLUSTER}.Cluster.EdsClusterConfig": message("eds_config service_name"),
     f"{_CLUSTER}.Cluster.RefreshRate": message("base_interval max_interval"),
     f"{_CLUSTER}.Cluster.CommonLbConfig": message(

@@ -11,7 +11,6 @@ _HCM = "envoy.extensions.filters.network.http_connection_manager.v3"
 _TCP = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _LOG = "envoy.extensions.access_loggers"
 _NO_HTTP3 = "HTTP/3 is not spoken downstream"
-_NO_TLS = "connections are not TLS"
 
 _ACCESS = "envoy.config.accesslog.v3"
 _LOG_FILTERS = {
@@ -72,8 +71,8 @@ LISTENER: dict[str, MessageRules] = {
         "allow_requests_without_proxy_protocol disallowed_versions stat_prefix"
     ),
     "envoy.config.listener.v3.FilterChain": message(
-        "filters name filter_chain_match transport_socket",
-        no_effect={"a label": "metadata", _NO_TLS: "transport_socket_connect_timeout"},
+        "filters name filter_chain_match transport_socket transport_socket_connect_timeout",
+        no_effect={"a label": "metadata"},
     ),
     "envoy.config.listener.v3.FilterChainMatch": message(
         "destination_port prefix_ranges server_names transport_protocol application_protocols "
@@ -92,10 +91,10 @@ LISTENER: dict[str, MessageRules] = {
         "skip_xff_append via generate_request_id preserve_external_request_id upgrade_configs normalize_path merge_slashes "
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
         "stream_error_on_invalid_http_message always_set_request_id_in_response append_x_forwarded_port "
-        "scheme_header_transformation local_reply_config original_ip_detection_extensions",
+        "scheme_header_transformation local_reply_config original_ip_detection_extensions "
+        "set_current_client_cert_details",
         only={
             "codec_type": ("AUTO", "HTTP1", "HTTP2"),
-            # Without TLS there is no certificate to speak of: Envoy removes the header under all values but the last.
             "forward_client_cert_details": (
                 "SANITIZE",
                 "FORWARD_ONLY",
@@ -106,9 +105,12 @@ LISTENER: dict[str, MessageRules] = {
         },
         no_effect={
             _NO_HTTP3: "http3_protocol_options",
-            _NO_TLS: "set_current_client_cert_details",
             "an old connection always ends with a response, or idle": "http1_safe_max_connection_duration",
         },
+    ),
+    f"{_HCM}.HttpConnectionManager.SetCurrentClientCertDetails": message(
+        "subject cert dns uri",
+        only={"chain": False},
     ),
     f"{_HCM}.HttpConnectionManager.Tracing": message(
         "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider",

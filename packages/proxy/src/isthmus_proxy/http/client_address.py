@@ -10,15 +10,19 @@ from isthmus_proxy.listener.model import HttpConnectionManagerConfig, IpNetwork
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vantage:
-    """What a connection manager reads of a connection: the client's address, and the local port.
+    """What a connection manager reads of a connection: the client's address, the local port, and what TLS says.
 
     Connections that are alike share one, so that it can be looked up by identity. ``announced`` is the address that goes
-    into x-forwarded-for: the client's, or this machine's for a client on it.
+    into x-forwarded-for: the client's, or this machine's for a client on it. ``mutual``: the client showed a certificate;
+    ``client_cert`` is what x-forwarded-client-cert says of it.
     """
 
     peer: bytes
     port: int
     announced: bytes
+    scheme: bytes = b"http"
+    mutual: bool = False
+    client_cert: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

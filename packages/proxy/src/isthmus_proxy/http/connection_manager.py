@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
@@ -13,6 +13,7 @@ from isthmus_proxy.codec.http1.spelling import PROPER, PROPER_CASE
 from isthmus_proxy.codec.http2.header_block import BlockMemo
 from isthmus_proxy.codec.http2.stats import Http2Stats
 from isthmus_proxy.http.client_address import Vantage
+from isthmus_proxy.http.client_certificate import forwarded_element
 from isthmus_proxy.http.date import WallClock
 from isthmus_proxy.http.downstream_connection import DownstreamConnection
 from isthmus_proxy.http.exchange import Exchange
@@ -38,18 +39,23 @@ from isthmus_proxy.route.table import RouteHandle, RouteTable
 from isthmus_proxy.runtime import Runtime
 from isthmus_proxy.trace.model import TracingConfig
 from isthmus_proxy.upstream.pool import Pools
+from isthmus_proxy.upstream.transports import Transports
 
 PLAN_LIMIT = 4096
 """Plans kept where they differ from client to client (use_remote_address), by head and client."""
 if TYPE_CHECKING:
     from isthmus_proxy.http.http2_downstream import Http2DownstreamConnection
     from isthmus_proxy.http.http2_stream import Http2DownstreamStream
+    from isthmus_proxy.tls.factory import TlsFactory
+    from isthmus_proxy.tls.info import TlsInfo
+    from isthmus_proxy.tls.model import Secret
 
 IDLE_GRACE_S = 1.0
 """How long a draining manager waits for one more request on an idle connection, in seconds."""
 
 
 _NOWHERE = Vantage(b"", 0, b"")
+_SECURE_NOWHERE = Vantage(b"", 0, b"", b"https")
 
 
 class AccessLog(Protocol):
@@ -117,21 +123,13 @@ class Surroundings:
 
     ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
     ``heads`` are the memos of the connection managers in use; ``tracers`` makes their tracers; ``start_soon`` runs a trio task
-    beside the reactor.
+    beside the reactor. ``secrets`` are those of the bootstrap file, and ``tls`` makes TLS of their and other certificates.
     """
 
     __slots__ = (
-        "clock",
-        "clusters",
-        "getrandbits",
-        "heads",
-        "pools",
-        "random",
-        "reactor",
-        "runtime",
-        "start_soon",
+        "_tls", "clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "runtime", "secrets", "start_soon",
         "tracers",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -144,7 +142,10 @@ class Surroundings:
         self.runtime = runtime or Runtime()
         self.reactor = reactor
         self.clusters = clusters
-        self.pools = Pools(reactor)
+        self._tls: TlsFactory | None = None
+        self.secrets: Mapping[str, Secret] = {}
+        transports = Transports(reactor, self.tls)
+        self.pools = Pools(reactor, transports)
         self.heads: set[HeadMemo[ParsedRequest]] = set()
         self.clock = WallClock(time)
         self.random = random.random
@@ -152,6 +153,20 @@ class Surroundings:
         self.tracers: Callable[[TracingConfig, StatsScope], Tracer] = no_tracers
         self.start_soon: Callable[..., None] = no_tasks
         clusters.on_endpoints_removed(self.pools.endpoints_removed)
+        clusters.on_config_changed(transports.config_changed)
+
+    def tls(self) -> TlsFactory:
+        """What makes TLS; loaded by the first that has any."""
+        if self._tls is None:
+            from isthmus_proxy.tls.factory import TlsFactory  # noqa: PLC0415 - few configurations have TLS
+
+            self._tls = TlsFactory(self.reactor, self.secrets)
+        return self._tls
+
+    def certificates(self, now: float) -> Iterator[dict[str, object]]:
+        """Certificates in use, for ``/certs``."""
+        if self._tls is not None:
+            yield from self._tls.certificates(now)
 
     def memo_counts(self) -> dict[str, int]:
         """How many heads are remembered, and how often a full memo of them began anew."""
@@ -170,7 +185,7 @@ class HttpConnectionManager:
         "_http2_scope", "_http2_stats", "_loggers", "_make_exchange", "_memoise_for", "_overload", "_plan_and_begin", "_plans",
         "_plans_kept", "_route", "_tracer", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "filters", "getrandbits", "http2_memo", "limits", "memo",
-        "on_close", "pools", "random", "reactor", "runtime", "spelling", "stats", "styles",
+        "on_close", "pools", "random", "reactor", "runtime", "secure", "spelling", "stats", "styles",
     )  # fmt: skip
 
     def __init__(
@@ -214,6 +229,7 @@ class HttpConnectionManager:
         self.styles = Styles(suppress_envoy_headers=config.suppress_envoy_headers, traced=tracer is not None)
         self.connections: set[DownstreamConnection | Http2DownstreamConnection] = set()
         self.draining = False
+        self.secure = False
         self._route = route
         self._loggers = loggers
         self._memoise_for: RouteTable | None = None
@@ -234,22 +250,29 @@ class HttpConnectionManager:
     def accept(self, accepted: AcceptedSocket) -> None:
         """Serve a new connection."""
         connection = DownstreamConnection(
-            self, accepted.sock, str(accepted.remote), str(accepted.local), accepted.connection_id
+            self, accepted, str(accepted.remote), str(accepted.local), accepted.connection_id
         )
         self.connections.add(connection)
-        if self.config.codec_type != "HTTP1":
-            connection.detect_protocol(only_http2=self.config.codec_type == "HTTP2")
+        if self.secure or self.config.codec_type != "HTTP1":
+            connection.detect_protocol(self.config.codec_type)
         connection.start()
 
-    def vantage(self, peer: str, local: str) -> Vantage:
+    def vantage(self, peer: str, local: str, tls: TlsInfo | None = None) -> Vantage:
         """What this manager reads of a connection from ``peer`` to ``local`` (``host:port`` each)."""
-        if not self.config.reads_connection:
-            return _NOWHERE
+        config = self.config
+        if not config.reads_connection:
+            return _SECURE_NOWHERE if self.secure else _NOWHERE
+        mutual = tls is not None and tls.mutual
+        certificate = b""
+        if tls is not None and mutual and config.forward_client_cert in ("APPEND_FORWARD", "SANITIZE_SET"):
+            certificate = forwarded_element(tls, config.client_cert_details)
         host, port = peer.rpartition(":")[0].strip("[]"), local.rpartition(":")[2]
-        vantage = self._vantages.get((host, port))
+        key = (host, port, mutual, certificate)
+        vantage = self._vantages.get(key)
         if vantage is None:
-            vantage = Vantage(host.encode(), int(port), announced(host.encode()))
-            self._vantages.put((host, port), vantage)
+            scheme = b"https" if self.secure else b"http"
+            vantage = Vantage(host.encode(), int(port), announced(host.encode()), scheme, mutual, certificate)
+            self._vantages.put(key, vantage)
         return vantage
 
     def serve_http2(self, replaced: DownstreamConnection, connection: Connection, data: bytes) -> None:
@@ -261,7 +284,13 @@ class HttpConnectionManager:
         replaced.hand_over()
         self.connections.discard(replaced)
         served = Http2DownstreamConnection(
-            self, connection, replaced.remote, replaced.local, replaced.connection_id, self._http2_stats
+            self,
+            connection,
+            replaced.remote,
+            replaced.local,
+            replaced.connection_id,
+            self._http2_stats,
+            replaced.security,
         )
         self.connections.add(served)
         served.start()
@@ -294,6 +323,8 @@ class HttpConnectionManager:
         info.connection_id = connection.connection_id
         info.downstream_remote = info.downstream_direct_remote = connection.remote
         info.downstream_local = connection.local
+        if self.secure:
+            info.downstream_security = connection.security
         return exchange
 
     def _begin_by_head(self, exchange: Exchange, vantage: Vantage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,13 +25,15 @@ from isthmus_proxy.http.local_reply_encoding import Encode, encode_reply
 from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.protocol_detection import ProtocolDetection
 from isthmus_proxy.http.response_plan import ResponsePlan
-from isthmus_proxy.http.stream_info import StreamInfo, connection_info
+from isthmus_proxy.http.stream_info import DownstreamSecurity, StreamInfo, connection_info
+from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.reactor.relay import IDLE, Relay
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
+    from isthmus_proxy.tls.info import TlsInfo
 
 _HOLD_PIPELINE, _HOLD_BODY = 1, 2
 _RETIRE_AGAIN_S = 1.0
@@ -47,18 +48,20 @@ class DownstreamConnection:
     __slots__ = (
         "_age", "_connection", "_exchange", "_faulty", "_hold", "_manager", "_opened_at", "_parser", "_pumping", "_requests",
         "_sent_before", "_stall_after", "_timer", "_tunnel", "_vantage", "closing", "connection_id", "local", "remote",
-        "request_timer", "route_timer", "stream_timer",
+        "request_timer", "route_timer", "security", "server_name", "stream_timer",
     )  # fmt: skip
 
     http2 = False
     plan_type = ResponsePlan
 
     def __init__(
-        self, manager: HttpConnectionManager, sock: socket.socket, peer: str, local: str, connection_id: int
+        self, manager: HttpConnectionManager, accepted: AcceptedSocket, peer: str, local: str, connection_id: int
     ) -> None:
         self._manager = manager
         reactor = manager.reactor
-        self._connection = Connection(reactor, sock, self, manager.buffer_limit)
+        self._connection = accepted.open(reactor, self, manager.buffer_limit)
+        self.server_name = accepted.server_name
+        self.security: DownstreamSecurity | None = None
         self._parser = RequestParser(manager.limits, manager.memo, accept_http_10=manager.config.accept_http_10)
         self._vantage = manager.vantage(peer, local)
         self.remote = peer
@@ -80,9 +83,14 @@ class DownstreamConnection:
         self.stream_timer = reactor.timer(self._stream_timed_out)
         self.request_timer = reactor.timer(self._request_timed_out)
 
-    def detect_protocol(self, *, only_http2: bool) -> None:
-        """Before a request is read: look at the first bytes, which may be those of HTTP/2."""
-        self._connection.set_receiver(ProtocolDetection(self._manager, self, self._connection, only_http2=only_http2))
+    def detect_protocol(self, codec_type: str) -> None:
+        """Before a request is read: look at what TLS says, or at the first bytes, which may be those of HTTP/2."""
+        self._connection.set_receiver(ProtocolDetection(self._manager, self, self._connection, codec_type))
+
+    def secured(self, tls: TlsInfo) -> None:
+        """The TLS handshake is done, and a request comes in."""
+        self.security = DownstreamSecurity(self.server_name, tls)
+        self._vantage = self._manager.vantage(self.remote, self.local, tls)
 
     def hand_over(self) -> None:
         """The connection is another protocol's: nothing of it is counted or timed here any more."""
@@ -99,6 +107,9 @@ class DownstreamConnection:
         stats.downstream_cx_total.value += 1
         stats.downstream_cx_http1_total.value += 1
         stats.downstream_cx_active.value += 1
+        if self._manager.secure:
+            stats.downstream_cx_ssl_total.value += 1
+            stats.downstream_cx_ssl_active.value += 1
         stats.downstream_cx_http1_active.value += 1
         self._connection.start()
         lifetime = self._manager.config.max_connection_duration
@@ -261,6 +272,9 @@ class DownstreamConnection:
 
     def connection_lost(self, error: OSError) -> None:
         """The connection broke."""
+        failure = getattr(error, "transport_reason", "")  # of a tls.failure.TlsFailure
+        if failure:
+            self.security = DownstreamSecurity(self.server_name, failure=failure)
         self._remote_closed()
         self._gone()
 
@@ -425,6 +439,8 @@ class DownstreamConnection:
         stats = manager.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
+        if manager.secure:
+            stats.downstream_cx_ssl_active.value -= 1
         stats.downstream_cx_http1_active.value -= 1
         lasted = manager.reactor.now - self._opened_at
         stats.downstream_cx_length_ms.record(lasted * 1000.0)
@@ -433,6 +449,7 @@ class DownstreamConnection:
     def describe(self) -> StreamInfo:
         """What a listener logs of the connection; the log sets its times."""
         info = connection_info(self.connection_id, self.remote, self.local, self._connection)
+        info.downstream_security = self.security
         info.protocol, info.flags = "HTTP/1.1" if self._requests else "", ("DPE",) if self._faulty else ()
         return info
 

@@ -46,8 +46,6 @@ def arrival(
     headers = request_headers(request, internal=client.internal)
     if client.edge:
         headers = [field for field in headers if field[0] not in _EDGE_ONLY]
-    if not config.always_forward_client_cert:
-        headers = [field for field in headers if field[0] != _CLIENT_CERT]
     _forwarding_headers(headers, config, vantage, forwarded_for)
     _origin_headers(headers, config, client)
     if config.via:
@@ -57,17 +55,30 @@ def arrival(
         X_REQUEST_ID not in names or (client.edge and not config.preserve_external_request_id)
     ):
         set_header(headers, X_REQUEST_ID, generated_id)
+    headers = _client_cert(headers, config, vantage)
     path, reply = _path(request, config)
     head = RequestHead(request.method, path, _authority(request, config, vantage), headers, request.version)
     head.scheme = _scheme(request, config, headers)
     return Arrival(head, client, reply)
 
 
+def _client_cert(headers: Headers, config: HttpConnectionManagerConfig, vantage: Vantage) -> Headers:
+    """x-forwarded-client-cert: kept, dropped, lengthened or replaced, by whether the client showed a certificate."""
+    mode = config.forward_client_cert
+    if mode == "ALWAYS_FORWARD_ONLY" or (mode == "FORWARD_ONLY" and vantage.mutual):
+        return headers
+    if not vantage.mutual or mode not in ("APPEND_FORWARD", "SANITIZE_SET"):
+        return [field for field in headers if field[0] != _CLIENT_CERT]
+    known = [value for name, value in headers if name == _CLIENT_CERT] if mode == "APPEND_FORWARD" else []
+    set_header(headers, _CLIENT_CERT, b",".join([*known, vantage.client_cert]))
+    return headers
+
+
 def _forwarding_headers(
     headers: Headers, config: HttpConnectionManagerConfig, vantage: Vantage, forwarded_for: bytes
 ) -> None:
     """x-forwarded-for, -proto and -port: with use_remote_address this proxy says them, else whoever came first."""
-    proto = config.scheme_to_overwrite or b"http"
+    proto = config.scheme_to_overwrite or vantage.scheme
     present = {name for name, _ in headers}
     if config.use_remote_address and not config.skip_xff_append:
         value = forwarded_for + b"," + vantage.announced if forwarded_for else vantage.announced

@@ -24,7 +24,7 @@ from isthmus_proxy.http.http2_request import parsed_request
 from isthmus_proxy.http.http2_stream import Http2DownstreamStream
 from isthmus_proxy.http.keepalive import Keepalive
 from isthmus_proxy.http.premature_resets import PrematureResets
-from isthmus_proxy.http.stream_info import StreamInfo, connection_info
+from isthmus_proxy.http.stream_info import DownstreamSecurity, StreamInfo, connection_info
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.timers import Timer
 
@@ -42,7 +42,8 @@ class Http2DownstreamConnection:
 
     __slots__ = (
         "_active", "_age", "_connection", "_dirty", "_draining", "_held", "_keepalive", "_opened_at", "_requests", "_resets",
-        "_sent_before", "_spare", "_timer", "_vantage", "closing", "codec", "connection_id", "local", "manager", "remote", "stats",
+        "_sent_before", "_spare", "_timer", "_vantage", "closing", "codec", "connection_id", "local", "manager", "remote", "security",
+        "stats",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Http2DownstreamConnection:
         local: str,
         connection_id: int,
         stats: Http2Stats,
+        security: DownstreamSecurity | None = None,
     ) -> None:
         self.manager = manager
         self.remote = peer
@@ -62,7 +64,8 @@ class Http2DownstreamConnection:
         options = manager.config.http2
         self.codec = Http2Codec(options, stats, manager.http2_memo, client=False)
         self._connection = connection
-        self._vantage = manager.vantage(peer, local)
+        self.security = security
+        self._vantage = manager.vantage(peer, local, connection.tls)
         self._opened_at = manager.reactor.now
         self._active: set[Http2DownstreamStream] = set()
         self._spare: list[Http2DownstreamStream] = []
@@ -177,6 +180,7 @@ class Http2DownstreamConnection:
         """A head that is no request: there was no exchange to tell."""
         now = self.manager.reactor.now
         info = StreamInfo(now, self.manager.clock.at(now))
+        info.downstream_security = self.security
         info.protocol = _PROTOCOL
         info.downstream_remote, info.downstream_local = self.remote, self.local
         info.downstream_direct_remote = self.remote
@@ -375,6 +379,8 @@ class Http2DownstreamConnection:
         stats = manager.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
+        if manager.secure:
+            stats.downstream_cx_ssl_active.value -= 1
         stats.downstream_cx_http2_active.value -= 1
         lasted = manager.reactor.now - self._opened_at
         stats.downstream_cx_length_ms.record(lasted * 1000.0)

@@ -38,7 +38,7 @@ class Http2DownstreamStream:
 
     __slots__ = (
         "_connection", "_data", "_end", "_head", "_held", "_manager", "_stall_after", "_trailers", "closing", "connection_id",
-        "exchange", "local", "remote", "request_timer", "route_timer", "stream", "stream_timer",
+        "exchange", "local", "remote", "request_timer", "route_timer", "security", "stream", "stream_timer",
     )  # fmt: skip
 
     http2 = True
@@ -50,6 +50,7 @@ class Http2DownstreamStream:
         self.connection_id = connection.connection_id
         self.remote = connection.remote
         self.local = connection.local
+        self.security = connection.security
         self.stream: Stream | None = None
         self.exchange: Exchange | None = None
         self.closing = False

@@ -1,4 +1,4 @@
-"""Which HTTP a client speaks, told by its first bytes: codec_type AUTO on a connection without ALPN.
+"""Which HTTP a client speaks, told by ALPN or by its first bytes: codec_type AUTO.
 
 A connection begins as one of HTTP/1.1, whose timeouts hold while nothing has come, and is handed over when it begins with
 HTTP/2's preface. The modules of HTTP/2 are imported by the first client that speaks it.
@@ -18,27 +18,38 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class ProtocolDetection:
-    """Receives the first bytes of ``http1``'s connection. ``only_http2``: no other protocol is served."""
+    """Receives the first bytes of ``http1``'s connection. ``codec_type``: AUTO, or the only protocol that is served."""
 
-    __slots__ = ("_connection", "_data", "_http1", "_manager", "_only_http2")
+    __slots__ = ("_codec_type", "_connection", "_data", "_http1", "_manager")
 
     def __init__(
-        self, manager: HttpConnectionManager, http1: DownstreamConnection, connection: Connection, *, only_http2: bool
+        self, manager: HttpConnectionManager, http1: DownstreamConnection, connection: Connection, codec_type: str
     ) -> None:
         self._manager = manager
         self._http1 = http1
         self._connection = connection
-        self._only_http2 = only_http2
+        self._codec_type = codec_type
         self._data = b""
 
     def data_received(self, data: bytes) -> None:
         """Decide as soon as the bytes differ from the preface, or are all of it."""
+        http2 = self._codec_type == "HTTP2"
+        known = self._codec_type != "AUTO"
+        tls = self._connection.tls
+        if tls is not None:
+            if not self._data:
+                self._http1.secured(tls)
+            if not known and tls.alpn:
+                known, http2 = True, tls.alpn == "h2"
         if self._data:
             data = self._data + data
-        begun = data[: len(PREFACE)]
-        if len(begun) < len(PREFACE) and PREFACE.startswith(begun) and not self._only_http2:
-            self._data = data
-        elif begun == PREFACE or self._only_http2:
+        if not known:
+            begun = data[: len(PREFACE)]
+            if len(begun) < len(PREFACE) and PREFACE.startswith(begun):
+                self._data = data
+                return
+            http2 = begun == PREFACE
+        if http2:
             self._manager.serve_http2(self._http1, self._connection, data)
         else:
             self._connection.set_receiver(self._http1)

@@ -33,6 +33,7 @@ class HttpStats:
     downstream_cx_overload_disable_keepalive: Counter
     downstream_cx_protocol_error: Counter
     downstream_cx_rx_bytes_total: Counter
+    downstream_cx_ssl_total: Counter
     downstream_cx_total: Counter
     downstream_cx_tx_bytes_total: Counter
     downstream_cx_upgrades_total: Counter
@@ -74,6 +75,7 @@ class HttpStats:
     downstream_cx_active: Gauge
     downstream_cx_http1_active: Gauge
     downstream_cx_http2_active: Gauge
+    downstream_cx_ssl_active: Gauge
     downstream_cx_upgrades_active: Gauge
     downstream_rq_active: Gauge
     downstream_cx_length_ms: Histogram

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from isthmus_proxy.tls.info import TlsInfo
 
 
 class TraceSpan(Protocol):
@@ -13,6 +16,20 @@ class TraceSpan(Protocol):
 
     def inject(self, headers: Headers) -> None:
         """Tell whoever gets ``headers`` of it."""
+
+
+class DownstreamSecurity:
+    """What is known of a connection that came as TLS, whoever ends it: set for such ones alone.
+
+    ``server_name`` is what the client asked for, ``tls`` the rest where TLS ends here, ``failure`` why it broke.
+    """
+
+    __slots__ = ("failure", "server_name", "tls")
+
+    def __init__(self, server_name: str, tls: TlsInfo | None = None, failure: str = "") -> None:
+        self.server_name = server_name
+        self.tls = tls
+        self.failure = failure
 
 
 class StreamInfo:
@@ -35,6 +52,7 @@ class StreamInfo:
         "downstream_direct_remote",
         "downstream_local",
         "downstream_remote",
+        "downstream_security",
         "dynamic_metadata",
         "ended_at",
         "filter_state",
@@ -57,6 +75,7 @@ class StreamInfo:
         "upstream_first_byte_at",
         "upstream_host",
         "upstream_local",
+        "upstream_tls",
         "upstream_transport_failure",
         "virtual_cluster",
         "virtual_host",
@@ -89,9 +108,11 @@ class StreamInfo:
         self.upstream_cluster = ""
         self.upstream_host = ""
         self.upstream_local = ""
+        self.upstream_tls: TlsInfo | None = None
         self.upstream_transport_failure = ""
         self.virtual_cluster = ""
         self.downstream_remote = ""
+        self.downstream_security: DownstreamSecurity | None = None
         self.downstream_direct_remote = ""
         self.downstream_local = ""
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
@@ -24,11 +24,14 @@ from isthmus_proxy.listener.model import (
     TcpProxyConfig,
     TerminalFilterConfig,
 )
-from isthmus_proxy.listener.serving_chain import NetworkFilter, ServingChain
+from isthmus_proxy.listener.serving_chain import Gate, NetworkFilter, ServingChain
 from isthmus_proxy.listener.tcp_proxy import TcpProxy, TcpStats
 from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.overload.model import AT_EASE
 from isthmus_proxy.route.table import RouteHandle, RouteHandles
+
+if TYPE_CHECKING:
+    from isthmus_proxy.tls.gate import TlsGate
 
 
 class Stats(Protocol):
@@ -99,14 +102,19 @@ class ChainFactory:
         self.closing = False
         self.overload = AT_EASE
 
-    def make(self, config: FilterChain, buffer_limit: int, closed: ConnectionEnded) -> ServingChain:
-        """A chain that calls ``closed`` with each connection that is over. Raises ConfigError."""
+    def make(
+        self, config: FilterChain, buffer_limit: int, closed: ConnectionEnded, listener: StatsScope
+    ) -> ServingChain:
+        """A chain that calls ``closed`` with each connection that is over, of the listener with that scope. Raises ConfigError."""
+        tls = self._tls(config, closed, listener)
         filter_config = config.network_filter
         loggers: tuple[AccessLog, ...] = ()
         if not isinstance(filter_config, DirectResponseConfig):
             loggers = self._access_logs.open_loggers(filter_config.access_logs)
         scopes: list[Closable] = []
-        gates = [self._limit(gate, closed, scopes) for gate in config.gates]
+        gates: list[Gate] = [self._limit(gate, closed, scopes) for gate in config.gates]
+        if tls is not None:
+            gates.append(tls)
 
         def ended(seconds: float, describe: Callable[[], StreamInfo]) -> None:
             for gate in gates:
@@ -115,12 +123,23 @@ class ChainFactory:
 
         def release() -> None:
             self._access_logs.close_loggers(loggers)
+            if tls is not None:
+                tls.release()
             for scope in scopes:
                 scope.close()
 
         on_close = ended if gates else closed
-        network_filter = self._filter(filter_config, buffer_limit, loggers, on_close, scopes)
+        network_filter = self._filter(filter_config, buffer_limit, loggers, on_close, scopes, secure=tls is not None)
         return ServingChain(config, buffer_limit, network_filter, gates, release)
+
+    def _tls(self, config: FilterChain, closed: ConnectionEnded, listener: StatsScope) -> TlsGate | None:
+        if config.tls is None:
+            return None
+        from isthmus_proxy.tls.gate import TlsGate  # noqa: PLC0415 - few configurations have TLS
+
+        factory = self._surroundings.tls()
+        tls = factory.server(config.tls, listener, config.transport_socket_connect_timeout)
+        return TlsGate(factory, tls, self._surroundings.reactor, closed)
 
     def _limit(self, config: ConnectionLimitConfig, closed: ConnectionEnded, scopes: list[Closable]) -> ConnectionLimit:
         scope = self._stats.scope(f"connection_limit.{config.stat_prefix}")
@@ -134,6 +153,8 @@ class ChainFactory:
         loggers: tuple[AccessLog, ...],
         closed: ConnectionEnded,
         scopes: list[Closable],
+        *,
+        secure: bool,
     ) -> NetworkFilter:
         if isinstance(config, DirectResponseConfig):
             return DirectResponse(config, self._surroundings.reactor, closed)
@@ -155,6 +176,7 @@ class ChainFactory:
         manager = HttpConnectionManager(
             config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2, tracer, filters
         )
+        manager.secure = secure
         manager.draining = self.closing
         manager.shed(self.overload)
         scopes.append(_Memo(self._surroundings.heads, manager.memo))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
+from isthmus_proxy.http.stream_info import ConnectionEnded, DownstreamSecurity, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.listener_log import accepted_info
 from isthmus_proxy.listener.model import DirectResponseConfig
-from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
 
 GRACE_S = 1.0
@@ -57,7 +56,7 @@ class _Farewell:
         self._accepted = accepted
         self._reactor = reactor
         self._started = reactor.now
-        self._connection = Connection(reactor, accepted.sock, self, 1 << 20)
+        self._connection = accepted.open(reactor, self, 1 << 20)
         self._timer = reactor.timer(self.close)
 
     def start(self, response: bytes) -> None:
@@ -78,6 +77,9 @@ class _Farewell:
 
     def describe(self) -> StreamInfo:
         info = accepted_info(self._accepted)
+        tls = self._connection.tls
+        if tls is not None:
+            info.downstream_security = DownstreamSecurity(self._accepted.server_name, tls)
         info.bytes_sent = self._connection.bytes_out
         info.response_code_details = "direct_response"
         return info

@@ -276,7 +276,7 @@ class ListenerManager:
             if chain is not None:
                 kept.append(chain)
             else:
-                chain = self._chains.make(chain_config, limit, listener.connection_closed)
+                chain = self._chains.make(chain_config, limit, listener.connection_closed, listener.stats.scope)
             chains.append(chain)
         filters = tuple(make_filter(each, self._stats) for each in config.listener_filters)
         return Generation(config, tuple(chains), filters, self._surroundings.reactor, listener)

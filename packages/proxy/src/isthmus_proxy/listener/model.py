@@ -15,6 +15,7 @@ from isthmus_proxy.trace.model import TracingConfig
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.filters.stream_filter import FilterConfig
+    from isthmus_proxy.tls.model import ServerTlsConfig
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -158,9 +159,8 @@ class HttpConnectionManagerConfig:
     tracing: TracingConfig | None = None
     allow_absolute_url: bool = True
     internal_ranges: tuple[IpNetwork, ...] = ()  # internal_address_config
-    always_forward_client_cert: bool = (
-        False  # forward_client_cert_details; without TLS all its other values remove the header
-    )
+    forward_client_cert: str = "SANITIZE"  # forward_client_cert_details
+    client_cert_details: frozenset[str] = frozenset()  # of set_current_client_cert_details: subject, cert, dns, uri
     append_x_forwarded_port: bool = False
     scheme_to_overwrite: bytes = b""
     normalize_path: bool = False
@@ -180,7 +180,12 @@ class HttpConnectionManagerConfig:
     @property
     def reads_connection(self) -> bool:
         """Whether what is worked out for a head depends on the connection on which it came."""
-        return self.use_remote_address or self.append_x_forwarded_port or self.strip_port == "matching"
+        return (
+            self.use_remote_address
+            or self.append_x_forwarded_port
+            or self.strip_port == "matching"
+            or self.forward_client_cert not in ("SANITIZE", "ALWAYS_FORWARD_ONLY")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +266,8 @@ class FilterChain:
     match: FilterChainMatch = FilterChainMatch()
     gates: tuple[ConnectionLimitConfig, ...] = ()
     content: str = ""
+    tls: ServerTlsConfig | None = None
+    transport_socket_connect_timeout: float = 0.0  # of the TLS handshake; 0 = none
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.hashing import xx_hash_64
+from isthmus_proxy.cluster.transport import TransportOptions
 from isthmus_proxy.http.balancing import ip_of
 from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
-from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
+from isthmus_proxy.http.stream_info import ConnectionEnded, DownstreamSecurity, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
-from isthmus_proxy.listener.model import TcpProxyConfig
+from isthmus_proxy.listener.model import SocketAddress, TcpProxyConfig
 from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.relay import DOWNSTREAM_RESET, IDLE, Relay
 from isthmus_proxy.route.model import ClusterWeight
 from isthmus_proxy.upstream.connector import Connector
+from isthmus_proxy.upstream.transports import NO_OPTIONS, Securing, transport_failure
 
 
 class TcpStats:
@@ -79,7 +80,7 @@ class TcpProxy:
         info.downstream_remote, info.downstream_local = str(accepted.remote), str(accepted.local)
         info.downstream_direct_remote = info.downstream_remote
         server_name = accepted.server_name if self.config.cluster_from_sni else ""
-        session = _TcpSession(self, surroundings, accepted.sock, info, server_name)
+        session = _TcpSession(self, surroundings, accepted, info, server_name)
         self.connections.add(session)
         self.stats.total.value += 1
         self.stats.active.value += 1
@@ -114,6 +115,7 @@ class TcpProxy:
     def finished(self, session: _TcpSession, info: StreamInfo) -> None:
         """Account for a connection that is over."""
         self.connections.discard(session)
+        info.downstream_security = session.security()
         ended = info.ended_at = self._surroundings.reactor.now
         self.stats.active.value -= 1
         self.stats.received.value += info.bytes_received
@@ -135,11 +137,13 @@ class _TcpSession:
     """One client connection: choosing, connecting (again, up to max_connect_attempts), relaying."""
 
     __slots__ = (
+        "_accepted",
         "_age",
         "_cluster",
         "_connector",
         "_downstream",
         "_endpoint",
+        "_failure",
         "_info",
         "_proxy",
         "_relay",
@@ -149,14 +153,16 @@ class _TcpSession:
     )
 
     def __init__(
-        self, proxy: TcpProxy, surroundings: Surroundings, sock: socket.socket, info: StreamInfo, server_name: str
+        self, proxy: TcpProxy, surroundings: Surroundings, accepted: AcceptedSocket, info: StreamInfo, server_name: str
     ) -> None:
         self._proxy = proxy
         self._server_name = server_name
         self._surroundings = surroundings
         self._info = info
-        self._downstream = Connection(surroundings.reactor, sock, self, proxy.buffer_limit)
-        self._connector: Connector | None = None
+        self._downstream = accepted.open(surroundings.reactor, self, proxy.buffer_limit)
+        self._accepted = accepted
+        self._failure = ""
+        self._connector: Connector | Securing | None = None
         self._cluster: Cluster | None = None
         self._endpoint: Endpoint | None = None
         self._relay: Relay | None = None
@@ -208,22 +214,32 @@ class _TcpSession:
             cluster.stats.upstream_cx_destroy.value += 1
 
     def _connected(self, sock: socket.socket) -> None:
+        cluster, endpoint = self._cluster, self._endpoint
+        if cluster is None or endpoint is None:
+            return
+        transports = self._surroundings.pools.transports
+        transport = transports.of(cluster, endpoint)
+        if transport is not None:
+            securing = self._connector = Securing(self._secured, self._connect_failed)
+            transports.secure(sock, transport, cluster, endpoint, _options(self._accepted), (), securing)
+            return
+        upstream = Connection(self._surroundings.reactor, sock, self, cluster.config.per_connection_buffer_limit_bytes)
+        upstream.adopt()
+        self._secured(upstream)
+
+    def _secured(self, upstream: Connection) -> None:
         self._connector = None
         self._timer.cancel()
         if self._endpoint is not None and self._endpoint.monitor is not None:
             self._endpoint.monitor.served()
-        reactor, cluster = self._surroundings.reactor, self._cluster
-        limit = cluster.config.per_connection_buffer_limit_bytes if cluster is not None else self._proxy.buffer_limit
-        upstream = Connection(reactor, sock, self, limit)
-        upstream.adopt()
-        self._info.upstream_local = _name(sock)
+        reactor = self._surroundings.reactor
+        self._info.upstream_local = _name(upstream.sock)
         self._relay = Relay(reactor, self._downstream, upstream, self._proxy.config.idle_timeout, self._relayed)
         self._relay.propagate_resets = True
         self._relay.start()
 
     def _connect_failed(self, error: OSError) -> None:
-        words = os.strerror(error.errno) if error.errno else str(error)
-        self._info.upstream_transport_failure = f"delayed_connect_error:_{words}".replace(" ", "_")
+        self._info.upstream_transport_failure = transport_failure(error)
         self._try_again(503)
 
     def _connect_timed_out(self) -> None:
@@ -278,6 +294,13 @@ class _TcpSession:
         if self in self._proxy.connections:
             self._proxy.finished(self, self._info)
 
+    def security(self) -> DownstreamSecurity | None:
+        """What is known of a client that speaks TLS, to this proxy or to the endpoint."""
+        tls, name = self._downstream.tls, self._accepted.server_name
+        if tls is not None:
+            return DownstreamSecurity(name, tls)
+        return DownstreamSecurity(name, failure=self._failure) if name or self._failure else None
+
     def describe(self) -> StreamInfo:
         """What a listener logs of the connection: the same as the proxy."""
         return self._info
@@ -306,7 +329,8 @@ class _TcpSession:
         """Not while connecting."""
 
     def connection_lost(self, error: OSError) -> None:
-        """The client gave up while the endpoint was being connected."""
+        """The client gave up while the endpoint was being connected, or its TLS handshake failed."""
+        self._failure = getattr(error, "transport_reason", "")
         self._info.flag("DC")
         self.close()
 
@@ -318,6 +342,14 @@ class _TcpSession:
 
     def drained(self) -> None:
         """Nothing is written before the relay begins."""
+
+
+def _options(accepted: AcceptedSocket) -> TransportOptions:
+    """What a PROXY header tells the endpoint; nothing for a client without a network address."""
+    remote, local = accepted.remote, accepted.local
+    if not isinstance(remote, SocketAddress) or not isinstance(local, SocketAddress):
+        return NO_OPTIONS
+    return TransportOptions("", (remote.host, remote.port), (local.host, local.port))
 
 
 def _name(sock: socket.socket) -> str:

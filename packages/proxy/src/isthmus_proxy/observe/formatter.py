@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.observe.metadata_operators import OF_FILTERS, metadata_value
-from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, Reader, Value, of_heads, settle
+from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, of_heads, settle
+from isthmus_proxy.observe.tls_operators import Reader, Value
 from isthmus_proxy.route.memo import Memo
 
 Render = Callable[[StreamInfo], bytes]

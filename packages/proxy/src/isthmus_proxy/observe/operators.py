@@ -12,9 +12,8 @@ from collections.abc import Callable
 from isthmus_proxy.http.message import PER_EXCHANGE, RequestHead, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.observe.time_format import compile_time
+from isthmus_proxy.observe.tls_operators import TLS_OPERATORS, Reader, Value
 
-Value = str | int | None
-Reader = Callable[[StreamInfo], Value]
 Factory = Callable[[str], Reader]
 
 _ORIGINAL_PATH = b"x-envoy-original-path"
@@ -170,13 +169,7 @@ PLAIN: dict[str, Reader] = {
     "STREAM_ID": lambda info: None if info.request_id is None else info.request_id.decode("latin-1"),
     "HOSTNAME": lambda info: _HOSTNAME,
     "VIRTUAL_CLUSTER_NAME": lambda info: info.virtual_cluster or None,
-    # Known and never set here: connections are plain TCP.
-    "REQUESTED_SERVER_NAME": _UNSET,
-    "DOWNSTREAM_TLS_VERSION": _UNSET,
-    "DOWNSTREAM_TLS_CIPHER": _UNSET,
-    "DOWNSTREAM_PEER_SUBJECT": _UNSET,
-    "DOWNSTREAM_PEER_URI_SAN": _UNSET,
-    "DOWNSTREAM_LOCAL_URI_SAN": _UNSET,
+    **TLS_OPERATORS,
 }
 """Operators without argument or length."""
 

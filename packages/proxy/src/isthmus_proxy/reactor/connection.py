@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.reactor.reactor import ERROR, HANGUP, READ, WRITE, Reactor
+
+if TYPE_CHECKING:
+    from isthmus_proxy.tls.info import TlsInfo
 
 RECEIVE_BYTES = 65536
 """Bytes read from one peer in one batch: bounds the work and the memory of a batch."""
@@ -97,6 +100,11 @@ class Connection:
         """Hand the connection to another owner."""
         self._receiver = receiver
         self._data_received = receiver.data_received
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """What is known of a connection over TLS whose handshake is done (``tls_connection.TlsConnection``)."""
+        return None
 
     @property
     def blocked(self) -> bool:

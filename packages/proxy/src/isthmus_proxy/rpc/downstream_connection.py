@@ -6,7 +6,6 @@ are given their new identifiers in a copy of the bytes, and each run of them is 
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from isthmus_proxy.cluster.endpoint import Endpoint
@@ -21,7 +20,7 @@ from isthmus_proxy.codec.rpc import (
     RpcProtocolError,
 )
 from isthmus_proxy.http.stream_info import StreamInfo, connection_info
-from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.frame_buffer import FrameBuffer
 
@@ -41,10 +40,10 @@ class RpcDownstreamConnection:
         "form", "last_read", "local", "opened_at", "remote",
     )  # fmt: skip
 
-    def __init__(self, proxy: RpcProxy, sock: socket.socket, remote: str, local: str, connection_id: int) -> None:
+    def __init__(self, proxy: RpcProxy, accepted: AcceptedSocket, remote: str, local: str, connection_id: int) -> None:
         self._proxy = proxy
         self._split = proxy.codec.split
-        self._connection = Connection(proxy.reactor, sock, self, proxy.buffer_limit)
+        self._connection = accepted.open(proxy.reactor, self, proxy.buffer_limit)
         self._partial = FrameBuffer()
         self._paused = False
         self._closing = False

@@ -36,7 +36,7 @@ class RpcProxy:
 
     __slots__ = (
         "_handle", "_loggers", "_on_close", "_outcomes", "_random", "buffer_limit", "clock", "closing", "codec", "config", "connections",
-        "draining", "first_id", "limits", "logs", "memo", "reactor", "router", "stats",
+        "draining", "first_id", "limits", "logs", "memo", "reactor", "router", "stats", "transports",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,7 @@ class RpcProxy:
         self.codec = codec
         self.reactor = surroundings.reactor
         self.clock = surroundings.clock
+        self.transports = surroundings.pools.transports
         self.stats = stats
         self.buffer_limit = buffer_limit
         self.connections: set[RpcDownstreamConnection] = set()
@@ -78,7 +79,7 @@ class RpcProxy:
     def accept(self, accepted: AcceptedSocket) -> None:
         """Serve a new connection."""
         remote, local = str(accepted.remote), str(accepted.local)
-        connection = RpcDownstreamConnection(self, accepted.sock, remote, local, accepted.connection_id)
+        connection = RpcDownstreamConnection(self, accepted, remote, local, accepted.connection_id)
         self.connections.add(connection)
         self.stats.cx_total.value += 1
         self.stats.cx_active.value += 1

@@ -28,6 +28,7 @@ from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.frame_buffer import FrameBuffer
 from isthmus_proxy.rpc.heartbeat import Beat, Heartbeat
 from isthmus_proxy.upstream.connector import Connector
+from isthmus_proxy.upstream.transports import NO_OPTIONS, Securing
 
 if TYPE_CHECKING:
     from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
@@ -46,7 +47,7 @@ class RpcUpstreamConnection:
     """See the module. ``usable``: it takes requests, even while it is being connected."""
 
     __slots__ = (
-        "_codec", "_connection", "_connector", "_early", "_heartbeat", "_heartbeat_timer", "_partial", "_split", "abandoned", "bound_to",
+        "_codec", "_connecting", "_connection", "_early", "_heartbeat", "_heartbeat_timer", "_partial", "_split", "abandoned", "bound_to",
         "closed", "connecting", "form", "last_id", "last_read", "opened_at", "pending", "pool", "proxy", "timer", "usable", "waiting",
     )  # fmt: skip
 
@@ -72,12 +73,15 @@ class RpcUpstreamConnection:
         self.timer = reactor.timer(self._expire)
         self._heartbeat: Heartbeat | None = None
         self._heartbeat_timer = reactor.timer(self._tick)
-        self._connector = Connector(reactor, pool.endpoint.address, self._connected, self._connect_failed)
+        self._connecting: Connector | Securing = Connector(
+            reactor, pool.endpoint.address, self._connected, self._connect_failed
+        )
 
     def open(self) -> None:
         """Begin to connect."""
         self._heartbeat_timer.set(self.opened_at + self.pool.cluster.config.connect_timeout)
-        self._connector.start()
+        if isinstance(self._connecting, Connector):
+            self._connecting.start()
 
     # ---- requests ----
 
@@ -104,13 +108,27 @@ class RpcUpstreamConnection:
             self._early.append(data)
 
     def _connected(self, sock: socket.socket) -> None:
+        pool = self.pool
+        transports = self.proxy.transports
+        transport = transports.of(pool.cluster, pool.endpoint)
+        if transport is not None:
+            securing = self._connecting = Securing(self._secured, self._connect_failed)
+            transports.secure(sock, transport, pool.cluster, pool.endpoint, NO_OPTIONS, (), securing)
+            return
+        limit = pool.cluster.config.per_connection_buffer_limit_bytes
+        connection = Connection(self.proxy.reactor, sock, self, limit)
+        connection.adopt()
+        self._opened(connection)
+
+    def _secured(self, connection: Connection) -> None:
+        connection.set_receiver(self)
+        self._opened(connection)
+
+    def _opened(self, connection: Connection) -> None:
         self._heartbeat_timer.cancel()
         self.connecting = False
-        pool = self.pool
-        pool.connected(self)
-        limit = pool.cluster.config.per_connection_buffer_limit_bytes
-        connection = self._connection = Connection(self.proxy.reactor, sock, self, limit)
-        connection.adopt()
+        self.pool.connected(self)
+        self._connection = connection
         for data in self._early:
             connection.write(data)
         self._early.clear()
@@ -246,7 +264,7 @@ class RpcUpstreamConnection:
     def _tick(self) -> None:
         now = self.proxy.reactor.now
         if self.connecting:
-            self._connector.cancel()
+            self._connecting.cancel()
             self._never_connected(CONNECTION_TIMEOUT)
             return
         heartbeat = self._heartbeat
@@ -278,7 +296,7 @@ class RpcUpstreamConnection:
     def close(self) -> None:
         """Close at once: what is pending fails."""
         if self.connecting:
-            self._connector.cancel()
+            self._connecting.cancel()
         if self._connection is not None:
             self._connection.close()
         self._end(CONNECTION_TERMINATION, sent=True, remote=False)

@@ -29,6 +29,8 @@ class ClusterSender:
         endpoint = cluster.choose()
         if endpoint is None:
             raise OSError("no healthy endpoint")
+        if cluster.config.secured:
+            raise OSError("TLS to collectors is not supported")
         host, port = endpoint.address
         stream = await trio.open_tcp_stream(host, port)
         try:

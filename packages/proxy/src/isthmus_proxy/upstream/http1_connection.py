@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +19,7 @@ from isthmus_proxy.http.local_reply import (
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.upstream.connector import Connector
+from isthmus_proxy.upstream.transports import HTTP1, Securing, transport_failure
 
 if TYPE_CHECKING:
     from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
@@ -72,7 +72,7 @@ class Http1Connection:
         reactor = pool.reactor
         self.opened_at = reactor.now
         self._timer: Timer = reactor.timer(self._timed_out)
-        self._connector: Connector | None = None
+        self._connector: Connector | Securing | None = None
 
     def open(self) -> None:
         """Begin to connect; the pool is told how it ends, never from within this call."""
@@ -82,18 +82,32 @@ class Http1Connection:
         self._connector.start()
 
     def _connected(self, sock: socket.socket) -> None:
+        pool = self._pool
+        transport = pool.transports.of(pool.cluster, pool.endpoint)
+        if transport is not None:
+            securing = self._connector = Securing(self._secured, self._connect_failed)
+            pool.transports.secure(
+                sock, transport, pool.cluster, pool.endpoint, pool.transport_options, HTTP1, securing
+            )
+            return
+        connection = Connection(pool.reactor, sock, self, pool.cluster.config.per_connection_buffer_limit_bytes)
+        connection.adopt()
+        self._opened(connection)
+
+    def _secured(self, connection: Connection) -> None:
+        connection.set_receiver(self)
+        self._opened(connection)
+
+    def _opened(self, connection: Connection) -> None:
         self._connector = None
         self._timer.cancel()
-        limit = self._pool.cluster.config.per_connection_buffer_limit_bytes
-        self._connection = Connection(self._pool.reactor, sock, self, limit)
-        self._connection.adopt()
+        self._connection = connection
         self._pool.opened(self)
 
     def _connect_failed(self, error: OSError) -> None:
         self._connector = None
         self._timer.discard()
-        words = os.strerror(error.errno) if error.errno else str(error)
-        self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, f"delayed_connect_error:_{words}".replace(" ", "_"))
+        self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, transport_failure(error))
 
     def _timed_out(self) -> None:
         if self._connector is not None:

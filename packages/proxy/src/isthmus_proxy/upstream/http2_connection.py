@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from isthmus_proxy.http.local_reply import (
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.upstream.connector import Connector
 from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
+from isthmus_proxy.upstream.transports import HTTP2, Securing, transport_failure
 
 if TYPE_CHECKING:
     from isthmus_proxy.upstream.http2_pool import Http2Pool
@@ -47,7 +47,7 @@ class Http2UpstreamConnection:
         self._stats = pool.cluster.stats
         self.codec = Http2Codec(pool.options, pool.stats, pool.memo, client=True)
         self._connection: Connection | None = None
-        self._connector: Connector | None = None
+        self._connector: Connector | Securing | None = None
         self._held: list[Http2UpstreamStream] = []
         self._dirty = False
         self.draining = False
@@ -65,10 +65,26 @@ class Http2UpstreamConnection:
         self._connector.start()
 
     def _connected(self, sock: socket.socket) -> None:
+        pool = self._pool
+        transport = pool.transports.of(pool.cluster, pool.endpoint)
+        if transport is not None:
+            securing = self._connector = Securing(self._secured, self._connect_failed)
+            pool.transports.secure(
+                sock, transport, pool.cluster, pool.endpoint, pool.transport_options, HTTP2, securing
+            )
+            return
+        connection = Connection(pool.reactor, sock, self, self.buffer_limit)
+        connection.adopt()
+        self._opened(connection)
+
+    def _secured(self, connection: Connection) -> None:
+        connection.set_receiver(self)
+        self._opened(connection)
+
+    def _opened(self, connection: Connection) -> None:
         self._connector = None
         self._timer.cancel()
-        self._connection = Connection(self._pool.reactor, sock, self, self.buffer_limit)
-        self._connection.adopt()
+        self._connection = connection
         self.codec.start()
         options = self._pool.options
         if options.keepalive_interval:
@@ -80,8 +96,7 @@ class Http2UpstreamConnection:
     def _connect_failed(self, error: OSError) -> None:
         self._connector = None
         self._timer.discard()
-        words = os.strerror(error.errno) if error.errno else str(error)
-        self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, f"delayed_connect_error:_{words}".replace(" ", "_"))
+        self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, transport_failure(error))
 
     def _timed_out(self) -> None:
         if self._connector is not None:

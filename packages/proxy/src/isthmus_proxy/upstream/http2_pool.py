@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.transport import TransportOptions
 from isthmus_proxy.codec.http2.header_block import BlockMemo
 from isthmus_proxy.codec.http2.stats import Http2Stats
 from isthmus_proxy.http.local_reply import OVERFLOW
@@ -15,6 +16,7 @@ from isthmus_proxy.upstream.assignment import PoolState, Verdict
 from isthmus_proxy.upstream.http1_connection import ResponseSink
 from isthmus_proxy.upstream.http2_connection import Http2UpstreamConnection
 from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
+from isthmus_proxy.upstream.transports import NO_OPTIONS, Transports
 
 if TYPE_CHECKING:
     from isthmus_proxy.upstream.pool import ConnectionPool
@@ -32,7 +34,7 @@ class Http2Pool:
 
     __slots__ = (
         "_connections", "_pools", "_ready", "_state", "breaker", "cluster", "endpoint", "forgotten", "idle_timeout", "memo", "options",
-        "reactor", "stats",
+        "reactor", "stats", "transport_options", "transports",
     )  # fmt: skip
 
     http2 = True
@@ -45,8 +47,12 @@ class Http2Pool:
         breaker: CircuitBreaker,
         memo: BlockMemo,
         pools: set[ConnectionPool | Http2Pool],
+        transports: Transports,
+        transport_options: TransportOptions = NO_OPTIONS,
     ) -> None:
         self.reactor = reactor
+        self.transports = transports
+        self.transport_options = transport_options
         self.cluster = cluster
         self.endpoint = endpoint
         self.breaker = breaker

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 from isthmus_proxy.cluster.circuit_breaker import CircuitBreaker
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.transport import TransportOptions
 from isthmus_proxy.codec.http1.limits import RESPONSE_LIMITS, HeadLimits
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.response import ParsedResponse
@@ -16,6 +17,7 @@ from isthmus_proxy.http.local_reply import CONNECTION_TIMEOUT, OVERFLOW
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.upstream.assignment import PoolState, Verdict
 from isthmus_proxy.upstream.http1_connection import Http1Connection, ResponseSink
+from isthmus_proxy.upstream.transports import NO_OPTIONS, Transports
 
 if TYPE_CHECKING:
     from isthmus_proxy.upstream.http2_pool import Http2Pool
@@ -51,7 +53,7 @@ class ConnectionPool:
 
     __slots__ = (
         "_connections", "_pools", "_state", "breaker", "cluster", "endpoint", "forgotten", "idle_timeout", "limits", "memo", "reactor",
-        "spelling",
+        "spelling", "transport_options", "transports",
     )  # fmt: skip
 
     http2 = False
@@ -64,11 +66,15 @@ class ConnectionPool:
         breaker: CircuitBreaker,
         memo: HeadMemo[ParsedResponse],
         pools: set[ConnectionPool | Http2Pool],
+        transports: Transports,
+        transport_options: TransportOptions = NO_OPTIONS,
     ) -> None:
         self.reactor = reactor
         self.cluster = cluster
         self.endpoint = endpoint
         self.breaker = breaker
+        self.transports = transports
+        self.transport_options = transport_options
         # What is kept of a head depends on the format, so that heads of such clusters are not shared with others.
         key_format = cluster.config.header_key_format
         self.memo: HeadMemo[ParsedResponse] = HeadMemo() if key_format else memo
@@ -263,10 +269,11 @@ class ConnectionPool:
 class Pools:
     """Makes the pool of an endpoint on its first use, and drains it when the endpoint leaves its cluster."""
 
-    __slots__ = ("_blocks", "_pools", "_reactor", "memo")
+    __slots__ = ("_blocks", "_pools", "_reactor", "memo", "transports")
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Reactor, transports: Transports) -> None:
         self._reactor = reactor
+        self.transports = transports
         self._pools: set[ConnectionPool | Http2Pool] = set()
         self._blocks = BlockMemo()
         self.memo: HeadMemo[ParsedResponse] = HeadMemo()
@@ -290,10 +297,10 @@ class Pools:
             from isthmus_proxy.upstream.http2_pool import Http2Pool  # noqa: PLC0415 - only where it is used
 
             made: ConnectionPool | Http2Pool = Http2Pool(
-                self._reactor, cluster, endpoint, breaker, self._blocks, self._pools
+                self._reactor, cluster, endpoint, breaker, self._blocks, self._pools, self.transports
             )
         else:
-            made = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools)
+            made = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools, self.transports)
         if priority:
             endpoint.high_pool = made
         else:
@@ -303,7 +310,7 @@ class Pools:
     def once(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool:
         """A pool of a single connection that never carries HTTP: it lives as long as that connection."""
         breaker = cluster.breakers[priority]
-        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools)
+        pool = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools, self.transports)
         breaker.connection_pools -= 1  # the connection counts, as any TCP proxy's does
         pool.forget()
         return pool

@@ -136,17 +136,22 @@ def _network_filter(question: Question, world: World, listener: Serving, chain: 
         clusters = (ClusterWeight(question.server_name),) if by_name else manager.clusters
         return {"outcome": "tcp_proxy relays bytes", "clusters": _clusters(clusters, world.clusters)}
     table = listener.table_of(chain)
-    return _http(question, world, manager, table, local)
+    return _http(question, world, manager, table, local, b"https" if chain.tls is not None else b"http")
 
 
 def _http(
-    question: Question, world: World, manager: HttpConnectionManagerConfig, table: RouteTable | None, local: Address
+    question: Question,
+    world: World,
+    manager: HttpConnectionManagerConfig,
+    table: RouteTable | None,
+    local: Address,
+    scheme: bytes,
 ) -> _Row:
     if table is None:
         return {"outcome": "the route configuration has not come yet: 404 (NR, route_not_found)"}
     port = local.port if isinstance(local, SocketAddress) else 0
     peer = question.source.host.encode()
-    plan = make_plan(_parsed(question, manager), manager, table, Vantage(peer, port, peer), 0.0)
+    plan = make_plan(_parsed(question, manager), manager, table, Vantage(peer, port, peer, scheme), 0.0)
     head, decision = plan.head, plan.decision
     host = table.virtual_host(head.authority)
     row: _Row = {
