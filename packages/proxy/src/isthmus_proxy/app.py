@@ -236,6 +236,7 @@ class Proxy:
             self.freezer.changed,
             self.options.xds_cache_path,
         )
+        self.surroundings.remote_secrets = dynamic.secrets
         self.lifecycle.clusters_ready = lambda: dynamic.discovery.clusters_ready
         self.lifecycle.note = dynamic.note
         self.lifecycle.listeners_ready = lambda: dynamic.discovery.initialized

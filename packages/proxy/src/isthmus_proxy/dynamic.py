@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from google.protobuf.message import Message
@@ -33,6 +33,9 @@ from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES, decode
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
+
+if TYPE_CHECKING:
+    from isthmus_proxy.tls.secrets import RemoteSecrets
 
 _TYPES = {short: type_url for type_url, short in SHORT_NAMES.items()}
 
@@ -93,6 +96,14 @@ class DynamicConfiguration:
     def _last_good(self, path: Path | None, stats: StatsStore) -> LastGoodFile | None:
         node = self._bootstrap.node
         return LastGoodFile(path, Owner(node.id, node.cluster), self.discovery, stats, time.time) if path else None
+
+    def secrets(self) -> RemoteSecrets:
+        """What subscribes to secrets, made for the first configuration that names any."""
+        from isthmus_proxy.config.secret import SECRET_TYPE  # noqa: PLC0415 - few configurations name secrets
+        from isthmus_proxy.xds.secret_discovery import SecretDiscovery  # noqa: PLC0415
+
+        secrets = SecretDiscovery(lambda names: self.discovery.subscribe_secrets(SECRET_TYPE, secrets.apply, names))
+        return secrets
 
     def start(self) -> None:
         """Take the bootstrap's resources into service and subscribe. Raises ConfigError for a taken address."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from isthmus_proxy.tls.factory import TlsFactory
     from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.tls.model import Secret
+    from isthmus_proxy.tls.secrets import RemoteSecrets
 
 IDLE_GRACE_S = 1.0
 """How long a draining manager waits for one more request on an idle connection, in seconds."""
@@ -123,12 +124,13 @@ class Surroundings:
 
     ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
     ``heads`` are the memos of the connection managers in use; ``tracers`` makes their tracers; ``start_soon`` runs a trio task
-    beside the reactor. ``secrets`` are those of the bootstrap file, and ``tls`` makes TLS of their and other certificates.
+    beside the reactor. ``secrets`` are those of the bootstrap file, ``remote_secrets`` makes those of the control plane, and ``tls`` makes
+    TLS of their and other certificates.
     """
 
     __slots__ = (
-        "_tls", "clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "runtime", "secrets", "start_soon",
-        "tracers",
+        "_tls", "clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "remote_secrets", "runtime", "secrets",
+        "start_soon", "tracers",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +146,7 @@ class Surroundings:
         self.clusters = clusters
         self._tls: TlsFactory | None = None
         self.secrets: Mapping[str, Secret] = {}
+        self.remote_secrets: Callable[[], RemoteSecrets] | None = None
         transports = Transports(reactor, self.tls)
         self.pools = Pools(reactor, transports)
         self.heads: set[HeadMemo[ParsedRequest]] = set()
@@ -160,7 +163,7 @@ class Surroundings:
         if self._tls is None:
             from isthmus_proxy.tls.factory import TlsFactory  # noqa: PLC0415 - few configurations have TLS
 
-            self._tls = TlsFactory(self.reactor, self.secrets)
+            self._tls = TlsFactory(self.reactor, self.secrets, self.remote_secrets)
         return self._tls
 
     def certificates(self, now: float) -> Iterator[dict[str, object]]:

@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.tls.material import CertificateMaterial, ValidationMaterial
-from isthmus_proxy.tls.model import ClientTlsConfig, CommonTls, ServerTlsConfig
+from isthmus_proxy.tls.material import CertificateMaterial, ValidationMaterial, load_certificate, load_validation
+from isthmus_proxy.tls.model import CertificateConfig, ClientTlsConfig, CommonTls, Secret, ServerTlsConfig
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CIPHERS = (
@@ -127,6 +127,15 @@ def _server_context(
         wanted = config.require_client_certificate or validation.rules.sans or validation.rules.pins
         context.verify_mode = ssl.CERT_REQUIRED if wanted else ssl.CERT_OPTIONAL
     return context
+
+
+def check_secret(secret: Secret) -> None:
+    """Raise ConfigError for a secret that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if isinstance(secret, CertificateConfig):
+        _load(context, load_certificate(secret))
+    else:
+        _trust(context, load_validation(secret))
 
 
 def client_context(

@@ -13,7 +13,7 @@ from isthmus_proxy.tls.credentials import Credentials, Loaded
 from isthmus_proxy.tls.file_watch import FileWatch
 from isthmus_proxy.tls.info import CertificateMemo
 from isthmus_proxy.tls.model import ClientTlsConfig, CommonTls, Secret, ServerTlsConfig, TlsDetails
-from isthmus_proxy.tls.secrets import SecretStore
+from isthmus_proxy.tls.secrets import RemoteSecrets, SecretStore
 from isthmus_proxy.tls.server import ServerTls
 from isthmus_proxy.tls.stats import TlsStats
 
@@ -25,10 +25,15 @@ class TlsFactory:
 
     __slots__ = ("_in_use", "memo", "reactor", "secrets", "watch")
 
-    def __init__(self, reactor: Reactor, static_secrets: Mapping[str, Secret]) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        static_secrets: Mapping[str, Secret],
+        remote_secrets: Callable[[], RemoteSecrets] | None = None,
+    ) -> None:
         self.reactor = reactor
         self.watch = FileWatch(reactor)
-        self.secrets = SecretStore(static_secrets, _read_file, self.watch)
+        self.secrets = SecretStore(static_secrets, _read_file, self.watch, remote_secrets)
         self.memo = CertificateMemo()
         self._in_use: list[ServerTls | ClientTls] = []
 

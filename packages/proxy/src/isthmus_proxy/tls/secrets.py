@@ -42,16 +42,23 @@ class _File:
 
 
 class SecretStore:
-    """See the module. ``remote`` is set once there is a control plane."""
+    """See the module. ``remote`` makes the source of those that come over xDS; None without a control plane."""
 
-    __slots__ = ("_files", "_read_file", "_static", "_watch", "remote")
+    __slots__ = ("_files", "_make_remote", "_read_file", "_remote", "_static", "_watch")
 
-    def __init__(self, static: Mapping[str, Secret], read_file: ReadFile, watch: FileWatch) -> None:
+    def __init__(
+        self,
+        static: Mapping[str, Secret],
+        read_file: ReadFile,
+        watch: FileWatch,
+        remote: Callable[[], RemoteSecrets] | None = None,
+    ) -> None:
         self._static = static
         self._read_file = read_file
         self._watch = watch
         self._files: dict[str, _File] = {}
-        self.remote: RemoteSecrets | None = None
+        self._make_remote = remote
+        self._remote: RemoteSecrets | None = None
 
     def get(self, reference: SecretReference) -> Secret | None:
         """The secret as it is now; None while there is none."""
@@ -59,21 +66,28 @@ class SecretStore:
             file = self._files.get(reference.path)
             return file.secrets.get(reference.name) if file is not None else None
         if reference.ads:
-            return self.remote.get(reference.name) if self.remote is not None else None
+            return self._remote.get(reference.name) if self._remote is not None else None
         return self._static.get(reference.name)
 
     def watch(self, reference: SecretReference, changed: Changed) -> None:
-        """Call ``changed`` when the secret changes. Raises ConfigError for a file that cannot be read now."""
+        """Call ``changed`` when the secret changes.
+
+        Raises ConfigError for a file that cannot be read now, and for a secret over xDS where there is no control plane.
+        """
         if reference.path:
             file = self._files.get(reference.path) or self._open(reference)
             file.observers.append(changed)
-        elif reference.ads and self.remote is not None:
-            self.remote.watch(reference.name, changed)
+        elif reference.ads:
+            if self._make_remote is None:
+                raise ConfigError("sds_config.ads", reference.name, "dynamic_resources.ads_config is not set")
+            if self._remote is None:
+                self._remote = self._make_remote()
+            self._remote.watch(reference.name, changed)
 
     def forget(self, reference: SecretReference, changed: Changed) -> None:
         """Call ``changed`` no more."""
-        if reference.ads and self.remote is not None:
-            self.remote.forget(reference.name, changed)
+        if reference.ads and self._remote is not None:
+            self._remote.forget(reference.name, changed)
         file = self._files.get(reference.path)
         if file is None or changed not in file.observers:
             return

@@ -15,7 +15,7 @@ from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
 from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, Apply
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
 from isthmus_proxy.xds.subscription import Request, Response
@@ -110,6 +110,12 @@ class Discovery:
         for gone in self._route_stats.keys() - names:
             self._route_stats.pop(gone).scope.close()
         self.session.subscribe(ROUTE, names)
+
+    def subscribe_secrets(self, type_url: str, apply: Apply, names: frozenset[str]) -> None:
+        """For SecretDiscovery: the secrets that are needed; the first ones make their type known."""
+        if not self.session.knows(type_url):
+            self.session.add_type(type_url, apply)
+        self.session.subscribe(type_url, names)
 
     def connected(self) -> None:
         """A stream is up."""

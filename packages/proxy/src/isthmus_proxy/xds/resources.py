@@ -78,6 +78,11 @@ Apply = Callable[[Update], Mapping[str, str]]
 """Takes an update into service and returns the reason for each resource that it refuses, by name."""
 
 
+def know(type_url: str, kind: type[Message], name_field: str) -> None:
+    """Decode resources of one more type, whose module few proxies need."""
+    _MESSAGES.setdefault(type_url, (kind, name_field))
+
+
 def decode(type_url: str, body: bytes) -> tuple[str, Message]:
     """Name and message of a serialised resource. Raises google.protobuf.message.DecodeError."""
     kind, name_field = _MESSAGES[type_url]

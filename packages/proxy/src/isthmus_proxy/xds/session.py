@@ -36,6 +36,10 @@ class Session:
         """Know a type; it is asked for once ``subscribe`` names it."""
         self._subscriptions[type_url] = self._make(type_url, apply)
 
+    def knows(self, type_url: str) -> bool:
+        """Whether the type was added."""
+        return type_url in self._subscriptions
+
     def subscribe(self, type_url: str, names: Iterable[str] | None) -> None:
         """Want exactly ``names`` of a type from now on; None means all there are (wildcard)."""
         subscription = self._subscriptions[type_url]
