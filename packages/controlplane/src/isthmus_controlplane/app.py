@@ -16,6 +16,7 @@ from isthmus_controlplane.admin.server import AdminServer
 from isthmus_controlplane.config import HostPort, Settings
 from isthmus_controlplane.configuration import Configuration
 from isthmus_controlplane.errors import ConfigError
+from isthmus_controlplane.heap import settle
 from isthmus_controlplane.model.world import World
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.stores.base import Store, StoreState
@@ -45,6 +46,7 @@ class App:
         if len(set(sources)) != len(sources):
             raise ConfigError(f"the same source is given twice: {', '.join(sorted(sources))}; remove one")
         self._synced = asyncio.Event()
+        self._settling: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
         self._publisher = Publisher(World(sources, settings.mesh))
         self._xds = XdsServer(str(settings.grpc), on_scope_needed=self._publisher.scope_needed)
@@ -68,6 +70,8 @@ class App:
         finally:
             log.info("stopping")
             self._publisher.debounce.cancel()
+            if self._settling is not None:
+                self._settling.cancel()
             await self._admin.stop()
             await self._xds.stop(STOP_GRACE_S)
 
@@ -111,6 +115,7 @@ class App:
             log.warning("no answer from %s in %.0f s: serving without", late, self._settings.sync_deadline)
         self._publisher.start()
         self._served.set()
+        self._settling = asyncio.create_task(settle(lambda: self._xds.metrics.total("streams"), lambda: len(self._xds)))
         log.info("ready: %d objects in use", len(self._publisher.world.admission.in_use))
 
 

@@ -104,6 +104,10 @@ class XdsServer:
         self._stopping = False
         self._pumps: dict[int, Pump] = {}
 
+    def __len__(self) -> int:
+        """Return the number of open streams."""
+        return len(self._fleet)
+
     async def start(self) -> str:
         """Listen; returns the bound ``HOST:PORT``.
 

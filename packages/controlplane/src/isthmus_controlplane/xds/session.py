@@ -14,7 +14,7 @@ of what is no longer used. On top of that order:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from isthmus_controlplane.snapshot.resource import Resource
 from isthmus_controlplane.snapshot.resource_type import (
@@ -230,6 +230,7 @@ class Session:
                 legacy_wildcard=self._legacy_wildcard,
                 max_bytes=self._limits.response_bytes,
             )
+            self.watches = {url: self.watches[url] for url in sorted(self.watches, key=send_order)}
         return watch
 
     def _take_answer(self, watch: Watch, request: Request) -> Received:
@@ -242,12 +243,14 @@ class Session:
         nack = watch.delivered.nack if request.error is not None else None
         return Received(type_url, acknowledged=nack is None, nack=nack)
 
-    def _ordered(self) -> list[Watch]:
-        return [self.watches[type_url] for type_url in sorted(self.watches, key=send_order)]
+    def _ordered(self) -> Collection[Watch]:
+        return self.watches.values()
 
     def _update(self, watch: Watch, snapshot: Snapshot, now: float) -> Update | None:
         """Compute a type's next response unless it has to wait: for its own acknowledgement, or for another type's."""
         collection = snapshot.collection(watch.kind.type_url)
+        if watch.rests(collection, self.sequence):
+            return None
         if not watch.asked and watch.stale(collection):
             if watch.unanswered:
                 watch.waiting_since = None

@@ -49,7 +49,22 @@ DEFAULT_DEADLINES = Deadlines()
 class Pump:
     """Runs one stream to its end: it writes in the task of the RPC, and reads in another."""
 
-    __slots__ = ("_client", "_deadlines", "_ended", "_fleet", "_identifier", "_metrics", "_pushes", "_stream", "_woken")
+    __slots__ = (
+        "_client",
+        "_deadlines",
+        "_ended",
+        "_fleet",
+        "_identifier",
+        "_idle",
+        "_metrics",
+        "_next",
+        "_pushes",
+        "_stream",
+        "_task",
+        "_timer",
+        "_woken",
+        "_writing_since",
+    )
 
     def __init__(
         self,
@@ -84,6 +99,11 @@ class Pump:
         self._deadlines = deadlines
         self._identifier = identifier
         self._ended: StreamError | None = None
+        self._idle = False  # the writer waits for something to do
+        self._next: Response | None = None  # found by the reader while the writer was idle
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing_since: float | None = None
 
     async def run(self) -> None:
         """Read and write until the client is done.
@@ -91,11 +111,18 @@ class Pump:
         Raises:
             StreamError: the stream has to end with that status.
         """
+        self._task = asyncio.current_task()
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(lambda _: self._woken.set())
         try:
             await self._write(reader)
+        except asyncio.CancelledError:
+            if self._ended is None:
+                raise
+            raise self._ended from None
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             if not reader.done():
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
@@ -123,7 +150,16 @@ class Pump:
                 raise StreamError("INVALID_ARGUMENT", "node is missing in the first request of the stream")
             self._fleet.identify(self._client, node)
         self._count(self._fleet.receive(self._client, request))
-        self._pushes.note_progress(self._client.id, self._client.session.progress)
+        self._look()
+
+    def _look(self) -> None:
+        """Look for something to send, and wake the writer for that only: most requests acknowledge, and that is all."""
+        session = self._client.session
+        if self._idle and not self._woken.is_set():
+            self._next = session.next_response(time.monotonic())
+            if self._next is None and session.next_deadline() is None:
+                self._pushes.note_progress(self._client.id, session.progress)
+                return
         self._woken.set()
 
     def _count(self, received: Received) -> None:
@@ -141,24 +177,42 @@ class Pump:
             self._woken.clear()
             if reader.done():
                 return reader.result()
-            while (response := session.next_response(time.monotonic())) is not None:
+            while (response := self._take_next() or session.next_response(time.monotonic())) is not None:
                 self._pushes.note_sent(self._client.id)
                 await self._send(response)
             self._pushes.note_progress(self._client.id, session.progress)
+            self._idle = True
             await self._wait(session.next_deadline())
+            self._idle = False
         raise self._ended
+
+    def _take_next(self) -> Response | None:
+        response, self._next = self._next, None
+        return response
 
     async def _send(self, response: Response) -> None:
         raw = encode(self._client.session.variant, response, self._identifier)
         label = type_label(response.type_url)
         self._metrics.count("responses", "type", label)
         self._metrics.count("response_bytes", "type", label, len(raw))
-        try:
-            async with asyncio.timeout(self._deadlines.write):
-                await self._stream.write(raw)
-        except TimeoutError as error:
-            text = f"a response was not read within {self._deadlines.write} s; reconnect and keep reading"
-            raise StreamError("DEADLINE_EXCEEDED", text) from error
+        self._writing_since = time.monotonic()
+        if self._timer is None:  # one timer serves many writes, since nearly all of them end at once
+            self._timer = asyncio.get_running_loop().call_later(self._deadlines.write, self._check_write)
+        await self._stream.write(raw)
+        self._writing_since = None
+
+    def _check_write(self) -> None:
+        """End the stream when its write takes too long; look again later when there is a younger one."""
+        self._timer = None
+        if self._writing_since is None or self._task is None:
+            return
+        left = self._writing_since + self._deadlines.write - time.monotonic()
+        if left > 0:
+            self._timer = asyncio.get_running_loop().call_later(left, self._check_write)
+            return
+        text = f"a response was not read within {self._deadlines.write} s; reconnect and keep reading"
+        self._ended = StreamError("DEADLINE_EXCEEDED", text)
+        self._task.cancel()
 
     async def _wait(self, deadline: float | None) -> None:
         """Wait for something to do, or for the moment at which an ordered push goes out unacknowledged."""

@@ -91,6 +91,16 @@ class Watch:
         """Whether there may be something to send: cheap, and rather true too often."""
         return bool(self.asked or self._forced or self._held) or self._in_step_with != collection.version
 
+    def rests(self, collection: Collection, sequence: int) -> bool:
+        """Whether `next_update` would say that there is nothing to send; notes the snapshot as it would."""
+        if self._in_step_with != collection.version or self._initial or self.delivered.outstanding:
+            return False
+        if self.asked or self._forced or self._held:
+            return False
+        self.waiting_since = None
+        self._clean_sequence = sequence
+        return True
+
     def next_update(self, collection: Collection, waits: Waits, sequence: int) -> Update | None:
         """Compute what to send, or None, in which case the client is in step with snapshot ``sequence``."""
         if self._initial:

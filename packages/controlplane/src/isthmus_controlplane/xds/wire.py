@@ -6,6 +6,7 @@ parse and serialise every resource again. The result is byte for byte what proto
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,8 +55,9 @@ def _text(number: int, text: str) -> Iterator[bytes]:
         yield from _field(number, text.encode())
 
 
-def _control_plane(number: int, identifier: str) -> Iterator[bytes]:
-    yield from _field(number, ControlPlane(identifier=identifier).SerializeToString())
+@functools.lru_cache(maxsize=8)
+def _control_plane(number: int, identifier: str) -> tuple[bytes, ...]:
+    return tuple(_field(number, ControlPlane(identifier=identifier).SerializeToString()))
 
 
 def _sotw_parts(response: Response, identifier: str) -> Iterator[bytes]:
