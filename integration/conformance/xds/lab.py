@@ -24,6 +24,7 @@ from conformance.xds.vector import expect
 from harness.eventually import patience
 from harness.isthmus import ControlPlane
 from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.snapshot.resource import Content
 from isthmus_controlplane.snapshot.resource_type import ENDPOINT, TYPE_PREFIX
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.xds.server import ServerSettings, XdsServer
@@ -201,9 +202,9 @@ class Lab:
         self._streams: list[Stream] = []
         self._stack = contextlib.AsyncExitStack()
 
-    def publish(self, *messages: Message) -> None:
+    def publish(self, *messages: Content) -> None:
         """Give every client these resources and nothing else; the resources of fences are always there."""
-        fences: list[Message] = [Runtime(name=f"fence-{number}") for number in range(FENCES)]
+        fences: list[Content] = [Runtime(name=f"fence-{number}") for number in range(FENCES)]
         self._snapshot = snapshot_of(*messages, *fences, previous=self._snapshot)
         self.server.publish_all(dict.fromkeys(self.server.scopes_in_use(), self._snapshot), "vector")
 

@@ -9,6 +9,7 @@ from envoy.service.discovery.v3.discovery_pb2 import Resource
 
 from conformance.xds.lab import Lab, Sotw
 from conformance.xds.vector import expect, vector
+from isthmus_controlplane.snapshot.resource import Timed
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from isthmus_controlplane.xds.testing import NODE, cluster, endpoints, listener, names_in, route
 
@@ -227,13 +228,24 @@ async def _(lab: Lab) -> None:
 
 @vector(17, "resource-wrapper-and-ttl-heartbeat")
 async def _(lab: Lab) -> None:
-    lab.publish(cluster("a"))
+    lab.publish(Timed(cluster("a"), ttl=1.0), cluster("b"))
     plain = await lab.sotw().get(CLUSTER)
-    expect(plain.resources[0].type_url == CLUSTER, "wrapped although the client did not ask for it")
+    expect(
+        [each.type_url for each in plain.resources] == [CLUSTER] * 2, "wrapped although the client did not ask for it"
+    )
     node = Node(id=NODE.id, user_agent_name="envoy", client_features=["xds.config.resource-in-sotw"])
-    wrapped = await lab.sotw(node=node).get(CLUSTER)
-    is_wrapped = wrapped.resources[0].Is(Resource.DESCRIPTOR)
-    expect(is_wrapped, "resources have no TTL: none is wrapped for xds.config.resource-in-sotw, no heartbeat is sent")
+    stream = lab.sotw(node=node)
+    response = await stream.get(CLUSTER)
+    first = Resource.FromString(response.resources[0].value)
+    expect(response.resources[0].Is(Resource.DESCRIPTOR), "a resource with a time to live is not wrapped")
+    expect((first.name, first.ttl.seconds) == ("a", 1) and first.HasField("resource"), f"wrapped as {first}")
+    expect(response.resources[1].type_url == CLUSTER, "one that lives for ever is wrapped")
+    await stream.ack(response)
+    beat = await stream.read()
+    expect([each.Is(Resource.DESCRIPTOR) for each in beat.resources] == [True], "a heartbeat is about what times out")
+    again = Resource.FromString(beat.resources[0].value)
+    expect((again.name, again.version) == ("a", first.version), f"the heartbeat is about {again.name} {again.version}")
+    expect(not again.HasField("resource"), "the heartbeat holds the resource")
 
 
 @vector(18, "two-streams-of-one-node")

@@ -17,6 +17,7 @@ from isthmus_controlplane.config import (
 )
 from isthmus_controlplane.errors import ControlPlaneError
 from isthmus_controlplane.log_format import configure_logging
+from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
 
 
@@ -49,6 +50,10 @@ def parser() -> argparse.ArgumentParser:
         "--sync-deadline-s", type=float, default=DEFAULT_SYNC_DEADLINE_S, metavar="SECONDS",
         help="how long to wait for every store before serving with what there is (%(default)s)",
     )  # fmt: skip
+    run.add_argument(
+        "--loss-hold-s", type=float, default=DEFAULT_HOLD_S, metavar="SECONDS",
+        help="how long instances are kept when most of a service's vanish at once; 0 for not at all (%(default)s)",
+    )  # fmt: skip
     run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     run.add_argument("--log-format", choices=["text", "json"], default="text")
     return result
@@ -67,6 +72,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         admin=parse_host_port(options.admin, "--admin"),
         mesh=MeshSettings(options.outbound_traffic_policy),
         sync_deadline=options.sync_deadline_s,
+        loss_hold=options.loss_hold_s,
         address_path=options.address_path,
     )
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from isthmus_controlplane.config import HostPort, Settings
 from isthmus_controlplane.configuration import Configuration
 from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.heap import settle
+from isthmus_controlplane.model.loss_guard import LossGuard
 from isthmus_controlplane.model.world import World
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.stores.base import Store, StoreState
@@ -48,7 +50,7 @@ class App:
         self._synced = asyncio.Event()
         self._settling: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
-        self._publisher = Publisher(World(sources, settings.mesh))
+        self._publisher = Publisher(World(sources, settings.mesh, LossGuard(settings.loss_hold, time.monotonic)))
         self._xds = XdsServer(str(settings.grpc), on_scope_needed=self._publisher.scope_needed)
         self._publisher.attach(self._xds)
         self._admin = AdminServer(self._publisher, self._xds, Configuration(store, self._publisher, self._served))
@@ -69,7 +71,7 @@ class App:
             await self._run_parts(stop)
         finally:
             log.info("stopping")
-            self._publisher.debounce.cancel()
+            self._publisher.stop()
             if self._settling is not None:
                 self._settling.cancel()
             await self._admin.stop()

@@ -7,6 +7,7 @@ import ipaddress
 import re
 
 from isthmus_controlplane.errors import ConfigError
+from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
 
 DEFAULT_GRPC = "127.0.0.1:15010"
@@ -45,6 +46,7 @@ class Settings:
         admin: where the admin endpoints are served.
         mesh: settings of the whole mesh.
         sync_deadline: seconds to wait for every store to be read once, before clients are served with what there is.
+        loss_hold: seconds for which instances are kept when most of a service's vanish at once; 0 for not at all.
         address_path: file that gets the bound addresses; empty for none.
     """
 
@@ -54,6 +56,7 @@ class Settings:
     admin: HostPort = HostPort("127.0.0.1", 15014)
     mesh: MeshSettings = dataclasses.field(default_factory=MeshSettings)
     sync_deadline: float = DEFAULT_SYNC_DEADLINE_S
+    loss_hold: float = DEFAULT_HOLD_S
     address_path: str = ""
 
 

@@ -100,6 +100,7 @@ class Configuration:
             changed = [obj for obj, done in zip(objects, results, strict=True) if done.result != "unchanged"]
             _check_seen(before, expected)
             if changed:
+                self._publisher.world.guard.allow(obj.key for obj in changed)
                 await self._store.apply(changed, expected)
         return results, self._publisher.world.warnings({obj.key: obj for obj in objects})
 
@@ -119,6 +120,7 @@ class Configuration:
             problems = self._publisher.world.preview((), (key,))
             if problems:
                 raise RefusedError(problems)
+            self._publisher.world.guard.allow((key,))
             await self._store.delete(key)
         return key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from isthmus_controlplane.debounce import Debounce
 from isthmus_controlplane.model.scope import Scope
-from isthmus_controlplane.model.world import World
+from isthmus_controlplane.model.world import Change, World
 from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
@@ -64,6 +65,7 @@ class Publisher:
         self.memo = Memo()
         self._translations: dict[Scope, Translation] = {}
         self._causes: list[str] = []
+        self._losses: asyncio.TimerHandle | None = None
 
     def attach(self, server: SnapshotServer) -> None:
         """Name the server to publish to; must come before `start`."""
@@ -71,7 +73,10 @@ class Publisher:
 
     def take(self, state: StoreState) -> None:
         """Take a store's new state. Changes of instances go out at once, others when the burst is over."""
-        change, names = self.world.take(state)
+        self._note(*self.world.take(state))
+        self._await_losses()
+
+    def _note(self, change: Change, names: str) -> None:
         if change == "none":
             return
         self.counters.changes += 1
@@ -83,6 +88,23 @@ class Publisher:
             self.debounce.flush()
         else:
             self.debounce.touch()
+
+    def _await_losses(self) -> None:
+        """Come back when lost instances were kept long enough."""
+        due = self.world.guard.next_due()
+        if self._losses is not None:
+            self._losses.cancel()
+        self._losses = None if due is None else asyncio.get_running_loop().call_at(due, self._believe_losses)
+
+    def _believe_losses(self) -> None:
+        self._note(*self.world.believe_losses())
+        self._await_losses()
+
+    def stop(self) -> None:
+        """Forget what was to be done later."""
+        self.debounce.cancel()
+        if self._losses is not None:
+            self._losses.cancel()
 
     def start(self) -> None:
         """Begin to serve: every store was read, or we no longer wait for it."""

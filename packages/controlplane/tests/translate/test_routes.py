@@ -158,6 +158,16 @@ def test_matches_of_other_ports_and_namespaces_are_left_out() -> None:
     assert [each["match"]["prefix"] for each in routes({"match": matches, "route": ROUTE})] == ["/here"]
 
 
+@pytest.mark.parametrize(("timeout", "expected"), [("0.2s", "0.200s"), ("0s", None)])
+def test_grpc_clients_read_the_timeout_from_the_stream_duration(timeout: str, expected: str | None) -> None:
+    objects = [service(HOST), virtual_service(HOST, {"route": ROUTE, "timeout": timeout})]
+    made = configuration(*objects, name=f"{HOST}:8080", scope=Scope(kind="grpc"))
+    (route,) = made["virtual_hosts"][0]["routes"]
+    assert route["route"].get("max_stream_duration", {}).get("max_stream_duration") == expected
+    (host, _) = configuration(*objects)["virtual_hosts"]
+    assert "max_stream_duration" not in host["routes"][0]["route"]
+
+
 def test_timeout_and_retries() -> None:
     retries = {
         "attempts": 3,

@@ -33,6 +33,11 @@ def _lines(publisher: Publisher) -> Iterator[str]:
     yield from _metric("translation_seconds_total", "counter", "Time spent translating and serialising.", seconds)
     memo = {'result="hit"': publisher.memo.hits, 'result="miss"': publisher.memo.misses}
     yield from _metric("translation_memo_total", "counter", "Results that were, or were not, built before.", memo)
+    patches = {"": counters.patches}
+    yield from _metric("patched_translations_total", "counter", "Translations of changed instances alone.", patches)
+    yield from _metric("loss_guard_held", "gauge", "Instances kept after a sudden loss.", {"": len(world.guard)})
+    losses = {"": world.guard.losses}
+    yield from _metric("loss_guard_losses_total", "counter", "Sudden losses of instances that were doubted.", losses)
     refused = {"": counters.refused_scopes}
     yield from _metric(
         "scopes_refused_total", "counter", "Kinds of nodes not served, since there were too many.", refused

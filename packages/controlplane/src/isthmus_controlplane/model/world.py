@@ -9,6 +9,7 @@ from typing import Any, Literal
 from isthmus_controlplane.model.admission import NOTHING_ADMITTED, Admission, Objects, admit
 from isthmus_controlplane.model.document import object_problems
 from isthmus_controlplane.model.instances import admit_instances
+from isthmus_controlplane.model.loss_guard import LossGuard
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
 
@@ -28,13 +29,15 @@ class _Checked:
 class World:
     """The current objects of all stores and which of them are in use."""
 
-    def __init__(self, sources: Sequence[str], mesh: MeshSettings) -> None:
+    def __init__(self, sources: Sequence[str], mesh: MeshSettings, guard: LossGuard | None = None) -> None:
         """Start empty.
 
         Args:
             sources: the stores in order of precedence: an object that two of them have is taken from the first.
             mesh: settings of the whole mesh.
+            guard: doubts sudden losses of instances; None believes them all.
         """
+        self.guard = guard if guard is not None else LossGuard(0.0, lambda: 0.0)
         self._mesh = mesh
         self._states = {source: StoreState(source, synced=False, objects={}) for source in sources}
         self._checked: dict[ObjectKey, _Checked] = {}
@@ -64,14 +67,22 @@ class World:
         refused = (problem for state in self._states.values() for problem in state.problems)
         checked = (problem for checked in self._checked.values() for problem in checked.problems)
         merged = (problem for problems in self._merge_problems.values() for problem in problems)
-        return tuple(sorted({*refused, *checked, *merged, *self.admission.problems}))
+        kept = self.guard.problems(self._merged)
+        return tuple(sorted({*refused, *checked, *merged, *kept, *self.admission.problems}))
 
     def take(self, state: StoreState) -> tuple[Change, str]:
         """Take the new state of a store; says what kind of change it was, and names what changed."""
         last = self._states[state.source]
         self._states[state.source] = state
+        return self._note(_differing(last.objects, state.objects))
+
+    def believe_losses(self) -> tuple[Change, str]:
+        """Let go of the instances that were kept long enough; says what changed, as `take` does."""
+        return self._note(self.guard.due())
+
+    def _note(self, keys: Iterable[ObjectKey]) -> tuple[Change, str]:
         before = self._merged
-        changed = self._merge(_differing(last.objects, state.objects))
+        changed = self._merge(keys)
         if not changed:
             return "none", ""
         only_endpoints = all(_same_but_endpoints(before.get(key), self._merged.get(key)) for key in changed)
@@ -83,7 +94,7 @@ class World:
 
     def _merge(self, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
         """Look again at the objects of some keys; returns those that differ. What was handed out before stays as it was."""
-        found = {key: self._merge_one(key) for key in keys}
+        found = self.guard.check(self._merged, {key: self._merge_one(key) for key in keys})
         differing = [key for key, usable in found.items() if usable is not self._merged.get(key)]
         if differing:
             self._merged = dict(self._merged)

@@ -24,12 +24,14 @@ class Resource:
         version: hash of the content, equal on every replica and after every restart.
         body: the serialised ``google.protobuf.Any``; responses are assembled from these bytes. Empty when not known.
         references: names that this resource makes a client ask for: a cluster's EDS name, a listener's RDS names.
+        ttl_ms: milliseconds after which a client drops it unless it hears of it again; 0 for ever.
     """
 
     name: str
     version: str
     body: bytes
     references: tuple[str, ...] = ()
+    ttl_ms: int = 0
 
     def mentions(self, name: str) -> bool:
         """Whether the resource holds ``name`` as a whole text field, however deep and inside whatever extension.
@@ -40,6 +42,26 @@ class Resource:
         """
         raw = name.encode()
         return not self.body or varint(len(raw)) + raw in self.body
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timed:
+    """A message with a time to live: clients drop it when they do not hear of it for so long (``Resource.ttl``).
+
+    Attributes:
+        message: the resource.
+        ttl: seconds, at least 0.001; the server sends a heartbeat at half of it.
+    """
+
+    message: Message
+    ttl: float
+
+    def __post_init__(self) -> None:
+        if not self.ttl >= 0.001:
+            raise ValueError(f"ttl {self.ttl}: has to be at least 0.001 s")
+
+
+Content = Message | Timed
 
 
 class ResourcePool:
@@ -53,13 +75,13 @@ class ResourcePool:
 
     def __init__(self) -> None:
         self.serialisations = 0
-        self._made: dict[tuple[str, int], tuple[Message, Resource]] = {}
+        self._made: dict[tuple[str, int], tuple[Content, Resource]] = {}
         self._known: weakref.WeakValueDictionary[tuple[str, str, str], Resource] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def shared(self, type_url: str, name: str, message: Message) -> Resource:
+    def shared(self, type_url: str, name: str, message: Content) -> Resource:
         """Return the resource that holds the bytes of ``message``; the same message is not serialised twice."""
         made = self._made.get((name, id(message)))
         if made is None:  # a message that is known here lives, so no other has its id
@@ -70,15 +92,17 @@ class ResourcePool:
         """Let go of the messages seen so far; their resources live as long as somebody uses them."""
         self._made.clear()
 
-    def serialised(self, type_url: str, name: str, message: Message) -> Resource:
-        """Serialise ``message`` and return the resource that holds these bytes, a known one where there is one."""
+    def serialised(self, type_url: str, name: str, content: Content) -> Resource:
+        """Serialise ``content`` and return the resource that holds these bytes, a known one where there is one."""
         self.serialisations += 1
+        timed = isinstance(content, Timed)
+        message, ttl_ms = (content.message, round(content.ttl * 1000)) if timed else (content, 0)
         body = Any(type_url=type_url, value=message.SerializeToString(deterministic=True)).SerializeToString()
-        version = content_version(body)
+        version = content_version(body, str(ttl_ms).encode()) if ttl_ms else content_version(body)
         known = self._known.get((type_url, name, version))
         if known is not None and known.body == body:
             return known
-        made = Resource(name, version, body, references_of(message))
+        made = Resource(name, version, body, references_of(message), ttl_ms)
         self._known[type_url, name, version] = made
         return made
 

@@ -15,6 +15,10 @@ CLUSTER = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = TYPE_PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SCOPED_ROUTE = TYPE_PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
+VIRTUAL_HOST = TYPE_PREFIX + "envoy.config.route.v3.VirtualHost"
+SECRET = TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+RUNTIME = TYPE_PREFIX + "envoy.service.runtime.v3.Runtime"
 EXTENSION_CONFIG = TYPE_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 
 
@@ -60,7 +64,11 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = (
     ResourceType(ENDPOINT, "EDS", empty=_empty_load_assignment, removal_waits_for=(CLUSTER,)),
     ResourceType(LISTENER, "LDS", full_state=True, legacy_wildcard=True),
     ResourceType(ROUTE, "RDS", empty=_empty_route_configuration, removal_waits_for=(LISTENER,)),
+    ResourceType(SCOPED_ROUTE, "SRDS", legacy_wildcard=True),
+    ResourceType(VIRTUAL_HOST, "VHDS"),
+    ResourceType(SECRET, "SDS"),
     ResourceType(EXTENSION_CONFIG, "ECDS", removable=False),
+    ResourceType(RUNTIME, "RTDS"),
 )
 _BY_URL = {kind.type_url: kind for kind in RESOURCE_TYPES}
 _ORDER = {kind.type_url: position for position, kind in enumerate(RESOURCE_TYPES)}

@@ -8,12 +8,10 @@ from collections.abc import Collection as Names
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from google.protobuf.message import Message
-
-from isthmus_controlplane.snapshot.resource import Resource, ResourcePool, content_version
+from isthmus_controlplane.snapshot.resource import Content, Resource, ResourcePool, content_version
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE
 
-Messages = Mapping[str, Mapping[str, Message]]
+Messages = Mapping[str, Mapping[str, Content]]
 # How far back a collection knows what changed, in pushes and in names: a stream that slept longer compares what it has.
 HISTORY_PUSHES = 16
 HISTORY_NAMES = 1_000

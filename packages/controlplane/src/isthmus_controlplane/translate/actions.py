@@ -40,7 +40,7 @@ def forward(cluster: str) -> Any:
     return RouteAction(cluster=cluster, timeout=Duration(), retry_policy=retry_policy(None))
 
 
-def set_action(route: Any, http: Any, cluster_of: ClusterOf, listener_port: int) -> None:
+def set_action(route: Any, http: Any, cluster_of: ClusterOf, listener_port: int, *, proxyless: bool = False) -> None:
     """Set on an Envoy Route the action of an Istio HTTPRoute.
 
     Args:
@@ -48,6 +48,7 @@ def set_action(route: Any, http: Any, cluster_of: ClusterOf, listener_port: int)
         http: the HTTPRoute.
         cluster_of: names the cluster of a Destination.
         listener_port: the port to which requests came, for redirects.
+        proxyless: for a gRPC client, which reads the timeout of a route from ``max_stream_duration`` (gRFC A31).
     """
     if http.HasField("redirect"):
         route.redirect.CopyFrom(_redirect(http.redirect, listener_port))
@@ -55,6 +56,8 @@ def set_action(route: Any, http: Any, cluster_of: ClusterOf, listener_port: int)
         route.direct_response.CopyFrom(_direct_response(http.direct_response))
     else:
         _set_forward(route, http, cluster_of)
+        if proxyless and http.timeout.ToNanoseconds() > 0:
+            route.route.max_stream_duration.max_stream_duration.CopyFrom(http.timeout)
     edit_headers(route, http.headers)
 
 

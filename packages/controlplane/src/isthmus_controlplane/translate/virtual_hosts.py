@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -65,7 +66,8 @@ def _routes(service: Service, port: Port, governing: ConfigObject | None, contex
     for http in spec.http:
         for name, match in _matches(http, port.number, context.scope.namespace):
             route = Route(name=name, match=match)
-            set_action(route, http, lambda target: _cluster(target, governing, port.number, context), port.number)
+            cluster_of = functools.partial(_cluster, governing=governing, port=port.number, context=context)
+            set_action(route, http, cluster_of, port.number, proxyless=context.scope.kind == "grpc")
             yield route
         if takes_everything(http):
             return

@@ -89,7 +89,7 @@ class Fleet:
     def identify(self, client: Client, node: Node) -> None:
         """Take a stream's node and give it its scope's snapshot as soon as there is one."""
         client.node, client.scope = node, scope_of(node)
-        client.session.identify(node.user_agent_name)
+        client.session.identify(node.user_agent_name, node.client_features)
         self._audiences.setdefault(client.scope, Audience()).members[client.id] = client
         known = self._snapshots.get(client.scope)
         if known is None:

@@ -67,6 +67,8 @@ class Response:
         nonce: unique on its stream.
         resources: to add or change; on SotW listeners and clusters, all there are.
         removed: names for ``removed_resources``; always empty on SotW.
+        heartbeat: the resources did not change: only their time to live begins anew.
+        wrapped: on SotW, resources with a time to live go inside ``envoy.service.discovery.v3.Resource``.
     """
 
     type_url: str
@@ -74,6 +76,8 @@ class Response:
     nonce: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...] = ()
+    heartbeat: bool = False
+    wrapped: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

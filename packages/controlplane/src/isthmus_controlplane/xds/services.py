@@ -5,7 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from isthmus_controlplane.snapshot.resource_type import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION_CONFIG,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SCOPED_ROUTE,
+    SECRET,
+    VIRTUAL_HOST,
+)
 from isthmus_controlplane.xds.message import Variant
 
 
@@ -31,7 +41,12 @@ _PER_TYPE = (
     ("envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints", ENDPOINT),
     ("envoy.service.listener.v3.ListenerDiscoveryService", "Listeners", LISTENER),
     ("envoy.service.route.v3.RouteDiscoveryService", "Routes", ROUTE),
+    ("envoy.service.route.v3.ScopedRoutesDiscoveryService", "ScopedRoutes", SCOPED_ROUTE),
+    ("envoy.service.secret.v3.SecretDiscoveryService", "Secrets", SECRET),
+    ("envoy.service.runtime.v3.RuntimeDiscoveryService", "Runtime", RUNTIME),
+    ("envoy.service.extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs", EXTENSION_CONFIG),
 )
+_VIRTUAL_HOSTS = "envoy.service.route.v3.VirtualHostDiscoveryService"
 AGGREGATED = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
@@ -40,3 +55,4 @@ def methods() -> Iterator[Method]:
     for service, plural, type_url in ((AGGREGATED, "AggregatedResources", None), *_PER_TYPE):
         yield Method(service, f"Stream{plural}", Variant.SOTW, type_url)
         yield Method(service, f"Delta{plural}", Variant.DELTA, type_url)
+    yield Method(_VIRTUAL_HOSTS, "DeltaVirtualHosts", Variant.DELTA, VIRTUAL_HOST)  # there is no SotW form

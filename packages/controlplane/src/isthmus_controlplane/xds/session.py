@@ -14,7 +14,7 @@ of what is no longer used. On top of that order:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from isthmus_controlplane.snapshot.resource import Resource
 from isthmus_controlplane.snapshot.resource_type import (
@@ -53,6 +53,8 @@ class Limits:
 
 
 GRPC_USER_AGENT = "grpc"
+# Clients send the first; the protocol's text has the second.
+RESOURCE_IN_SOTW = frozenset({"xds.config.resource-in-sotw", "xds.config.supports-resource-in-sotw"})
 DEFAULT_LIMITS = Limits()
 
 
@@ -127,13 +129,20 @@ class Session:
         self.sequence = -1
         self._only_type = only_type
         self._legacy_wildcard = True
+        self._times_out = variant is Variant.DELTA  # whether the client takes resources with a time to live
         self._limits = limits
         self._nonces = 0
         self._answered = False  # an answer came in since the last look for something to send
 
-    def identify(self, user_agent: str) -> None:
-        """Take the client's ``user_agent_name`` before its first request: gRPC never means everything by no names."""
+    def identify(self, user_agent: str, features: Iterable[str] = ()) -> None:
+        """Take what the client says of itself before its first request.
+
+        Args:
+            user_agent: ``user_agent_name``; gRPC never means everything by no names.
+            features: ``client_features``.
+        """
         self._legacy_wildcard = not user_agent.lower().startswith(GRPC_USER_AGENT)
+        self._times_out = self.variant is Variant.DELTA or not RESOURCE_IN_SOTW.isdisjoint(features)
 
     def publish(self, snapshot: Snapshot, sequence: int) -> None:
         """Replace the snapshot; versions in between that were not sent yet are skipped."""
@@ -170,14 +179,17 @@ class Session:
         for watch in self._ordered():
             update = self._update(watch, self.snapshot, now)
             if update is not None:
-                return self._commit(watch, update, self.snapshot)
+                return self._commit(watch, update, self.snapshot, now)
         self._answered = False
-        return None
+        return self._heartbeat(now)
 
     def next_deadline(self) -> float | None:
         """Return when `next_response` has to be called even if nothing happens, on the clock of ``now``."""
-        since = [watch.waiting_since for watch in self.watches.values() if watch.waiting_since is not None]
-        return min(since) + self._limits.order_wait if since else None
+        waits = [
+            w.waiting_since + self._limits.order_wait for w in self.watches.values() if w.waiting_since is not None
+        ]
+        beats = [w.heartbeat_at for w in self.watches.values() if w.heartbeat_at is not None and not w.unanswered]
+        return min((*waits, *beats), default=None)
 
     def progress(self, sequence: int) -> Progress:
         """Say how far the client is with snapshot ``sequence`` over all types that it subscribes to."""
@@ -286,14 +298,28 @@ class Session:
 
         return waits
 
-    def _commit(self, watch: Watch, update: Update, snapshot: Snapshot) -> Response:
+    def _heartbeat(self, now: float) -> Response | None:
+        """Tell of resources that would time out, unless an answer is waited for: the client may be gone."""
+        for watch in self._ordered():
+            if watch.heartbeat_at is not None and now >= watch.heartbeat_at and not watch.unanswered:
+                self._nonces += 1
+                nonce = str(self._nonces)
+                resources = watch.beat(nonce, self.sequence)
+                watch.schedule_heartbeat(now)
+                version = watch.delivered.sent_version
+                return Response(watch.kind.type_url, version, nonce, resources, heartbeat=True, wrapped=True)
+        return None
+
+    def _commit(self, watch: Watch, update: Update, snapshot: Snapshot, now: float) -> Response:
         if watch.kind.type_url == CLUSTER:
             self._warm(watch, update)
         self._nonces += 1
         nonce = str(self._nonces)
         version = watch.commit(update, snapshot.collection(watch.kind.type_url), nonce, self.sequence)
+        if self._times_out and (watch.heartbeat_at is not None or any(each.ttl_ms for each in update.resources)):
+            watch.schedule_heartbeat(now)
         removed = update.removed if self.variant is Variant.DELTA else ()
-        return Response(watch.kind.type_url, version, nonce, update.resources, removed)
+        return Response(watch.kind.type_url, version, nonce, update.resources, removed, wrapped=self._times_out)
 
     def _warm(self, clusters: Watch, update: Update) -> None:
         endpoints = self.watches.get(ENDPOINT)

@@ -24,7 +24,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from isthmus_controlplane.snapshot.resource import type_url_of
+from isthmus_controlplane.snapshot.resource import Content, Timed, type_url_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.xds.message import Request, Variant
 from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session
@@ -77,13 +77,14 @@ def listener(name: str, route_name: str, revision: int = 1) -> Message:
     return message
 
 
-def snapshot_of(*messages: Message, previous: Snapshot | None = None) -> Snapshot:
+def snapshot_of(*contents: Content, previous: Snapshot | None = None) -> Snapshot:
     """Build a snapshot of loose messages."""
-    by_type: dict[str, dict[str, Message]] = {}
-    for message in messages:
+    by_type: dict[str, dict[str, Content]] = {}
+    for content in contents:
+        message = content.message if isinstance(content, Timed) else content
         named: Any = message
         name = named.cluster_name if isinstance(message, ClusterLoadAssignment) else named.name
-        by_type.setdefault(type_url_of(message), {})[name] = message
+        by_type.setdefault(type_url_of(message), {})[name] = content
     return build(by_type, previous)
 
 
@@ -98,20 +99,27 @@ class Conversation:
         now: the session's clock, in seconds; set it to make time pass.
     """
 
-    def __init__(self, variant: Variant, *, user_agent: str = "envoy", limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        user_agent: str = "envoy",
+        features: Iterable[str] = (),
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         """Start a stream."""
         self.session = Session(variant, limits=limits)
-        self.session.identify(user_agent)
+        self.session.identify(user_agent, features)
         self.take: Callable[[Request], object] = self.session.receive
         self.now = 0.0
         self._snapshot: Snapshot | None = None
         self._sequence = 0
 
-    def publish(self, *messages: Message) -> list[Any]:
+    def publish(self, *messages: Content) -> list[Any]:
         """Publish a snapshot of these messages and nothing else."""
         return self.publish_snapshot(self.build(*messages))
 
-    def build(self, *messages: Message) -> Snapshot:
+    def build(self, *messages: Content) -> Snapshot:
         """Build the snapshot that follows the last one that was built, without publishing it."""
         self._snapshot = snapshot_of(*messages, previous=self._snapshot)
         return self._snapshot

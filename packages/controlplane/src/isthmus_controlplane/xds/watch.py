@@ -34,6 +34,7 @@ class Watch:
         subscription: what the client wants.
         delivered: what the client has.
         asked: the client waits for an answer to its subscription.
+        heartbeat_at: when resources that time out have to be heard of again, in seconds of the caller's clock.
         waiting_since: since when the order of types holds a push back, in seconds of the caller's clock.
     """
 
@@ -52,6 +53,7 @@ class Watch:
         self._held: frozenset[str] = frozenset()
         self._in_step_with: str | None = None
         self._clean_sequence = -1
+        self.heartbeat_at: float | None = None
 
     @property
     def deletes(self) -> bool:
@@ -123,6 +125,17 @@ class Watch:
         if update.complete:
             self._note_in_step(collection, update, sequence)
         return version
+
+    def schedule_heartbeat(self, now: float) -> None:
+        """Set the time of the next heartbeat: half of the shortest time to live of what the client has."""
+        shortest = min((each.ttl_ms for each in self.delivered.sent.values() if each.ttl_ms), default=0)
+        self.heartbeat_at = now + shortest / 2000 if shortest else None
+
+    def beat(self, nonce: str, sequence: int) -> tuple[Resource, ...]:
+        """Return the resources whose time to live begins anew, and wait for the acknowledgement."""
+        version = self.delivered.sent_version
+        self.delivered.record(Outstanding(nonce, version, sequence, set()), (), ())
+        return tuple(each for each in self.delivered.sent.values() if each.ttl_ms)
 
     def outdated(self, collection: Collection) -> tuple[Resource, ...]:
         """Return what the client may still use although the snapshot has something else."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from envoy.config.core.v3.base_pb2 import ControlPlane, Node
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from isthmus_controlplane.snapshot.resource import Resource, varint
@@ -19,6 +21,7 @@ from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.message import DeltaRequest, Request, Response, SotwRequest, Variant
 
 MAX_ERROR_TEXT = 4096
+RESOURCE_TYPE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 _TAG = {number: bytes((number << 3 | 2,)) for number in range(1, 8)}  # wire type 2: length-delimited
 
 
@@ -63,7 +66,10 @@ def _control_plane(number: int, identifier: str) -> tuple[bytes, ...]:
 def _sotw_parts(response: Response, identifier: str) -> Iterator[bytes]:
     yield from _text(1, response.version)
     for resource in response.resources:
-        yield from _field(2, resource.body)
+        if response.wrapped and resource.ttl_ms:
+            yield from _field(2, _wrapped(resource, heartbeat=response.heartbeat))
+        else:
+            yield from _field(2, resource.body)
     yield from _text(4, response.type_url)
     yield from _text(5, response.nonce)
     yield from _control_plane(6, identifier)
@@ -72,7 +78,7 @@ def _sotw_parts(response: Response, identifier: str) -> Iterator[bytes]:
 def _delta_parts(response: Response, identifier: str) -> Iterator[bytes]:
     yield from _text(1, response.version)
     for resource in response.resources:
-        yield from _delta_resource(resource)
+        yield from _delta_resource(resource, heartbeat=response.heartbeat)
     yield from _text(4, response.type_url)
     yield from _text(5, response.nonce)
     for name in response.removed:
@@ -80,15 +86,35 @@ def _delta_parts(response: Response, identifier: str) -> Iterator[bytes]:
     yield from _control_plane(7, identifier)
 
 
-def _delta_resource(resource: Resource) -> Iterator[bytes]:
+def _delta_resource(resource: Resource, *, heartbeat: bool) -> Iterator[bytes]:
     """Write ``envoy.service.discovery.v3.Resource`` around the shared body without copying it first."""
-    head = b"".join((*_text(1, resource.version), _TAG[2], varint(len(resource.body))))
-    tail = b"".join(_text(3, resource.name))
+    head, body, tail = _resource_parts(resource, heartbeat=heartbeat)
     yield _TAG[2]
-    yield varint(len(head) + len(resource.body) + len(tail))
+    yield varint(len(head) + len(body) + len(tail))
     yield head
-    yield resource.body
+    yield body
     yield tail
+
+
+def _resource_parts(resource: Resource, *, heartbeat: bool) -> tuple[bytes, bytes, bytes]:
+    """Return the fields before the body, the body, and those after it; a heartbeat has no body."""
+    body = b"" if heartbeat else resource.body
+    lead = () if heartbeat else (_TAG[2], varint(len(body)))
+    head = b"".join((*_text(1, resource.version), *lead))
+    ttl = _field(6, _duration(resource.ttl_ms)) if resource.ttl_ms else ()
+    return head, body, b"".join((*_text(3, resource.name), *ttl))
+
+
+def _duration(milliseconds: int) -> bytes:
+    message = Duration()
+    message.FromMilliseconds(milliseconds)
+    return message.SerializeToString()
+
+
+def _wrapped(resource: Resource, *, heartbeat: bool) -> bytes:
+    """Write the ``google.protobuf.Any`` of a ``Resource``, as clients with ``resource-in-sotw`` take it."""
+    value = b"".join(_resource_parts(resource, heartbeat=heartbeat))
+    return AnyMessage(type_url=RESOURCE_TYPE_URL, value=value).SerializeToString()
 
 
 def _sotw_request(message: Any) -> SotwRequest:
