@@ -58,6 +58,8 @@ class Configuration:
         self._publisher = publisher
         self._ready = ready
         self._changing = asyncio.Lock()
+        # What was written and the stores have not told back yet: key to version, None for what was deleted.
+        self._unseen: dict[ObjectKey, str | None] = {}
 
     def find(self, kind: str = "", name: str = "", namespace: str = "") -> list[ConfigObject]:
         """Return the objects that match; empty arguments match everything.
@@ -102,6 +104,7 @@ class Configuration:
             if changed:
                 self._publisher.world.guard.allow(obj.key for obj in changed)
                 await self._store.apply(changed, expected)
+                self._unseen |= {obj.key: obj.version for obj in changed}
         return results, self._publisher.world.warnings({obj.key: obj for obj in objects})
 
     async def delete(self, kind: str, namespace: str, name: str) -> ObjectKey:
@@ -122,7 +125,29 @@ class Configuration:
                 raise RefusedError(problems)
             self._publisher.world.guard.allow((key,))
             await self._store.delete(key)
+            self._unseen[key] = None
         return key
+
+    async def analyze(self, texts: Mapping[str, str]) -> tuple[Problem, ...]:
+        """Say what an apply of these texts would be refused for, without writing anything; () when it would be taken.
+
+        Raises:
+            RefusedError: an object is wrong on its own.
+            NotReadyError: the stores are not read yet.
+        """
+        objects, _ = _parse(texts)
+        await self._wait_ready()
+        self._check_owned(objects)
+        return self._publisher.world.preview(objects)
+
+    @property
+    def published(self) -> bool:
+        """Whether everything that was written through here came back from the store and was published."""
+        held = self._publisher.world.objects
+        seen = {key for key, version in self._unseen.items() if _version(held.get(key)) == version}
+        for key in seen:
+            del self._unseen[key]
+        return not self._unseen and self._publisher.settled
 
     def _kind(self, text: str) -> str:
         kind = find_kind(text)
@@ -156,6 +181,10 @@ class Configuration:
 
     def _source_of(self, key: ObjectKey) -> str | None:
         return next((state.source for state in self._publisher.world.states if key in state.objects), None)
+
+
+def _version(obj: ConfigObject | None) -> str | None:
+    return obj.version if obj is not None else None
 
 
 def _parse(texts: Mapping[str, str]) -> tuple[list[ConfigObject], dict[ObjectKey, str | None]]:

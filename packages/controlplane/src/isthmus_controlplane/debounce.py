@@ -27,6 +27,11 @@ class Debounce:
         self._deadline = 0.0
         self.merged = 0  # changes that joined an earlier one
 
+    @property
+    def pending(self) -> bool:
+        """Whether a burst goes on."""
+        return self._timer is not None
+
     def touch(self) -> None:
         """Note a change."""
         loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from isthmus_controlplane.debounce import Debounce
 from isthmus_controlplane.model.scope import Scope
@@ -27,15 +27,15 @@ MAX_CAUSES = 8
 class SnapshotServer(Protocol):
     """What the publisher needs of the xDS server."""
 
-    def publish_all(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+    def publish_all(self, snapshots: Mapping[Any, Snapshot], cause: str) -> int | None:
         """Give scopes new snapshots as one push."""
         ...
 
-    def scopes_in_use(self) -> frozenset[Scope]:
+    def scopes_in_use(self) -> frozenset[Any]:
         """Return the scopes of the connected clients."""
         ...
 
-    def snapshot(self, scope: Scope) -> Snapshot | None:
+    def snapshot(self, scope: Any) -> Snapshot | None:
         """Return what the clients of a scope get."""
         ...
 
@@ -170,6 +170,11 @@ class Publisher:
             return translate(admission.model, scope, self.memo)
         self.counters.patches += 1
         return translate_instances(admission.model, scope, self.memo, previous, admission.hosts)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every change that was taken is published."""
+        return self.ready and not self._causes and not self.debounce.pending
 
     def origins(self, scope: Scope | None, type_url: str, resources: tuple[str, ...]) -> tuple[ObjectKey, ...]:
         """Name the user objects behind resources of a scope, such as those that a client rejected."""

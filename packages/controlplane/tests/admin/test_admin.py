@@ -203,6 +203,45 @@ async def test_syncz_shows_versions_and_leads_a_rejection_to_its_objects(admin: 
     nack = (await admin.type_state())["nack"]
     assert nack["message"] == f"outbound|81||{HOST}: no"
     assert nack["objects"] == ["DestinationRule default/reviews-shop", "ServiceEntry default/reviews-shop"]
+    waited = (await admin.call("GET", "/v1/wait?timeout=20"))[1]
+    assert (waited["applied"], waited["published"], waited["waiting_for"]) == (False, True, [])
+    assert [each["objects"] for each in waited["rejections"]] == [nack["objects"]]
+    items = (await admin.call("GET", "/v1/objects"))[1]["items"]
+    accepted = {item["kind"]: item["conditions"][0] for item in items}
+    assert {kind: each["status"] for kind, each in accepted.items()} == {
+        "DestinationRule": "False",
+        "ServiceEntry": "False",
+        "VirtualService": "True",
+    }
+    assert "rejected by sidecar~1~web.default" in accepted["ServiceEntry"]["message"]
+    await client.close()
+
+
+async def test_wait_names_who_has_not_answered(admin: Admin) -> None:
+    client = XdsClient(admin.addresses["grpc"])
+    await admin.apply(service(HOST, "v1"))
+    await client.answer(await client.ask("slow"))
+    await eventually_answers(functools.partial(admin.is_in_state, "SYNCED"))
+    await admin.apply(service(HOST, "v1", port=81))
+    waited = (await admin.call("GET", "/v1/wait?timeout=0.5"))[1]
+    assert (waited["applied"], waited["waiting_for"]) == (False, ["slow"])
+    await client.answer(await client.read())
+    assert (await admin.call("GET", "/v1/wait?timeout=20"))[1]["applied"]
+    assert (await admin.call("GET", "/v1/wait?timeout=soon"))[0] == 400
+    await client.close()
+
+
+async def test_limits_change_while_it_runs(admin: Admin) -> None:
+    before = (await admin.call("GET", "/v1/limits"))[1]
+    assert before == {"max_streams": 20_000, "streams_per_second": 0.0, "stream_burst": 100, "max_stream_age": 0.0}
+    status, after = await admin.call("PATCH", "/v1/limits", json={"max_streams": 0})
+    assert (status, after) == (200, before | {"max_streams": 0})
+    client = XdsClient(admin.addresses["grpc"])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.ask("one too many")
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for wrong in ({"nonsense": 1}, {"max_streams": -1}, {"max_streams": True}, [1]):
+        assert (await admin.call("PATCH", "/v1/limits", json=wrong))[0] == 400
     await client.close()
 
 

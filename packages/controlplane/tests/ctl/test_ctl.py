@@ -82,6 +82,30 @@ async def test_a_directory_is_applied_as_one_and_problems_name_the_file(ctl: Ctl
 
 
 @pytest.mark.asyncio
+async def test_wait_ends_when_everything_is_acknowledged(ctl: Ctl, tmp_path: Path) -> None:
+    await ctl("apply", "-f", write(tmp_path / "a.yaml", service(HOST, "v1")))
+    assert await ctl("wait", "--applied", "--timeout", "20") == (0, "", "")
+
+
+@pytest.mark.asyncio
+async def test_analyze_and_diff_change_nothing(ctl: Ctl, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.yaml", service(HOST, "v1"), rule(HOST, "v1"))
+    assert await ctl("analyze", "-f", good) == (0, "", "")
+    code, out, _ = await ctl("diff", "-f", good)
+    assert code == 1
+    assert "+kind: ServiceEntry" in out
+    assert json.loads((await ctl("get", "-o", "json"))[1]) == []
+    await ctl("apply", "-f", good)
+    assert await ctl("diff", "-f", good) == (0, "", "")
+    code, out, _ = await ctl("diff", "-f", write(tmp_path / "other.yaml", rule(HOST, "v1", "v2")))
+    assert code == 1
+    assert "+  - labels:" in out or "+    name: v2" in out
+    code, out, _ = await ctl("analyze", "-f", write(tmp_path / "bad.yaml", split(HOST, {"v9": 1})))
+    assert code == 1
+    assert "spec.http[0].route[0].destination.subset" in out
+
+
+@pytest.mark.asyncio
 async def test_warnings_go_to_standard_error(ctl: Ctl, tmp_path: Path) -> None:
     await ctl("apply", "-f", write(tmp_path / "a.yaml", service(HOST, "v1"), rule(HOST, "v1"), split(HOST, {"v1": 1})))
     code, out, _ = await ctl("status", "-o", "json")

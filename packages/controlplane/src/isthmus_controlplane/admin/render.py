@@ -66,6 +66,42 @@ def _nack(status: TypeStatus, scope: Scope | None, origins: Origins) -> dict[str
     }
 
 
+def rejections(clients: Iterable[ClientStatus], origins: Origins) -> list[dict[str, Any]]:
+    """What clients reject at the moment, with the user objects that it was made from."""
+    return [
+        {"client": status.node_id or status.peer, "type": resource_type(each.type_url).short, **found}
+        for status in clients
+        for each in status.types
+        if (found := _nack(each, status.scope, origins)) is not None
+    ]
+
+
+def rejections_by_object(found: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rejections by the user object behind them."""
+    result: dict[str, list[dict[str, Any]]] = {}
+    for each in found:
+        for key in each["objects"]:
+            result.setdefault(key, []).append(each)
+    return result
+
+
+MAX_NAMED = 5
+
+
+def conditions(rejected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Conditions of an object, in the form of Kubernetes: ``Accepted`` is False while clients reject what it became."""
+    if not rejected:
+        return [{"type": "Accepted", "status": "True", "reason": "NoneRejected", "message": ""}]
+    clients = sorted({each["client"] for each in rejected})
+    more = f" and {len(clients) - MAX_NAMED} more" if len(clients) > MAX_NAMED else ""
+    first = rejected[0]
+    message = (
+        f"{first['type']} {', '.join(first['resources'])} rejected by {', '.join(clients[:MAX_NAMED])}{more}: "
+        f"{first['message']}; they stay with their last good configuration"
+    )
+    return [{"type": "Accepted", "status": "False", "reason": "RejectedByClients", "message": message}]
+
+
 def store(state: StoreState) -> dict[str, Any]:
     """One store."""
     return {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
@@ -21,6 +24,15 @@ from isthmus_controlplane.xds.server import XdsServer
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 YAML_TYPE, JSON_TYPE = "application/yaml", "application/json"
+MAX_WAIT_S = 3600.0
+WAIT_STEP_S = 0.02
+# Limits of the xDS server that can be changed while it runs.
+LIVE_LIMITS: dict[str, type] = {
+    "max_streams": int,
+    "streams_per_second": float,
+    "stream_burst": int,
+    "max_stream_age": float,
+}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -70,6 +82,10 @@ class AdminServer:
             web.get("/debug/syncz", self._syncz),
             web.get("/debug/configz", self._configz),
             web.get("/debug/pushes", self._pushes),
+            web.get("/v1/wait", self._wait),
+            web.get("/v1/limits", self._limits),
+            web.patch("/v1/limits", self._set_limits),
+            web.post("/v1/analyze", self._analyze),
             web.get("/v1/objects", self._get),
             web.post("/v1/objects", self._apply),
             web.delete("/v1/objects/{kind}/{namespace}/{name}", self._delete),
@@ -118,13 +134,56 @@ class AdminServer:
     async def _pushes(self, _: web.Request) -> web.Response:
         return web.json_response({"pushes": render.pushes(self._xds.pushes())})
 
+    async def _wait(self, request: web.Request) -> web.Response:
+        """Answer once everything that was applied is acknowledged by every client, or after ``timeout`` seconds."""
+        try:
+            seconds = min(float(request.query.get("timeout", "60")), MAX_WAIT_S)
+        except ValueError as error:
+            raise BadRequestError(f"timeout: {error}; give seconds") from error
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._is_applied():  # noqa: ASYNC110 - stores, debounce and clients have no event in common
+                    await asyncio.sleep(WAIT_STEP_S)
+        rejections = render.rejections(self._xds.clients(), self._publisher.origins)
+        applied = self._is_applied()
+        answer = {
+            "applied": applied and not rejections,
+            "published": self._configuration.published,
+            "waiting_for": [] if applied else list(self._xds.waited_for()),
+            "rejections": rejections,
+        }
+        return web.json_response(answer)
+
+    def _is_applied(self) -> bool:
+        return self._configuration.published and self._xds.all_answered
+
+    async def _limits(self, _: web.Request) -> web.Response:
+        return web.json_response({name: getattr(self._xds.settings, name) for name in LIVE_LIMITS})
+
+    async def _set_limits(self, request: web.Request) -> web.Response:
+        """Change limits that count from now on; JSON, any of those that GET shows."""
+        if request.content_type != JSON_TYPE:
+            raise BadRequestError(f"the content type {request.content_type!r} is not {JSON_TYPE}")
+        try:
+            wanted = json.loads(await request.read())
+            changes: dict[str, Any] = {str(name): _limit(str(name), value) for name, value in wanted.items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise BadRequestError(f"the body cannot be read: {error}") from error
+        self._xds.settings = dataclasses.replace(self._xds.settings, **changes)
+        return await self._limits(request)
+
+    async def _analyze(self, request: web.Request) -> web.Response:
+        found = await self._configuration.analyze(await _texts(request))
+        return web.json_response({"problems": render.problems(found)})
+
     async def _get(self, request: web.Request) -> web.Response:
         wanted = {name: request.query.get(name, "") for name in ("kind", "name", "namespace")}
         found = self._configuration.find(**wanted)
         admission = self._publisher.world.admission
+        rejected = render.rejections_by_object(render.rejections(self._xds.clients(), self._publisher.origins))
         items = [
             render.summary(obj, admission.in_use.get(obj.key), held=obj.key in admission.held)
-            | {"object": render.document(obj)}
+            | {"object": render.document(obj), "conditions": render.conditions(rejected.get(str(obj.key), []))}
             for obj in found
         ]
         return web.json_response({"items": items})
@@ -138,6 +197,19 @@ class AdminServer:
         path = request.match_info
         key = await self._configuration.delete(path["kind"], path["namespace"], path["name"])
         return web.json_response({"deleted": key._asdict()})
+
+
+def _limit(name: str, value: object) -> int | float:
+    """Check one limit.
+
+    Raises:
+        ValueError: there is none of that name, or the value is not one for it.
+    """
+    if name not in LIVE_LIMITS:
+        raise ValueError(f"{name}: is no limit that can be changed: {', '.join(LIVE_LIMITS)}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        raise ValueError(f"{name}: {value!r} is not a number of at least 0")
+    return int(value) if LIVE_LIMITS[name] is int else float(value)
 
 
 async def _texts(request: web.Request) -> dict[str, str]:

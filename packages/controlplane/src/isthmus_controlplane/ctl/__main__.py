@@ -16,6 +16,7 @@ import yaml
 from isthmus_controlplane import __version__
 from isthmus_controlplane.config import DEFAULT_ADMIN
 from isthmus_controlplane.ctl.client import ApiError, Client, UnreachableError
+from isthmus_controlplane.ctl.difference import differences
 from isthmus_controlplane.ctl.status import is_healthy, problem_text, status_text
 from isthmus_controlplane.ctl.table import table
 from isthmus_controlplane.errors import ConfigError, ControlPlaneError
@@ -60,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
     delete.add_argument("kind")
     delete.add_argument("name")
     delete.add_argument("-n", "--namespace", default="default")
+    analyze = commands.add_parser("analyze", help="say what an apply would be refused for, and change nothing")
+    diff = commands.add_parser("diff", help="show what an apply would change; ends with 1 when something")
+    for each in (analyze, diff):
+        each.add_argument("-f", "--filename", required=True, action="append", metavar="FILE|DIR")
+    wait = commands.add_parser("wait", help="wait until every client acknowledged everything that was applied")
+    wait.add_argument("--applied", action="store_true", required=True, help="what to wait for")
+    wait.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long (%(default)s)")
     status = commands.add_parser("status", help="show clients, versions and problems")
     status.add_argument("-o", "--output", choices=["table", "json"], default="table")
     status.add_argument("--check", action="store_true", help="end with 1 when a client rejects or there are problems")
@@ -75,7 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run one command; returns its exit status."""
-    commands = {"apply": _apply, "get": _get, "delete": _delete, "status": _status}
+    commands = {
+        "apply": _apply,
+        "get": _get,
+        "delete": _delete,
+        "analyze": _analyze,
+        "diff": _diff,
+        "wait": _wait,
+        "status": _status,
+    }
     try:
         return commands[options.command](Client(options.server), options)
     except UnreachableError as error:
@@ -91,8 +107,38 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_USAGE
 
 
+def _all_texts(options: argparse.Namespace) -> dict[str, str]:
+    return {name: text for each in options.filename for name, text in _texts(each)}
+
+
+def _analyze(client: Client, options: argparse.Namespace) -> int:
+    problems = client.analyze(_all_texts(options))["problems"]
+    for problem in problems:
+        print(problem_text(problem))
+    return EXIT_REFUSED if problems else 0
+
+
+def _diff(client: Client, options: argparse.Namespace) -> int:
+    held = [item["object"] for item in client.get("/v1/objects")["items"]]
+    lines = list(differences(held, _all_texts(options)))
+    print("".join(lines), end="")
+    return EXIT_REFUSED if lines else 0
+
+
+def _wait(client: Client, options: argparse.Namespace) -> int:
+    answer = client.wait(options.timeout)
+    for each in answer["rejections"]:
+        made = f" (made from {', '.join(each['objects'])})" if each["objects"] else ""
+        print(f"{each['client']} rejects {each['type']}{made}: {each['message']}", file=sys.stderr)
+    if answer["waiting_for"]:
+        print(f"waiting for {', '.join(answer['waiting_for'])}", file=sys.stderr)
+    elif not answer["published"]:
+        print("not published yet", file=sys.stderr)
+    return 0 if answer["applied"] else EXIT_REFUSED
+
+
 def _apply(client: Client, options: argparse.Namespace) -> int:
-    answer = client.apply({name: text for each in options.filename for name, text in _texts(each)})
+    answer = client.apply(_all_texts(options))
     for each in answer["applied"]:
         print(f"{each['kind']} {each['namespace']}/{each['name']} {each['result']} ({each['version']})")
     for warning in answer["warnings"]:

@@ -53,18 +53,26 @@ class Client:
         """Apply YAML texts, by file name; all or none."""
         return self._call("POST", "/v1/objects", json.dumps({"files": dict(texts)}).encode())
 
+    def analyze(self, texts: Mapping[str, str]) -> Any:
+        """Say what an apply of these texts would be refused for."""
+        return self._call("POST", "/v1/analyze", json.dumps({"files": dict(texts)}).encode())
+
+    def wait(self, seconds: float) -> Any:
+        """Wait until everything that was applied is acknowledged."""
+        return self._call("GET", f"/v1/wait?timeout={seconds}", within=seconds + TIMEOUT_S)
+
     def delete(self, kind: str, namespace: str, name: str) -> Any:
         """Delete one object."""
         return self._call(
             "DELETE", "/v1/objects/" + "/".join(urllib.parse.quote(part, safe="") for part in (kind, namespace, name))
         )
 
-    def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
+    def _call(self, method: str, path: str, body: bytes | None = None, within: float = TIMEOUT_S) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             f"{self._server}{path}", data=body, method=method, headers={"content-type": "application/json"}
         )
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as response:
+            with self._opener.open(request, timeout=within) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise _api_error(error) from error

@@ -95,8 +95,8 @@ class ResourcePool:
     def serialised(self, type_url: str, name: str, content: Content) -> Resource:
         """Serialise ``content`` and return the resource that holds these bytes, a known one where there is one."""
         self.serialisations += 1
-        timed = isinstance(content, Timed)
-        message, ttl_ms = (content.message, round(content.ttl * 1000)) if timed else (content, 0)
+        message = content.message if isinstance(content, Timed) else content
+        ttl_ms = round(content.ttl * 1000) if isinstance(content, Timed) else 0
         body = Any(type_url=type_url, value=message.SerializeToString(deterministic=True)).SerializeToString()
         version = content_version(body, str(ttl_ms).encode()) if ttl_ms else content_version(body)
         known = self._known.get((type_url, name, version))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from envoy.config.core.v3.base_pb2 import Node
 
-from isthmus_controlplane.model.scope import Scope, scope_of
+from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.xds.audience import Audience
 from isthmus_controlplane.xds.message import Request
@@ -28,6 +30,7 @@ class Client:
         connected_since: seconds since the epoch.
         session: protocol state.
         wake: makes the stream look for something to send.
+        queued_at: when a publication that concerns it was made and not looked at yet, on a monotonic clock.
         node: from the first request; None before.
         scope: derived from the node; None before.
     """
@@ -38,8 +41,9 @@ class Client:
     connected_since: float
     session: Session
     wake: Callable[[], None]
+    queued_at: float | None = None
     node: Node | None = None
-    scope: Scope | None = None
+    scope: Any = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,26 +57,34 @@ class ClientStatus:
     method: str
     variant: str
     connected_since: float
-    scope: Scope | None
+    scope: Any
     types: tuple[TypeStatus, ...]
 
 
 class Fleet:
     """All streams and the newest snapshot of each scope in use."""
 
-    def __init__(self, pushes: PushLog, on_scope_needed: Callable[[Scope], None]) -> None:
+    def __init__(
+        self,
+        pushes: PushLog,
+        on_scope_needed: Callable[[Any], None],
+        *,
+        scope_of: Callable[[Node], Any] = scope_of,
+    ) -> None:
         """Start empty.
 
         Args:
             pushes: told about every publication and every answer.
+            scope_of: says which clients share a snapshot; any hashable value.
             on_scope_needed: called when a client arrives whose scope has no snapshot; `publish` answers, at once from
                 inside the call or later.
         """
         self._pushes = pushes
         self._on_scope_needed = on_scope_needed
+        self._scope_of = scope_of
         self._clients: dict[int, Client] = {}
-        self._audiences: dict[Scope, Audience[Client]] = {}
-        self._snapshots: dict[Scope, tuple[Snapshot, int]] = {}
+        self._audiences: dict[Any, Audience[Client]] = {}
+        self._snapshots: dict[Any, tuple[Snapshot, int]] = {}
         self._ids = itertools.count(1)
 
     def __len__(self) -> int:
@@ -88,7 +100,7 @@ class Fleet:
 
     def identify(self, client: Client, node: Node) -> None:
         """Take a stream's node and give it its scope's snapshot as soon as there is one."""
-        client.node, client.scope = node, scope_of(node)
+        client.node, client.scope = node, self._scope_of(node)
         client.session.identify(node.user_agent_name, node.client_features)
         self._audiences.setdefault(client.scope, Audience()).members[client.id] = client
         known = self._snapshots.get(client.scope)
@@ -101,14 +113,14 @@ class Fleet:
         """Take a request of a stream whose node is known; see `Session.receive` for what is raised."""
         self._catch_up(client)
         received = client.session.receive(request)
-        if received.change is not NO_CHANGE and client.scope is not None:
+        if received.change is not NO_CHANGE and client.node is not None:
             subscription = client.session.watches[received.type_url].subscription
             self._audiences[client.scope].note(client.id, received.type_url, received.change, subscription)
         return received
 
     def _catch_up(self, client: Client) -> None:
         """Give a stream the newest snapshot: those that a publication does not concern sleep on with an older one."""
-        known = self._snapshots.get(client.scope) if client.scope is not None else None
+        known = self._snapshots.get(client.scope) if client.node is not None else None
         if known is not None and client.session.snapshot is not known[0]:
             client.session.publish(*known)
 
@@ -116,7 +128,7 @@ class Fleet:
         """Remove a stream; a scope without streams forgets its snapshot, since nobody keeps it up to date."""
         self._clients.pop(client.id, None)
         self._pushes.note_gone(client.id)
-        if client.scope is None:
+        if client.node is None:
             return
         audience = self._audiences[client.scope]
         audience.leave(client.id, client.session.subscriptions())
@@ -124,7 +136,7 @@ class Fleet:
             del self._audiences[client.scope]
             self._snapshots.pop(client.scope, None)
 
-    def publish(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+    def publish(self, snapshots: Mapping[Any, Snapshot], cause: str) -> int | None:
         """Give scopes new snapshots, as one push; returns its id, or None when no scope in use got anything new.
 
         Only streams that may have to be told something are given it and woken. All others, and the work that they would
@@ -145,25 +157,31 @@ class Fleet:
         clients = sum(len(self._audiences[scope].members) for scope in changed)
         push = self._pushes.start(cause, (client.id for client in touched), clients)
         self._snapshots.update({scope: (snapshot, push) for scope, snapshot in changed.items()})
+        now = time.monotonic()
         for client in touched:
             self._catch_up(client)
+            client.queued_at = now if client.queued_at is None else client.queued_at
             client.wake()
         return push
 
-    def scopes_in_use(self) -> frozenset[Scope]:
+    def scopes_in_use(self) -> frozenset[Any]:
         """Return the scopes of the connected clients."""
         return frozenset(self._audiences)
 
-    def snapshot(self, scope: Scope) -> Snapshot | None:
+    def snapshot(self, scope: Any) -> Snapshot | None:
         """Return what the clients of a scope get, None while it has no snapshot."""
         known = self._snapshots.get(scope)
         return known[0] if known else None
+
+    def clients(self) -> tuple[Client, ...]:
+        """Return every stream, in order of arrival."""
+        return tuple(self._clients.values())
 
     def statuses(self) -> tuple[ClientStatus, ...]:
         """Describe every client, in order of arrival."""
         return tuple(_status(client) for client in self._clients.values())
 
-    def _has(self, scope: Scope, snapshot: Snapshot) -> bool:
+    def _has(self, scope: Any, snapshot: Snapshot) -> bool:
         known = self._snapshots.get(scope)
         return known is not None and known[0].version == snapshot.version
 

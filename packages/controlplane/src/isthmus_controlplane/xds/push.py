@@ -115,6 +115,10 @@ class PushLog:
         self._check(push)
         return push.id
 
+    def waiting(self) -> frozenset[int]:
+        """Return the clients that have yet to answer one of the latest pushes."""
+        return frozenset().union(*(push.waiting for push in self._unfinished.values()))
+
     def recent(self) -> tuple[PushStatus, ...]:
         """Return the latest pushes, oldest first."""
         return tuple(push.status() for push in self._pushes)

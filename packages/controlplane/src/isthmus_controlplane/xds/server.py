@@ -6,23 +6,28 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
+from envoy.config.core.v3.base_pb2 import Node
 
 from isthmus_controlplane import __version__
 from isthmus_controlplane.errors import ConfigError
-from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.xds import health
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import ClientStatus, Fleet
 from isthmus_controlplane.xds.metrics import XdsMetrics
+from isthmus_controlplane.xds.observer import Observer, Silent
 from isthmus_controlplane.xds.push import PushLog, PushStatus
 from isthmus_controlplane.xds.services import Method, methods
 from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session
 from isthmus_controlplane.xds.stream import DEFAULT_DEADLINES, Deadlines, Pump, status_code
+from isthmus_controlplane.xds.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +40,9 @@ class ServerSettings:
 
     Attributes:
         max_streams: streams open at once; more get RESOURCE_EXHAUSTED.
+        streams_per_second: streams accepted a second; more get RESOURCE_EXHAUSTED. 0 for no limit.
+        stream_burst: streams accepted at once before that limit counts.
+        max_stream_age: seconds after which a stream has to reconnect, spread by a fifth either way; 0 for never.
         max_request_bytes: largest request; reconnecting delta clients list all they have.
         max_response_bytes: largest response that is sent.
         keepalive_time: seconds of silence after which a connection is probed.
@@ -44,6 +52,9 @@ class ServerSettings:
     """
 
     max_streams: int = 20_000
+    streams_per_second: float = 0.0
+    stream_burst: int = 100
+    max_stream_age: float = 0.0
     max_request_bytes: int = 16 * 1024 * 1024
     max_response_bytes: int = 256 * 1024 * 1024
     keepalive_time: float = 30.0
@@ -81,9 +92,12 @@ class XdsServer:
         self,
         address: str,
         *,
-        on_scope_needed: Callable[[Scope], None],
+        on_scope_needed: Callable[[Any], None],
         on_push_converged: Callable[[PushStatus], None] = _ignore,
         settings: ServerSettings | None = None,
+        scope_of: Callable[[Node], Any] = scope_of,
+        observer: Observer | None = None,
+        randomness: random.Random | None = None,
     ) -> None:
         """Prepare a server.
 
@@ -93,15 +107,22 @@ class XdsServer:
                 inside the call or whenever there is one.
             on_push_converged: called when the last client answered a push (or left).
             settings: bounds.
+            scope_of: says which clients share a snapshot; any hashable value.
+            observer: told what happens on streams.
+            randomness: spreads what should not happen to all clients at once.
         """
         self.metrics = XdsMetrics()
         self._address = address
-        self._settings = settings or ServerSettings()
+        self.settings = settings or ServerSettings()
         self._on_push_converged = on_push_converged
         self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
-        self._fleet = Fleet(self._pushes, on_scope_needed)
+        self._fleet = Fleet(self._pushes, on_scope_needed, scope_of=scope_of)
+        self._observer: Observer = observer or Silent()
+        self._random = randomness or random.Random()
+        self._bucket = TokenBucket(time.monotonic)
         self._server: grpc.aio.Server | None = None
         self._stopping = False
+        self._ended = asyncio.Event()
         self._pumps: dict[int, Pump] = {}
 
     def __len__(self) -> int:
@@ -114,7 +135,7 @@ class XdsServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        server = grpc.aio.server(options=self._settings.options())
+        server = grpc.aio.server(options=self.settings.options())
         for service, handlers in self._handlers().items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         try:
@@ -130,16 +151,17 @@ class XdsServer:
         if self._server is None:
             return
         self._stopping = True
+        self._ended.set()
         for pump in self._pumps.values():
             pump.end(_stopping())
         server, self._server = self._server, None
         await server.stop(grace)
 
-    def publish(self, scope: Scope, snapshot: Snapshot, cause: str) -> int | None:
+    def publish(self, scope: Any, snapshot: Snapshot, cause: str) -> int | None:
         """Give one scope a snapshot; see `publish_all`."""
         return self.publish_all({scope: snapshot}, cause)
 
-    def publish_all(self, snapshots: Mapping[Scope, Snapshot], cause: str) -> int | None:
+    def publish_all(self, snapshots: Mapping[Any, Snapshot], cause: str) -> int | None:
         """Give scopes new snapshots as one push.
 
         Scopes that no client is in are left out, as are snapshots equal to what the scope has.
@@ -156,11 +178,11 @@ class XdsServer:
             self.metrics.count("pushes")
         return push
 
-    def scopes_in_use(self) -> frozenset[Scope]:
+    def scopes_in_use(self) -> frozenset[Any]:
         """Return the scopes of the connected clients: what has to be kept published."""
         return self._fleet.scopes_in_use()
 
-    def snapshot(self, scope: Scope) -> Snapshot | None:
+    def snapshot(self, scope: Any) -> Snapshot | None:
         """Return what the clients of a scope get; None while the scope is not in use or was not published."""
         return self._fleet.snapshot(scope)
 
@@ -171,6 +193,18 @@ class XdsServer:
     def pushes(self) -> tuple[PushStatus, ...]:
         """Return the latest pushes, oldest first."""
         return self._pushes.recent()
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether every client answered all that it was sent of the latest pushes."""
+        return not self._pushes.waiting()
+
+    def waited_for(self) -> tuple[str, ...]:
+        """Name the clients that have yet to answer a push, by node id or peer, sorted."""
+        waiting = self._pushes.waiting()
+        return tuple(
+            sorted(each.node.id if each.node else each.peer for each in self._fleet.clients() if each.id in waiting)
+        )
 
     def metrics_text(self) -> str:
         """Return the counters in the Prometheus text format."""
@@ -190,6 +224,7 @@ class XdsServer:
             # Without serializers gRPC passes bytes through.
             behaviour: Any = functools.partial(self._serve, method)
             handlers.setdefault(method.service, {})[method.name] = grpc.stream_stream_rpc_method_handler(behaviour)
+        handlers[health.SERVICE] = health.handlers(lambda: frozenset(handlers), self._ended.wait)
         return handlers
 
     async def _serve(self, method: Method, _requests: object, context: Any) -> None:
@@ -204,7 +239,7 @@ class XdsServer:
     async def _run_stream(self, method: Method, context: Any) -> None:
         self._check_open()
         woken = asyncio.Event()
-        session = Session(method.variant, only_type=method.only_type, limits=self._settings.limits)
+        session = Session(method.variant, only_type=method.only_type, limits=self.settings.limits)
         client = self._fleet.join(
             peer=context.peer(), method=method.name, connected_since=time.time(), session=session, wake=woken.set
         )
@@ -216,21 +251,38 @@ class XdsServer:
             fleet=self._fleet,
             pushes=self._pushes,
             metrics=self.metrics,
-            deadlines=self._settings.deadlines,
+            deadlines=self.settings.deadlines,
             identifier=IDENTIFIER,
+            observer=self._observer,
         )
         self._pumps[client.id] = pump
+        aged = self._end_some_day(pump)
         try:
+            self._observer.stream_opened(client)
             await pump.run()
         finally:
+            if aged is not None:
+                aged.cancel()
             del self._pumps[client.id]
             self._fleet.leave(client)
+            self._observer.stream_closed(client)
+
+    def _end_some_day(self, pump: Pump) -> asyncio.TimerHandle | None:
+        """Make a long stream reconnect, perhaps to another replica; each at a time of its own."""
+        age = self.settings.max_stream_age
+        if not age:
+            return None
+        error = StreamError("UNAVAILABLE", "the stream is old; reconnect, so that replicas share the load")
+        return asyncio.get_running_loop().call_later(age * self._random.uniform(0.8, 1.2), pump.end, error)
 
     def _check_open(self) -> None:
         if self._stopping:
             raise _stopping()
-        if len(self._fleet) >= self._settings.max_streams:
-            text = f"{self._settings.max_streams} streams are open, the limit; try another replica"
+        if len(self._fleet) >= self.settings.max_streams:
+            text = f"{self.settings.max_streams} streams are open, the limit; try another replica"
+            raise StreamError("RESOURCE_EXHAUSTED", text)
+        if not self._bucket.take(self.settings.streams_per_second, self.settings.stream_burst):
+            text = f"more than {self.settings.streams_per_second:g} new streams a second; try again, with a back-off"
             raise StreamError("RESOURCE_EXHAUSTED", text)
 
 

@@ -13,6 +13,7 @@ from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import Client, Fleet
 from isthmus_controlplane.xds.message import Response
 from isthmus_controlplane.xds.metrics import XdsMetrics, type_label
+from isthmus_controlplane.xds.observer import Observer
 from isthmus_controlplane.xds.push import PushLog
 from isthmus_controlplane.xds.session import Received
 from isthmus_controlplane.xds.wire import decode, encode
@@ -58,6 +59,7 @@ class Pump:
         "_idle",
         "_metrics",
         "_next",
+        "_observer",
         "_pushes",
         "_stream",
         "_task",
@@ -77,6 +79,7 @@ class Pump:
         metrics: XdsMetrics,
         deadlines: Deadlines,
         identifier: str,
+        observer: Observer,
     ) -> None:
         """Prepare.
 
@@ -89,6 +92,7 @@ class Pump:
             metrics: counts it.
             deadlines: see there.
             identifier: text of ``control_plane`` in responses.
+            observer: told what comes and goes.
         """
         self._stream = stream
         self._client = client
@@ -98,6 +102,7 @@ class Pump:
         self._metrics = metrics
         self._deadlines = deadlines
         self._identifier = identifier
+        self._observer = observer
         self._ended: StreamError | None = None
         self._idle = False  # the writer waits for something to do
         self._next: Response | None = None  # found by the reader while the writer was idle
@@ -149,7 +154,11 @@ class Pump:
             if node is None:
                 raise StreamError("INVALID_ARGUMENT", "node is missing in the first request of the stream")
             self._fleet.identify(self._client, node)
-        self._count(self._fleet.receive(self._client, request))
+        received = self._fleet.receive(self._client, request)
+        self._count(received)
+        self._observer.request(self._client, request)
+        if received.nack is not None:
+            self._observer.rejected(self._client, received.type_url, received.nack)
         self._look()
 
     def _look(self) -> None:
@@ -195,6 +204,11 @@ class Pump:
         label = type_label(response.type_url)
         self._metrics.count("responses", "type", label)
         self._metrics.count("response_bytes", "type", label, len(raw))
+        self._observer.response(self._client, response)
+        if self._client.queued_at is not None:
+            self._metrics.queue.observe(time.monotonic() - self._client.queued_at)
+            self._client.queued_at = None
+        self._metrics.sizes.observe(len(raw))
         self._writing_since = time.monotonic()
         if self._timer is None:  # one timer serves many writes, since nearly all of them end at once
             self._timer = asyncio.get_running_loop().call_later(self._deadlines.write, self._check_write)
