@@ -73,7 +73,7 @@ def measure(subject: str, wanted: tuple[str, ...], seconds: float, folder: Path)
         plan = PushPlan(place, free_port(), free_port())
         running = SUBJECTS[subject](plan, SERVER_CPU)
         try:
-            yield case, _measure_case(running, plan, CASES[case], seconds)
+            yield case, measure_case(running, plan, CASES[case], seconds)
         finally:
             running.process.stop()
 
@@ -90,7 +90,7 @@ def _interval(case: Case) -> float:
     return case.clients / POLLS_PER_S
 
 
-def _measure_case(running: ControlPlane, plan: PushPlan, case: Case, seconds: float) -> Sample:
+def measure_case(running: ControlPlane, plan: PushPlan, case: Case, seconds: float) -> Sample:
     before = memory(running.pids)
     with ExitStack() as stack:
         clients = stack.enter_context(mock_clients(_flags(running, plan, case), LOAD_CPU))

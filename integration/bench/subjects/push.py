@@ -65,14 +65,14 @@ def _ready(process: Process, ready: Callable[[], bool]) -> None:
         raise
 
 
-def _isthmus(plan: PushPlan, cpus: str) -> ControlPlane:
+def isthmus(plan: PushPlan, cpus: str, *options: str) -> ControlPlane:
     """``isthmus-controlplane`` on a directory, one ServiceEntry a file; a change replaces the file."""
     store = plan.folder / "store"
     store.mkdir()
     for service in range(plan.services):
         (store / f"svc-{service:05d}.yaml").write_text(service_entry(plan, service))
     bind = ["--grpc", f"127.0.0.1:{plan.port}", "--admin", f"127.0.0.1:{plan.admin_port}", "--log-level", "warning"]
-    argv = [*module("isthmus_controlplane"), "run", "--store", f"dir:{store}", *bind]
+    argv = [*module("isthmus_controlplane"), "run", "--store", f"dir:{store}", *bind, *options]
     process = _start("isthmus-controlplane", [*argv], plan, cpus)
 
     def change(service: int, marker: str) -> None:
@@ -143,7 +143,7 @@ def _install_sovereign(target: Path) -> None:
 
 
 SUBJECTS: dict[str, Callable[[PushPlan, str], ControlPlane]] = {
-    "isthmus": _isthmus,
+    "isthmus": isthmus,
     "go-control-plane": _go_control_plane,
     "sovereign": _sovereign,
 }

@@ -19,6 +19,7 @@ from isthmus_controlplane.errors import ControlPlaneError
 from isthmus_controlplane.log_format import configure_logging
 from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
+from isthmus_controlplane.techniques import without
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
         "--loss-hold-s", type=float, default=DEFAULT_HOLD_S, metavar="SECONDS",
         help="how long instances are kept when most of a service's vanish at once; 0 for not at all (%(default)s)",
     )  # fmt: skip
+    run.add_argument(
+        "--without", default="", metavar="NAMES",
+        help="for measurements, what to switch off: serialise-once, precompute-per-scope, affected-only, incremental",
+    )  # fmt: skip
     run.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     run.add_argument("--log-format", choices=["text", "json"], default="text")
     return result
@@ -73,6 +78,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         mesh=MeshSettings(options.outbound_traffic_policy),
         sync_deadline=options.sync_deadline_s,
         loss_hold=options.loss_hold_s,
+        techniques=without(options.without),
         address_path=options.address_path,
     )
 

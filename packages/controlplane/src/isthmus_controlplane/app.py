@@ -19,6 +19,7 @@ from isthmus_controlplane.configuration import Configuration
 from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.heap import settle
 from isthmus_controlplane.model.loss_guard import LossGuard
+from isthmus_controlplane.model.scope import scope_of, scope_of_one
 from isthmus_controlplane.model.world import World
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.stores.base import Store, StoreState
@@ -50,8 +51,15 @@ class App:
         self._synced = asyncio.Event()
         self._settling: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
-        self._publisher = Publisher(World(sources, settings.mesh, LossGuard(settings.loss_hold, time.monotonic)))
-        self._xds = XdsServer(str(settings.grpc), on_scope_needed=self._publisher.scope_needed)
+        self._publisher = Publisher(
+            World(sources, settings.mesh, LossGuard(settings.loss_hold, time.monotonic)), settings.techniques
+        )
+        self._xds = XdsServer(
+            str(settings.grpc),
+            on_scope_needed=self._publisher.scope_needed,
+            scope_of=scope_of if settings.techniques.precompute_per_scope else scope_of_one,
+            techniques=settings.techniques,
+        )
         self._publisher.attach(self._xds)
         self._admin = AdminServer(self._publisher, self._xds, Configuration(store, self._publisher, self._served))
 

@@ -9,6 +9,7 @@ import re
 from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
+from isthmus_controlplane.techniques import ALL, Techniques
 
 DEFAULT_GRPC = "127.0.0.1:15010"
 DEFAULT_ADMIN = "127.0.0.1:15014"
@@ -47,6 +48,7 @@ class Settings:
         mesh: settings of the whole mesh.
         sync_deadline: seconds to wait for every store to be read once, before clients are served with what there is.
         loss_hold: seconds for which instances are kept when most of a service's vanish at once; 0 for not at all.
+        techniques: what makes pushes cheap; all on but for measurements.
         address_path: file that gets the bound addresses; empty for none.
     """
 
@@ -57,6 +59,7 @@ class Settings:
     mesh: MeshSettings = dataclasses.field(default_factory=MeshSettings)
     sync_deadline: float = DEFAULT_SYNC_DEADLINE_S
     loss_hold: float = DEFAULT_HOLD_S
+    techniques: Techniques = ALL
     address_path: str = ""
 
 

@@ -15,6 +15,7 @@ from isthmus_controlplane.model.world import Change, World
 from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
+from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.translate import Memo, Translation, translate, translate_instances
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ class PublisherCounters:
 class Publisher:
     """Keeps the xDS server in step with the world; belongs to one event loop."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, techniques: Techniques = ALL) -> None:
         self.world = world
+        self._techniques = techniques
         self.ready = False
         self.counters = PublisherCounters()
         self.debounce = Debounce(self.publish)
@@ -123,9 +125,11 @@ class Publisher:
         scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
         known = {scope: each for scope, each in self._translations.items() if scope in scopes}
         self._translations = {}
-        if admission.hosts is None:
+        if admission.hosts is None or not self._techniques.incremental:
             known = {}
             self.memo.forget(admission.model.services, scopes)
+        if not self._techniques.incremental:
+            self.memo = Memo()
         snapshots = {scope: self._snapshot(scope, known.get(scope)) for scope in scopes}
         self._pool.forget_messages()
         if self._server.publish_all(snapshots, cause) is not None:

@@ -27,6 +27,7 @@ class Scope:
         http_proxy_port: port of the explicit HTTP proxy listener (Istio's ``http_proxy``), None for listeners per port.
         interception: how traffic reaches the proxy (node metadata ``INTERCEPTION_MODE``); Istio's default is REDIRECT.
         namespace: decides short names and ``exportTo``.
+        client: node id where a scope is that of one client alone, which only measurements ask for.
     """
 
     kind: NodeKind = "sidecar"
@@ -34,6 +35,7 @@ class Scope:
     http_proxy_port: int | None = None
     interception: Interception = "REDIRECT"
     namespace: str = DEFAULT_NAMESPACE
+    client: str = ""
 
 
 def scope_of(node: Node) -> Scope:
@@ -48,6 +50,11 @@ def scope_of(node: Node) -> Scope:
         interception=interception,
         namespace=_text(metadata.get("NAMESPACE")) or _namespace_of_id(node.id),
     )
+
+
+def scope_of_one(node: Node) -> Scope:
+    """Derive a scope that no other node shares, to measure what sharing brings."""
+    return dataclasses.replace(scope_of(node), client=node.id)
 
 
 def _kind(node: Node) -> NodeKind:

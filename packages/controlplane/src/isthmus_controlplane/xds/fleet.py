@@ -70,18 +70,21 @@ class Fleet:
         on_scope_needed: Callable[[Any], None],
         *,
         scope_of: Callable[[Node], Any] = scope_of,
+        affected_only: bool = True,
     ) -> None:
         """Start empty.
 
         Args:
             pushes: told about every publication and every answer.
             scope_of: says which clients share a snapshot; any hashable value.
+            affected_only: leave alone whom a publication does not concern; off, to measure what that brings.
             on_scope_needed: called when a client arrives whose scope has no snapshot; `publish` answers, at once from
                 inside the call or later.
         """
         self._pushes = pushes
         self._on_scope_needed = on_scope_needed
         self._scope_of = scope_of
+        self._affected_only = affected_only
         self._clients: dict[int, Client] = {}
         self._audiences: dict[Any, Audience[Client]] = {}
         self._snapshots: dict[Any, tuple[Snapshot, int]] = {}
@@ -149,20 +152,22 @@ class Fleet:
         }
         if not changed:
             return None
-        touched = [
-            client
-            for scope, snapshot in changed.items()
-            for client in self._audiences[scope].concerned(self.snapshot(scope), snapshot)
-        ]
+        touched = [client for scope, snapshot in changed.items() for client in self._concerned(scope, snapshot)]
         clients = sum(len(self._audiences[scope].members) for scope in changed)
         push = self._pushes.start(cause, (client.id for client in touched), clients)
         self._snapshots.update({scope: (snapshot, push) for scope, snapshot in changed.items()})
         now = time.monotonic()
         for client in touched:
             self._catch_up(client)
+            if not self._affected_only:
+                client.session.repeat_all()
             client.queued_at = now if client.queued_at is None else client.queued_at
             client.wake()
         return push
+
+    def _concerned(self, scope: Any, snapshot: Snapshot) -> list[Client]:
+        audience = self._audiences[scope]
+        return audience.concerned(self.snapshot(scope) if self._affected_only else None, snapshot)
 
     def scopes_in_use(self) -> frozenset[Any]:
         """Return the scopes of the connected clients."""

@@ -18,6 +18,7 @@ from isthmus_controlplane import __version__
 from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot
+from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.xds import health
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import ClientStatus, Fleet
@@ -98,6 +99,7 @@ class XdsServer:
         scope_of: Callable[[Node], Any] = scope_of,
         observer: Observer | None = None,
         randomness: random.Random | None = None,
+        techniques: Techniques = ALL,
     ) -> None:
         """Prepare a server.
 
@@ -110,13 +112,15 @@ class XdsServer:
             scope_of: says which clients share a snapshot; any hashable value.
             observer: told what happens on streams.
             randomness: spreads what should not happen to all clients at once.
+            techniques: what makes pushes cheap.
         """
         self.metrics = XdsMetrics()
         self._address = address
         self.settings = settings or ServerSettings()
         self._on_push_converged = on_push_converged
         self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
-        self._fleet = Fleet(self._pushes, on_scope_needed, scope_of=scope_of)
+        self._fleet = Fleet(self._pushes, on_scope_needed, scope_of=scope_of, affected_only=techniques.affected_only)
+        self._techniques = techniques
         self._observer: Observer = observer or Silent()
         self._random = randomness or random.Random()
         self._bucket = TokenBucket(time.monotonic)
@@ -254,6 +258,7 @@ class XdsServer:
             deadlines=self.settings.deadlines,
             identifier=IDENTIFIER,
             observer=self._observer,
+            serialise_once=self._techniques.serialise_once,
         )
         self._pumps[client.id] = pump
         aged = self._end_some_day(pump)

@@ -201,6 +201,14 @@ class Session:
         due = self._answered and any(watch.holds for watch in self.watches.values())
         return Progress.PENDING if due or Progress.PENDING in states else Progress.ACKNOWLEDGED
 
+    def repeat_all(self) -> None:
+        """Send everything that is subscribed again, changed or not, to measure what leaving it out brings."""
+        assert self.snapshot is not None
+        for type_url, watch in self.watches.items():
+            names = self.snapshot.collection(type_url).resources if watch.subscription.wildcard else ()
+            for name in (*names, *watch.subscription.names):
+                watch.force(name)
+
     def subscriptions(self) -> Iterator[tuple[str, Subscription]]:
         """Yield what is subscribed, by type URL."""
         return ((type_url, watch.subscription) for type_url, watch in self.watches.items())

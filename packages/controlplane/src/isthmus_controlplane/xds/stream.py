@@ -9,6 +9,7 @@ from typing import Protocol
 
 import grpc
 
+from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import Client, Fleet
 from isthmus_controlplane.xds.message import Response
@@ -61,6 +62,7 @@ class Pump:
         "_next",
         "_observer",
         "_pushes",
+        "_serialise_once",
         "_stream",
         "_task",
         "_timer",
@@ -80,6 +82,7 @@ class Pump:
         deadlines: Deadlines,
         identifier: str,
         observer: Observer,
+        serialise_once: bool = True,
     ) -> None:
         """Prepare.
 
@@ -93,6 +96,7 @@ class Pump:
             deadlines: see there.
             identifier: text of ``control_plane`` in responses.
             observer: told what comes and goes.
+            serialise_once: share the bytes of resources; off, to measure what that brings.
         """
         self._stream = stream
         self._client = client
@@ -103,6 +107,7 @@ class Pump:
         self._deadlines = deadlines
         self._identifier = identifier
         self._observer = observer
+        self._serialise_once = serialise_once
         self._ended: StreamError | None = None
         self._idle = False  # the writer waits for something to do
         self._next: Response | None = None  # found by the reader while the writer was idle
@@ -200,6 +205,8 @@ class Pump:
         return response
 
     async def _send(self, response: Response) -> None:
+        if not self._serialise_once:
+            response = self._serialised_again(response)
         raw = encode(self._client.session.variant, response, self._identifier)
         label = type_label(response.type_url)
         self._metrics.count("responses", "type", label)
@@ -214,6 +221,17 @@ class Pump:
             self._timer = asyncio.get_running_loop().call_later(self._deadlines.write, self._check_write)
         await self._stream.write(raw)
         self._writing_since = None
+
+    def _serialised_again(self, response: Response) -> Response:
+        snapshot = self._client.session.snapshot
+        messages = snapshot.sources.get(response.type_url, {}) if snapshot is not None else {}
+        made = (
+            ResourcePool().serialised(response.type_url, each.name, messages[each.name])
+            if each.name in messages
+            else each
+            for each in response.resources
+        )
+        return dataclasses.replace(response, resources=tuple(made))
 
     def _check_write(self) -> None:
         """End the stream when its write takes too long; look again later when there is a younger one."""
