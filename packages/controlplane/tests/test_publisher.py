@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -51,8 +52,8 @@ class RememberingServer:
 class Bench:
     """A publisher, its server, and one store."""
 
-    def __init__(self) -> None:
-        self.publisher = Publisher(World([SOURCE], MeshSettings()))
+    def __init__(self, **options: Any) -> None:
+        self.publisher = Publisher(World([SOURCE], MeshSettings()), **options)
         self.server = RememberingServer()
         self.publisher.attach(self.server)
         self._last: Mapping[ObjectKey, ConfigObject] = {}
@@ -133,3 +134,24 @@ async def test_resources_lead_back_to_objects() -> None:
     assert bench.publisher.origins(Scope(), CLUSTER, (CLUSTER_NAME, "unknown")) == (entry.key,)
     assert bench.publisher.origins(Scope(namespace="x"), CLUSTER, (CLUSTER_NAME,)) == ()
     assert bench.publisher.origins(None, CLUSTER, (CLUSTER_NAME,)) == ()
+
+
+async def test_what_takes_long_is_built_aside_and_loses_nothing() -> None:
+    bench = Bench(built_at_once=0)
+    bench.give([service(HOST, "v1")])
+    bench.publisher.start()
+    assert bench.server.snapshots == {}
+    assert not bench.publisher.settled
+    bench.give([service(HOST, "v1", "v2")])  # while it is built
+    other = Scope(namespace="other")
+    bench.server.used.add(other)
+    bench.publisher.scope_needed(other)
+    await eventually(lambda: bench.publisher.settled and other in bench.server.snapshots)
+    for scope in (Scope(), other):
+        (assignment,) = bench.server.snapshots[scope].sources[ENDPOINT].values()
+        assert len(assignment.endpoints[0].lb_endpoints) == 2
+    late = Scope(kind="grpc")
+    bench.server.used.add(late)
+    bench.publisher.scope_needed(late)
+    await eventually(lambda: late in bench.server.snapshots)
+    bench.publisher.stop()

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 # Each scope is translated on every change. Nodes choose their metadata, so their number needs a bound.
 MAX_SCOPES = 1_000
 MAX_CAUSES = 8
+# Services times scopes that are translated at once; about 50 ms. More would keep streams waiting.
+BUILT_AT_ONCE = 1_500
+
+Jobs = Mapping[Scope, Translation | None]
 
 
 class SnapshotServer(Protocol):
@@ -56,8 +60,9 @@ class PublisherCounters:
 class Publisher:
     """Keeps the xDS server in step with the world; belongs to one event loop."""
 
-    def __init__(self, world: World, techniques: Techniques = ALL) -> None:
+    def __init__(self, world: World, techniques: Techniques = ALL, *, built_at_once: int = BUILT_AT_ONCE) -> None:
         self.world = world
+        self._built_at_once = built_at_once
         self._techniques = techniques
         self.ready = False
         self.counters = PublisherCounters()
@@ -68,6 +73,9 @@ class Publisher:
         self._translations: dict[Scope, Translation] = {}
         self._causes: list[str] = []
         self._losses: asyncio.TimerHandle | None = None
+        self._aside: asyncio.Task[None] | None = None  # builds in a thread; nothing else is built meanwhile
+        self._again = False  # a publication became due meanwhile
+        self._needed: set[Scope] = set()  # scopes that were asked for meanwhile
 
     def attach(self, server: SnapshotServer) -> None:
         """Name the server to publish to; must come before `start`."""
@@ -105,8 +113,9 @@ class Publisher:
     def stop(self) -> None:
         """Forget what was to be done later."""
         self.debounce.cancel()
-        if self._losses is not None:
-            self._losses.cancel()
+        for pending in (self._losses, self._aside):
+            if pending is not None:
+                pending.cancel()
 
     def start(self) -> None:
         """Begin to serve: every store was read, or we no longer wait for it."""
@@ -114,8 +123,11 @@ class Publisher:
         self.debounce.flush()
 
     def publish(self) -> None:
-        """Admit the objects and give every scope in use its resources."""
+        """Admit the objects and give every scope in use its resources; what takes long is built in a thread first."""
         assert self._server is not None
+        if self._aside is not None:
+            self._again = True
+            return
         before = self.world.admission.problems
         admission = self.world.admit()
         for problem in admission.problems:
@@ -123,22 +135,22 @@ class Publisher:
                 log.warning("%s", problem)
         cause, self._causes = "; ".join(self._causes) or "start", []
         scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
-        known = {scope: each for scope, each in self._translations.items() if scope in scopes}
-        self._translations = {}
+        known: Mapping[Scope, Translation] = self._translations
         if admission.hosts is None or not self._techniques.incremental:
             known = {}
             self.memo.forget(admission.model.services, scopes)
         if not self._techniques.incremental:
             self.memo = Memo()
-        snapshots = {scope: self._snapshot(scope, known.get(scope)) for scope in scopes}
-        self._pool.forget_messages()
-        if self._server.publish_all(snapshots, cause) is not None:
-            self.counters.pushes += 1
+        self._translations = {scope: each for scope, each in self._translations.items() if scope in scopes}
+        self._make({scope: known.get(scope) for scope in scopes}, cause)
 
     def scope_needed(self, scope: Scope) -> None:
         """Serve the first client of a scope."""
         assert self._server is not None
         if not self.ready:
+            return
+        if self._aside is not None:
+            self._needed.add(scope)
             return
         if scope not in self._translations and len(self._translations) >= MAX_SCOPES:
             self._forget_unused()
@@ -146,26 +158,53 @@ class Publisher:
             self.counters.refused_scopes += 1
             log.error("%d different kinds of nodes are connected, the limit: %s is not served", MAX_SCOPES, scope)
             return
-        self._server.publish_all({scope: self._snapshot(scope)}, "new kind of client")
-        self._pool.forget_messages()
+        self._make({scope: None}, "new kind of client")
 
     def _forget_unused(self) -> None:
         assert self._server is not None
         used = self._server.scopes_in_use()
         self._translations = {scope: each for scope, each in self._translations.items() if scope in used}
 
-    def _snapshot(self, scope: Scope, previous: Translation | None = None) -> Snapshot:
+    def _make(self, jobs: Jobs, cause: str) -> None:
+        """Build snapshots, each from the translation before or from nothing, and publish them as one push."""
+        work = len(self.world.admission.model.services) * sum(previous is None for previous in jobs.values())
+        if work <= self._built_at_once:
+            self._publish_built({scope: self._build(scope, previous) for scope, previous in jobs.items()}, cause)
+        else:
+            self._aside = asyncio.get_running_loop().create_task(self._make_aside(jobs, cause))
+
+    async def _make_aside(self, jobs: Jobs, cause: str) -> None:
+        """Do so in a thread, so that streams are served meanwhile; then do what became due."""
+        try:
+            built = {scope: await asyncio.to_thread(self._build, scope, old) for scope, old in jobs.items()}
+            self._publish_built(built, cause)
+        finally:
+            self._aside = None
+        needed, self._needed = self._needed, set()
+        if self._again:
+            self._again = False
+            self.debounce.flush()
+        elif needed:
+            self._make(dict.fromkeys(sorted(needed, key=str)[:MAX_SCOPES]), "new kinds of clients")
+
+    def _publish_built(self, built: Mapping[Scope, tuple[Translation, Snapshot]], cause: str) -> None:
+        assert self._server is not None
+        self._pool.forget_messages()
+        self._translations |= {scope: translation for scope, (translation, _) in built.items()}
+        if self._server.publish_all({scope: snapshot for scope, (_, snapshot) in built.items()}, cause) is not None:
+            self.counters.pushes += 1
+
+    def _build(self, scope: Scope, previous: Translation | None) -> tuple[Translation, Snapshot]:
         """Build the snapshot of a scope, from its translation before where only instances changed since."""
         assert self._server is not None
         started = time.perf_counter()
         translation = self._translate(scope, previous)
-        self._translations[scope] = translation
         before = self._server.snapshot(scope)
         # The names that changed say everything only about the translation that the snapshot was built from.
         same = before is not None and previous is not None and before.sources is previous.messages
         snapshot = build(translation.messages, before, self._pool, translation.changed if same else None)
         self.counters.translation_seconds += time.perf_counter() - started
-        return snapshot
+        return translation, snapshot
 
     def _translate(self, scope: Scope, previous: Translation | None) -> Translation:
         admission = self.world.admission
@@ -178,7 +217,7 @@ class Publisher:
     @property
     def settled(self) -> bool:
         """Whether every change that was taken is published."""
-        return self.ready and not self._causes and not self.debounce.pending
+        return self.ready and not self._causes and not self.debounce.pending and self._aside is None
 
     def origins(self, scope: Scope | None, type_url: str, resources: tuple[str, ...]) -> tuple[ObjectKey, ...]:
         """Name the user objects behind resources of a scope, such as those that a client rejected."""

@@ -19,7 +19,7 @@ from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.techniques import ALL, Techniques
-from isthmus_controlplane.xds import health
+from isthmus_controlplane.xds import client_status, health
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import ClientStatus, Fleet
 from isthmus_controlplane.xds.metrics import XdsMetrics
@@ -228,6 +228,7 @@ class XdsServer:
             # Without serializers gRPC passes bytes through.
             behaviour: Any = functools.partial(self._serve, method)
             handlers.setdefault(method.service, {})[method.name] = grpc.stream_stream_rpc_method_handler(behaviour)
+        handlers[client_status.SERVICE] = client_status.handlers(self._fleet.clients)
         handlers[health.SERVICE] = health.handlers(lambda: frozenset(handlers), self._ended.wait)
         return handlers
 
