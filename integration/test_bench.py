@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from bench import suite_ab, suite_bolt, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls
+from bench import (
+    suite_ab,
+    suite_ablation,
+    suite_bolt,
+    suite_http1,
+    suite_latency,
+    suite_memory,
+    suite_push,
+    suite_syscalls,
+)
 from bench.__main__ import chosen
 from bench.agree import compare
 from bench.agree import main as agree
@@ -150,7 +159,8 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "suite", [suite_ab, suite_bolt, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls]
+    "suite",
+    [suite_ab, suite_ablation, suite_bolt, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls],
 )
 def test_every_subject_has_a_case_and_every_gap_a_reason(suite: object) -> None:
     assert isinstance(suite, type(suite_ab))

@@ -136,19 +136,20 @@ def control_plane_restart(mesh: Mesh) -> None:
 
 def route_timeout(mesh: Mesh) -> None:
     """The timeout of a route ends a call (gRPC reads max_stream_duration)."""
-    mesh.publish(["one"], {"route": [world.to(HOST)], "timeout": "0.2s"})
-    eventually(lambda: mesh.client.ask() == "one")
+    # gRPC counts from a start that it takes from the cycle counter; in virtual machines it lies up to 2 s before the call.
+    mesh.publish(["one"], {"route": [world.to(HOST)], "timeout": "3s"})
     answer = ""
 
     def ended() -> bool:
         nonlocal answer
-        answer = mesh.client.ask(wait="1")
+        answer = mesh.client.ask(wait="4")
         return answer.startswith("error DEADLINE_EXCEEDED")
 
     try:
-        eventually(ended, within=5)
+        eventually(ended, within=30)
     except AssertionError:
-        raise AssertionError(f"a call of 1 s under a timeout of 0.2 s ended with {answer!r}") from None
+        raise AssertionError(f"a call of 4 s under a timeout of 3 s ended with {answer!r}") from None
+    expect(mesh.client.ask() == "one", "a call without a wait fails, too")
 
 
 def service_removed_and_back(mesh: Mesh) -> None:

@@ -148,7 +148,7 @@ async def test_what_takes_long_is_built_aside_and_loses_nothing() -> None:
     bench.publisher.scope_needed(other)
     await eventually(lambda: bench.publisher.settled and other in bench.server.snapshots)
     for scope in (Scope(), other):
-        (assignment,) = bench.server.snapshots[scope].sources[ENDPOINT].values()
+        assignment: Any = bench.server.snapshots[scope].sources[ENDPOINT][CLUSTER_NAME]
         assert len(assignment.endpoints[0].lb_endpoints) == 2
     late = Scope(kind="grpc")
     bench.server.used.add(late)

@@ -384,16 +384,16 @@ async def test_thousand_changes_while_a_client_thinks_are_one_response(harness: 
 @pytest.mark.asyncio
 async def test_health_is_told_until_the_server_stops() -> None:
     async with running() as harness:
-        channel = grpc.aio.insecure_channel(harness.address)
+        channel: Any = grpc.aio.insecure_channel(harness.address)
         harness.channels.append(channel)
-        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert await check(b"") == b"\x08\x01"
         name = ADS.strip("/").encode()
         assert await check(b"\x0a" + bytes([len(name)]) + name) == b"\x08\x01"
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await check(b"\x0a\x01x")
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
-        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
         assert await watch.read() == b"\x08\x01"
         stopping = asyncio.create_task(harness.server.stop(5.0))
         assert await watch.read() == b"\x08\x02"
