@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import json
 import logging
 import os
@@ -23,9 +24,10 @@ from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
 from isthmus_mcp_bridge.catalog.vips import VipTable
-from isthmus_mcp_bridge.config.model import Address, BridgeConfig
+from isthmus_mcp_bridge.config.model import Address, BridgeConfig, McpConfig
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.events import SourceState
+from isthmus_mcp_bridge.mcp.dialler import dial
 from isthmus_mcp_bridge.mcp.service import (
     REFUSED_METRIC,
     REQUESTS_METRIC,
@@ -33,6 +35,7 @@ from isthmus_mcp_bridge.mcp.service import (
     McpSource,
     SourceSettings,
 )
+from isthmus_mcp_bridge.mcp.tls import server_credentials
 from isthmus_mcp_bridge.observe.metrics import Metrics, Sample
 from isthmus_mcp_bridge.publisher import EVENTS_METRIC, PUBLISHED_METRIC, Publisher
 from isthmus_mcp_bridge.registries.base import Registry
@@ -41,6 +44,10 @@ from isthmus_mcp_bridge.warm.store import WarmStore
 
 STOP_GRACE_S = 1.0
 """How long open streams may go on after the order to stop; sinks reconnect to another replica."""
+
+GC_THRESHOLD = (50_000, 20, 100)
+"""Claims and resources live long and hold no cycles; with Python's own threshold a first listing of a million endpoints
+spends a third of its time on looking for some."""
 
 COUNTERS = {
     EVENTS_METRIC: "Events of registries.",
@@ -71,6 +78,7 @@ log = logging.getLogger(__name__)
 
 async def run(config: BridgeConfig, address_path: Path | None) -> None:
     """Run the bridge until SIGTERM or SIGINT. Raises BridgeError when it cannot listen."""
+    gc.set_threshold(*GC_THRESHOLD)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,6 +115,7 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
     metrics.collect_from(lambda: _samples(publisher, source))
     runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run]
     runs += [functools.partial(one.run, publisher.take) for one in registries]
+    runs += [functools.partial(dial, target, source.serve_classic) for target in config.mcp.dial]
     if config.warm_start is not None:
         store = WarmStore(config.warm_start.path, config.warm_start.max_age_s, config.warm_start.flush_s, time.time)
         metrics.collect_from(lambda: [Sample("isthmus_bridge_warm_start_failures", store.failures)])
@@ -135,9 +144,9 @@ async def _listening(
 ) -> AsyncIterator[dict[str, str]]:
     admin = AdminServer(publisher, source, metrics)
     server = grpc.aio.server(options=settings.channel_options())
-    server.add_generic_rpc_handlers((source.handlers(),))
+    server.add_generic_rpc_handlers((source.handlers(), source.classic_handlers()))
     try:
-        mcp_port = _bind(server, config.mcp.address)
+        mcp_port = _bind(server, config.mcp)
         admin_port = await admin.start(config.admin.host, config.admin.port)
         await server.start()
         yield {
@@ -149,10 +158,13 @@ async def _listening(
         await admin.stop()
 
 
-def _bind(server: grpc.aio.Server, address: Address) -> int:
+def _bind(server: grpc.aio.Server, mcp: McpConfig) -> int:
     """Bind the MCP server. Raises BridgeError."""
+    address = mcp.address
+    credentials = server_credentials(mcp.tls) if mcp.tls is not None else None
     try:
-        port = server.add_insecure_port(str(address))
+        bound = str(address)
+        port = server.add_secure_port(bound, credentials) if credentials else server.add_insecure_port(bound)
     except RuntimeError as error:
         raise BridgeError(f"mcp.address {address}: cannot listen; choose another one or stop what holds it") from error
     if port == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
 
 ORDINARY_WEIGHT = 100
 """The weight of an instance about which nobody said anything; other weights are relative to it."""
@@ -134,6 +135,10 @@ class Workload:
     locality: str = ""
     weight: int = 0
     service_account: str = ""
+
+
+workload_order = operator.attrgetter("address", "ports", "network", "labels", "locality", "weight", "service_account")
+"""The order of workloads as a sort key: the dataclass's own, at a fraction of the cost."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

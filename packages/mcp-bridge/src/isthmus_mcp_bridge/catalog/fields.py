@@ -18,6 +18,8 @@ def is_up(claims: Sequence[EndpointClaim], rules: MergeRules) -> bool:
 
 def verdict(claims: Sequence[EndpointClaim], rules: MergeRules) -> tuple[bool, str]:
     """Whether the endpoint is published, and the rule that decides it, in words."""
+    if len(claims) == 1 and claims[0].presence is Presence.UP:
+        return True, "up"
     said = {claim.presence for claim in claims}
     if Presence.OFFLINE in said:
         return False, "taken offline explicitly, which outweighs every other claim"

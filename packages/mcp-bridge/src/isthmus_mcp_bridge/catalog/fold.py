@@ -14,8 +14,17 @@ from isthmus_mcp_bridge.catalog import fields
 from isthmus_mcp_bridge.catalog.ports import PortTable, resolve_ports
 from isthmus_mcp_bridge.catalog.rules import DEFAULT_RULES, MergeRules
 from isthmus_mcp_bridge.catalog.warm_up import share_percent
-from isthmus_mcp_bridge.catalog.workloads import PlacedEndpoint, arrange
-from isthmus_mcp_bridge.model import EndpointClaim, EndpointKey, MergedService, ServiceClaim, ServiceKey, Workload
+from isthmus_mcp_bridge.catalog.workloads import PlacedEndpoint, arrange, weighing
+from isthmus_mcp_bridge.model import (
+    ORDINARY_WEIGHT,
+    EndpointClaim,
+    EndpointKey,
+    MergedService,
+    ServiceClaim,
+    ServiceKey,
+    Workload,
+    workload_order,
+)
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,15 +72,30 @@ def gather(claims: Sequence[ServiceClaim], table: PortTable) -> dict[EndpointKey
     protocols = {port.name: port.protocol for port in table.ports}
     found: dict[EndpointKey, Gathered] = {}
     for index, claim in enumerate(claims):
-        for endpoint in sorted(claim.endpoints, key=_claim_order):
+        for endpoint in claim.endpoints:
             name = table.names.get((index, endpoint.service_port))
             if name is not None:
                 key = EndpointKey(endpoint.network, endpoint.address, endpoint.port, protocols[name])
-                gathered = found.setdefault(key, Gathered())
-                gathered.claims.append(endpoint)
-                gathered.origins.append(index)
-                gathered.service_ports.add(name)
+                gathered = found.get(key)
+                if gathered is None:
+                    found[key] = Gathered([endpoint], [index], {name})
+                else:
+                    gathered.claims.append(endpoint)
+                    gathered.origins.append(index)
+                    gathered.service_ports.add(name)
+    for gathered in found.values():
+        if len(gathered.claims) > 1:
+            _order(gathered)
     return found
+
+
+def _order(gathered: Gathered) -> None:
+    """Put several claims about one endpoint into their order: by precedence, then whatever is the same everywhere."""
+    pairs = sorted(
+        zip(gathered.origins, gathered.claims, strict=True), key=lambda pair: (pair[0], _claim_order(pair[1]))
+    )
+    gathered.claims = [claim for _, claim in pairs]
+    gathered.origins = [index for index, _ in pairs]
 
 
 def _claim_order(claim: EndpointClaim) -> tuple[object, ...]:
@@ -84,6 +108,8 @@ def _claim_order(claim: EndpointClaim) -> tuple[object, ...]:
 
 def _place(key: EndpointKey, gathered: Gathered, rules: MergeRules, now_ms: int) -> PlacedEndpoint:
     claims = gathered.claims
+    if len(claims) == 1 and claims[0].warm_up is None:  # as most are
+        return _place_one(key, claims[0], gathered.service_ports)
     weight = fields.weight(claims, rules)[0]
     warm_up = next((claim.warm_up for claim in claims if claim.warm_up is not None), None)
     if warm_up is not None:
@@ -103,10 +129,18 @@ def _place(key: EndpointKey, gathered: Gathered, rules: MergeRules, now_ms: int)
     )
 
 
+def _place_one(key: EndpointKey, claim: EndpointClaim, service_ports: set[str]) -> PlacedEndpoint:
+    """What ``_place`` makes of a single claim, without asking for each field who wins it."""
+    weight = ORDINARY_WEIGHT if claim.weight is None else claim.weight
+    labels = claim.labels if len(claim.labels) < 2 else tuple(sorted(claim.labels))
+    workload = Workload(key.address, (), key.network, labels, claim.locality, weight, claim.service_account)
+    return PlacedEndpoint(key.port, frozenset(service_ports), workload)
+
+
 def _with_reduced_weights(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
     """Weights in lowest terms; none at all when they are equal, which is how Istio spells that."""
     weights = {workload.weight for workload in workloads}
     if len(weights) <= 1:
-        return tuple(sorted(dataclasses.replace(workload, weight=0) for workload in workloads))
+        return tuple(sorted((weighing(one, 0) for one in workloads), key=workload_order))
     divisor = math.gcd(*weights)
-    return tuple(sorted(dataclasses.replace(workload, weight=workload.weight // divisor) for workload in workloads))
+    return tuple(sorted((weighing(one, one.weight // divisor) for one in workloads), key=workload_order))

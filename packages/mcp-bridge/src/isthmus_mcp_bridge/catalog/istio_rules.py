@@ -5,6 +5,7 @@ istiod drops an entry that breaks one of them without telling the source, so the
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -15,6 +16,10 @@ MAX_PORT = 65535
 MAX_HOST = 255
 MAX_LABEL_PREFIX = 253
 
+REMEMBERED = 65_536
+"""Labels whose check is remembered: the same ones stand on many instances."""
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _DNS_1123_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -34,6 +39,7 @@ def is_host(text: str) -> bool:
     return len(text) <= MAX_HOST and all(map(is_dns_label, labels)) and not labels[-1].isdigit()
 
 
+@functools.lru_cache(REMEMBERED)
 def is_label_key(text: str) -> bool:
     """Whether the text is a label key: ``[prefix/]name``, name up to 63 characters, prefix a DNS name up to 253."""
     prefix, slash, name = text.rpartition("/")
@@ -42,6 +48,7 @@ def is_label_key(text: str) -> bool:
     return _LABEL_NAME.fullmatch(name) is not None
 
 
+@functools.lru_cache(REMEMBERED)
 def is_label_value(text: str) -> bool:
     """Whether the text is a label value: empty, or as the name part of a key."""
     return not text or _LABEL_NAME.fullmatch(text) is not None
@@ -49,8 +56,10 @@ def is_label_value(text: str) -> bool:
 
 def is_ip(text: str) -> bool:
     """Whether the text is an IP address without zone or prefix length: what a STATIC endpoint must have."""
+    if _IPV4.fullmatch(text) is not None:
+        return True
     try:
-        return "%" not in text and bool(ipaddress.ip_address(text))
+        return ":" in text and "%" not in text and bool(ipaddress.ip_address(text))
     except ValueError:
         return False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from isthmus_mcp_bridge.model import Conflict, Workload
+from isthmus_mcp_bridge.model import Conflict, Workload, workload_order
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,11 +40,18 @@ def arrange(names: Sequence[str], endpoints: Sequence[PlacedEndpoint]) -> Arrang
         return Arrangement((), frozenset(names), ())
     staying = [(workload, ports) for workload, ports in paired if first in ports]
     kept = frozenset(name for name in names if all(name in ports for _, ports in staying))
-    workloads = tuple(
-        dataclasses.replace(workload, ports=tuple(sorted((name, ports[name]) for name in kept)))
-        for workload, ports in staying
-    )
+    ordered = sorted(kept)
+    workloads = tuple(_serving(workload, tuple((name, ports[name]) for name in ordered)) for workload, ports in staying)
     return Arrangement(workloads, kept, tuple(_conflicts(paired, kept, first)))
+
+
+def weighing(one: Workload, weight: int) -> Workload:
+    """The workload with another weight; ``dataclasses.replace`` at a fraction of the cost, for services of thousands."""
+    return Workload(one.address, one.ports, one.network, one.labels, one.locality, weight, one.service_account)
+
+
+def _serving(one: Workload, ports: tuple[tuple[str, int], ...]) -> Workload:
+    return Workload(one.address, ports, one.network, one.labels, one.locality, one.weight, one.service_account)
 
 
 def _groups(endpoints: Sequence[PlacedEndpoint]) -> list[list[PlacedEndpoint]]:
@@ -52,11 +59,13 @@ def _groups(endpoints: Sequence[PlacedEndpoint]) -> list[list[PlacedEndpoint]]:
     groups: dict[Workload, list[PlacedEndpoint]] = {}
     for endpoint in endpoints:
         groups.setdefault(endpoint.workload, []).append(endpoint)
-    return [groups[workload] for workload in sorted(groups)]
+    return [groups[workload] for workload in sorted(groups, key=workload_order)]
 
 
 def _pair(group: Sequence[PlacedEndpoint]) -> list[tuple[Workload, dict[str, int]]]:
     """Several instances on one address: the first port of each service port makes the first workload, and so on."""
+    if len(group) == 1:
+        return [(group[0].workload, dict.fromkeys(group[0].service_ports, group[0].port))]
     listening: dict[str, list[int]] = {}
     for endpoint in sorted(group, key=lambda one: one.port):
         for name in sorted(endpoint.service_ports):

@@ -20,6 +20,8 @@ from isthmus_mcp_bridge.config.policies import (
     merge_rules,
     sink_filter,
     source_limits,
+    target,
+    tls_files,
     vip_range,
     warm_start,
 )
@@ -60,7 +62,7 @@ def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
     defaults = BridgeConfig(tuple(registries))
     return BridgeConfig(
         registries=defaults.registries,
-        mcp=_mcp(fields["mcp"]) if "mcp" in fields else defaults.mcp,
+        mcp=_mcp(fields["mcp"], base) if "mcp" in fields else defaults.mcp,
         admin=_admin(fields["admin"]) if "admin" in fields else defaults.admin,
         debounce=_debounce(fields["debounce"]) if "debounce" in fields else defaults.debounce,
         rules=merge_rules(fields["merge"]) if "merge" in fields else defaults.rules,
@@ -69,14 +71,16 @@ def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
     )
 
 
-def _mcp(field: Field) -> McpConfig:
-    fields = field.mapping("address", "max_streams", "max_response_bytes", "sinks")
+def _mcp(field: Field, base: Path) -> McpConfig:
+    fields = field.mapping("address", "max_streams", "max_response_bytes", "sinks", "tls", "dial")
     default = McpConfig()
     return McpConfig(
         address=_address(fields["address"]) if "address" in fields else default.address,
         max_streams=integer(fields, "max_streams", 1, 100_000, default.max_streams),
         max_response_bytes=integer(fields, "max_response_bytes", 1024, 2**31 - 1, default.max_response_bytes),
         sinks=tuple(map(sink_filter, fields["sinks"].items(MAX_SINKS))) if "sinks" in fields else (),
+        tls=tls_files(fields["tls"], base) if "tls" in fields else None,
+        dial=tuple(map(target, fields["dial"].items(MAX_SINKS))) if "dial" in fields else (),
     )
 
 

@@ -12,6 +12,7 @@ from isthmus_mcp_bridge.catalog.rules import MergeRules
 from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
+from isthmus_mcp_bridge.mcp.tls import TlsFiles
 from isthmus_mcp_bridge.registries.naming import NamingRule
 
 
@@ -34,6 +35,8 @@ class McpConfig:
     max_streams: int = 1000
     max_response_bytes: int = 3 * 1024 * 1024
     sinks: tuple[SinkFilter, ...] = ()
+    tls: TlsFiles | None = None
+    dial: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

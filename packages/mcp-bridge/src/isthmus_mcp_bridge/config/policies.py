@@ -9,6 +9,7 @@ from pathlib import Path
 from isthmus_mcp_bridge.catalog.damping import DampingLimits, DampingPolicy
 from isthmus_mcp_bridge.catalog.freshness import FreshnessLimits
 from isthmus_mcp_bridge.catalog.guard import GuardLimits
+from isthmus_mcp_bridge.catalog.istio_rules import MAX_PORT
 from isthmus_mcp_bridge.catalog.rules import LabelRule, MergeRules, PresenceRule, WeightRule
 from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
@@ -16,6 +17,7 @@ from isthmus_mcp_bridge.config.model import WarmStartConfig
 from isthmus_mcp_bridge.config.values import integer, number
 from isthmus_mcp_bridge.document import Field
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
+from isthmus_mcp_bridge.mcp.tls import TlsFiles
 
 LIMIT_FIELDS = ("removal_guard", "freshness", "flap_damping")
 MAX_SINKS = 100
@@ -81,6 +83,24 @@ def sink_filter(field: Field) -> SinkFilter:
         namespaces=_strings(fields["namespaces"]) if "namespaces" in fields else (),
         registries=_strings(fields["registries"]) if "registries" in fields else (),
     )
+
+
+def tls_files(field: Field, base: Path) -> TlsFiles:
+    """The files of the MCP port's certificate; relative paths are relative to ``base``. Raises DocumentError."""
+    fields = field.mapping("certificate", "private_key", "client_ca")
+    for required in ("certificate", "private_key"):
+        if required not in fields:
+            raise field.error(f"must have the field {required}, a PEM file")
+    client_ca = base / fields["client_ca"].string() if "client_ca" in fields else None
+    return TlsFiles(base / fields["certificate"].string(), base / fields["private_key"].string(), client_ca)
+
+
+def target(field: Field) -> str:
+    """The ``host:port`` of a sink to dial. Raises DocumentError."""
+    host, _, digits = field.string().rpartition(":")
+    if not host or not digits.isascii() or not digits.isdigit() or not 0 < int(digits[:6]) <= MAX_PORT:
+        raise field.error("must be host:port")
+    return field.string()
 
 
 def _strings(field: Field) -> tuple[str, ...]:

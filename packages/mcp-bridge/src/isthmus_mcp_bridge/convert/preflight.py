@@ -57,7 +57,7 @@ def _endpoints(entry: ServiceEntry) -> Iterator[Violation]:
         path = f"endpoints[{index}]"
         if not istio_rules.is_ip(endpoint.address):
             yield Violation(f"{path}.address", endpoint.address, "must be an IP address")
-        if endpoint.ports.keys() != names:
+        if len(endpoint.ports) != len(names) or any(name not in endpoint.ports for name in names):
             # Istio takes a missing one for the service port's own number, where nothing listens.
             yield Violation(f"{path}.ports", ", ".join(endpoint.ports), "must have exactly the ports of the service")
         yield from _endpoint_values(endpoint, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry, ServicePort
 from isthmus_api.istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
-from isthmus_mcp_bridge.model import MergedService, Workload
+from isthmus_mcp_bridge.model import MergedService, Workload, workload_order
 
 
 def to_service_entry(service: MergedService) -> ServiceEntry:
@@ -15,7 +15,7 @@ def to_service_entry(service: MergedService) -> ServiceEntry:
         ports=[ServicePort(number=port.number, protocol=port.protocol, name=port.name) for port in service.ports],
         location=ServiceEntry.MESH_INTERNAL,
         resolution=ServiceEntry.STATIC,
-        endpoints=[_workload_entry(workload) for workload in sorted(service.workloads)],
+        endpoints=[_workload_entry(workload) for workload in sorted(service.workloads, key=workload_order)],
     )
 
 

@@ -8,7 +8,7 @@ answer to the one before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from isthmus_mcp_bridge.mcp.session import DeltaRequest, NewNonce, Outcome, Response, TypeStatus, check_bounds
 from isthmus_mcp_bridge.mcp.snapshot import (
@@ -46,11 +46,20 @@ class _Type:
     """Names asked for that do not exist, of which the sink is to be told."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a response writes a resource, and the name of a removed one."""
+
+    resource: Callable[[SnapshotResource], bytes]
+    removed: Callable[[str], bytes]
+
+
 class DeltaSession:
     """One DeltaAggregatedResources stream."""
 
-    def __init__(self, new_nonce: NewNonce, max_body_bytes: int) -> None:
+    def __init__(self, new_nonce: NewNonce, max_body_bytes: int, encoding: Encoding | None = None) -> None:
         """``max_body_bytes`` bounds the resources of a response (one resource is sent whole, whatever its size)."""
+        self._encoding = encoding or Encoding(_delta_resource, _delta_removed)
         self._new_nonce = new_nonce
         self._max_body_bytes = max_body_bytes
         self._snapshot = Snapshot()
@@ -148,13 +157,13 @@ class DeltaSession:
         names = collection.changed_since(one.level_with) if wanted is None and one.level_with else None
         known = one.held.keys() if names is None else names & one.held.keys()
         for name in sorted((known | one.absent) - collection.resources.keys()):
-            parts.append(embedded(_REMOVED_RESOURCES, name.encode()))
+            parts.append(self._encoding.removed(name))
             size += len(parts[-1])
             one.pending[name] = None
         for resource in collection.selected(wanted if names is None else names):
             if one.held.get(resource.name) == resource.version:
                 continue
-            part = _delta_resource(resource)
+            part = self._encoding.resource(resource)
             if one.pending and size + len(part) > self._max_body_bytes:
                 one.pending_is_all = False
                 break
@@ -162,6 +171,10 @@ class DeltaSession:
             size += len(part)
             one.pending[resource.name] = resource.version
         return b"".join(parts)
+
+
+def _delta_removed(name: str) -> bytes:
+    return embedded(_REMOVED_RESOURCES, name.encode())
 
 
 def _delta_resource(resource: SnapshotResource) -> bytes:

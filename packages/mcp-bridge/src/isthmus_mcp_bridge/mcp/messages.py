@@ -6,6 +6,8 @@ from typing import Any
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 
+from isthmus_api.istio.mcp.v1alpha1.mcp_pb2 import Resources
+from isthmus_mcp_bridge.mcp.classic import ClassicRequest
 from isthmus_mcp_bridge.mcp.session import MAX_MESSAGE, DeltaRequest, Rejection, Response, SotwRequest
 
 
@@ -38,6 +40,23 @@ def delta_response(response: Response) -> bytes:
         system_version_info=response.version, type_url=response.type_url, nonce=response.nonce
     )
     return bytes(head.SerializeToString()) + response.body
+
+
+def classic_request(message: Any) -> ClassicRequest:
+    """A RequestResources as a value."""
+    held = dict(message.initial_resource_versions)
+    return ClassicRequest(message.collection, message.response_nonce, held, message.incremental, _rejection(message))
+
+
+def classic_response(response: Response, *, incremental: bool) -> bytes:
+    """A Resources, made as ``sotw_response`` is."""
+    head = Resources(
+        system_version_info=response.version,
+        collection=response.type_url,
+        nonce=response.nonce,
+        incremental=incremental,
+    )
+    return head.SerializeToString() + response.body
 
 
 def _rejection(message: Any) -> Rejection | None:

@@ -12,16 +12,19 @@ from typing import Any
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 
+from isthmus_api.istio.mcp.v1alpha1.mcp_pb2 import RequestResources
 from isthmus_mcp_bridge.mcp import messages
+from isthmus_mcp_bridge.mcp.classic import SERVICE_ENTRIES, ClassicSession, UnsupportedCollection
 from isthmus_mcp_bridge.mcp.delta import DeltaSession
 from isthmus_mcp_bridge.mcp.filters import SinkFilter, Views, filter_for
-from isthmus_mcp_bridge.mcp.session import DeltaRequest, Outcome, Response, SotwRequest, TooManyTypes
+from isthmus_mcp_bridge.mcp.session import DeltaRequest, Outcome, Response, SotwRequest, TooManyTypes, TypeStatus
 from isthmus_mcp_bridge.mcp.snapshot import Snapshot
 from isthmus_mcp_bridge.mcp.sotw import SotwSession
 from isthmus_mcp_bridge.mcp.streams import Stream
 from isthmus_mcp_bridge.mcp.type_urls import is_service_entry
 from isthmus_mcp_bridge.observe.metrics import Metrics
 
+CLASSIC_SERVICE = "istio.mcp.v1alpha1.ResourceSource"
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 REQUESTS_METRIC = "isthmus_bridge_requests_total"
 RESPONSES_METRIC = "isthmus_bridge_responses_total"
@@ -94,6 +97,24 @@ class McpSource:
         """The open streams, oldest first."""
         return list(self._streams.values())
 
+    def classic_handlers(self) -> Any:
+        """The handlers of classic MCP, where the sink dials."""
+        handler = grpc.stream_stream_rpc_method_handler(self.serve_classic, RequestResources.FromString, bytes)
+        return grpc.method_handlers_generic_handler(CLASSIC_SERVICE, {"EstablishResourceStream": handler})
+
+    async def serve_classic(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Run one classic stream, whoever dialled."""
+        session = ClassicSession(self._new_nonce, self._settings.max_response_bytes)
+
+        def handle(message: Any) -> tuple[str, Outcome]:
+            request = messages.classic_request(message)
+            return request.collection, session.handle_request(request)
+
+        def encode(response: Response) -> bytes:
+            return messages.classic_response(response, incremental=session.is_incremental(response.type_url))
+
+        await self._serve(requests, context, Stream("classic", context.peer(), session), handle, encode)
+
     def handlers(self) -> Any:
         """The handlers to register with a grpc.aio server. Responses are bytes already."""
         return grpc.method_handlers_generic_handler(
@@ -148,6 +169,8 @@ class McpSource:
             await self._write(stream, context, encode, reader)
         except TooManyTypes as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except UnsupportedCollection as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except TimeoutError:
             log.warning("%s did not take a response within %g s", stream.sink, self._settings.write_timeout_s)
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the response was not read in time; connect again")
@@ -161,8 +184,9 @@ class McpSource:
     ) -> None:
         try:
             async for message in requests:
-                if not stream.node and message.node.id:
-                    stream.node = message.node.id[:256]
+                node = message.sink_node.id if stream.variant == "classic" else message.node.id
+                if not stream.node and node:
+                    stream.node = node[:256]
                     stream.filter = filter_for(self._filters, stream.node)
                     stream.session.publish(self._views.view(stream.filter))
                     log.info("%s asks (%s)", stream.sink, stream.variant)
@@ -172,9 +196,8 @@ class McpSource:
             stream.wake.set()
 
     def _note(self, stream: Stream, type_url: str, outcome: Outcome) -> None:
-        kind = "ServiceEntry" if is_service_entry(type_url) else "other"
-        self._metrics.count(REQUESTS_METRIC, outcome=outcome, type=kind)
-        status = stream.session.status[type_url]
+        self._metrics.count(REQUESTS_METRIC, outcome=outcome, type=_kind(type_url))
+        status = stream.session.status.get(type_url, TypeStatus())
         if outcome is Outcome.NACK and status.rejection is not None:
             log.warning(
                 "%s rejects %s version %s (code %d): %s; it is not sent again until it changes",
@@ -191,10 +214,13 @@ class McpSource:
             while (response := stream.session.next_response()) is not None:
                 async with asyncio.timeout(self._settings.write_timeout_s):
                     await context.write(encode(response))
-                kind = "ServiceEntry" if is_service_entry(response.type_url) else "other"
-                self._metrics.count(RESPONSES_METRIC, type=kind)
+                self._metrics.count(RESPONSES_METRIC, type=_kind(response.type_url))
                 log.debug("%s: sent %d of %s", stream.sink, response.count, response.type_url)
             if reader.done():
                 return reader.result()
             await stream.wake.wait()
             stream.wake.clear()
+
+
+def _kind(type_url: str) -> str:
+    return "ServiceEntry" if is_service_entry(type_url) or type_url == SERVICE_ENTRIES else "other"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from isthmus_mcp_bridge.mcp.session import NewNonce, Outcome, Response, SotwRequest, TypeStatus, check_bounds
-from isthmus_mcp_bridge.mcp.snapshot import Collection, Snapshot, pack_all
+from isthmus_mcp_bridge.mcp.snapshot import Collection, Snapshot, SnapshotResource, pack_all
 from isthmus_mcp_bridge.mcp.type_urls import collection_for
+
+Pack = Callable[[Iterable[SnapshotResource]], bytes]
 
 
 @dataclasses.dataclass(slots=True)
@@ -25,7 +27,9 @@ class _Type:
 class SotwSession:
     """One StreamAggregatedResources stream."""
 
-    def __init__(self, new_nonce: NewNonce) -> None:
+    def __init__(self, new_nonce: NewNonce, pack: Pack | None = None) -> None:
+        """``pack`` writes the resources of a response; by default as a DiscoveryResponse has them."""
+        self._pack = pack
         self._new_nonce = new_nonce
         self._snapshot = Snapshot()
         self._types: dict[str, _Type] = {}
@@ -64,8 +68,16 @@ class SotwSession:
                 continue
             one.nonce, one.answered, one.due = self._new_nonce(), False, False
             one.status.sent_version = collection.version
-            return _response(type_url, one, collection)
+            return self._response(type_url, one, collection)
         return None
+
+    def _response(self, type_url: str, one: _Type, collection: Collection) -> Response:
+        """The whole collection, whose bytes all streams share, or the part that was asked for."""
+        if one.names is None and self._pack is None:
+            return Response(type_url, collection.version, one.nonce, collection.body, len(collection.resources))
+        selected = list(collection.selected(one.names))
+        body = (self._pack or pack_all)(selected)
+        return Response(type_url, collection.version, one.nonce, body, len(selected))
 
     def _subscribe(self, known: _Type, names: frozenset[str] | None) -> Outcome:
         known.names, known.answered, known.due = names, True, True
@@ -82,11 +94,3 @@ class SotwSession:
             return Outcome.ACK
         status.rejected_version, status.rejection = status.sent_version, request.error
         return Outcome.NACK
-
-
-def _response(type_url: str, one: _Type, collection: Collection) -> Response:
-    """The whole collection, whose bytes all streams share, or the part that was asked for."""
-    if one.names is None:
-        return Response(type_url, collection.version, one.nonce, collection.body, len(collection.resources))
-    selected = list(collection.selected(one.names))
-    return Response(type_url, collection.version, one.nonce, pack_all(selected), len(selected))
