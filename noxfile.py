@@ -16,7 +16,7 @@ API = "packages/api"
 # package -> (distributions of this repository that it needs, in install order)
 PACKAGES = {
     "api": [API],
-    "proxy": ["packages/proxy"],
+    "proxy": [API, "packages/proxy"],  # the API for its extra ``registry`` alone
     "controlplane": [API, "packages/controlplane"],
     "mcp-bridge": [API, "packages/mcp-bridge"],
 }
@@ -82,7 +82,7 @@ def compiled(session: nox.Session) -> None:
 
     Options are those of pytest for the unit tests.
     """
-    session.install("./packages/proxy[test]", *INTEGRATION, env={"ISTHMUS_COMPILE": "require"})
+    session.install(f"./{API}", "./packages/proxy[test]", *INTEGRATION, env={"ISTHMUS_COMPILE": "require"})
     session.run(
         "python", "-c", "from isthmus_proxy.compiled import build_kind as kind; assert kind() == 'compiled', kind()"
     )

@@ -180,6 +180,21 @@ class Proxy:
 
         self.access_logs.log_service = opened
 
+    async def serve_registry_api(self, nursery: trio.Nursery) -> None:
+        """Serve the registry API of SDKs, if the bootstrap file says so."""
+        config = self.bootstrap.registry_api
+        if config is None:
+            return
+        if self.options.seat is not None:
+            raise ConfigError(
+                "bootstrap_extensions", "", "the registry API needs --concurrency 1: an application has one registrar"
+            )
+        from isthmus_proxy.registry_api.service import start  # noqa: PLC0415 - where an SDK is served
+
+        node = self.bootstrap.node
+        scope = self.stats.scope("registry_api")
+        await start(config, node.id, node.locality.zone, self.surroundings, scope, nursery)
+
     def send_stats(self, nursery: trio.Nursery) -> None:
         """Send stats to where the bootstrap file says."""
         for sink in self.bootstrap.stats_sinks:
@@ -307,6 +322,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
             await _start_admin(proxy, nursery)
         proxy.start_overload_manager()
         await proxy.load()
+        await proxy.serve_registry_api(nursery)
         if proxy.dynamic is not None:
             nursery.start_soon(proxy.dynamic.run)
         proxy.lifecycle.started = True

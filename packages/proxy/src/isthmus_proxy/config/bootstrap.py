@@ -32,6 +32,7 @@ from isthmus_proxy.listener.model import (
 from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
 from isthmus_proxy.observe.statsd import StatsdConfig
 from isthmus_proxy.overload.model import OverloadConfig
+from isthmus_proxy.registry_api.model import RegistryApiConfig
 from isthmus_proxy.runtime import RuntimeConfig
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Bootstrap:
     stats_settings: StatsSettings = NO_SETTINGS
     stats_sinks: tuple[StatsdConfig, ...] = ()
     secrets: tuple[tuple[str, Secret], ...] = ()
+    registry_api: RegistryApiConfig | None = None
 
 
 def load(path: Path) -> Bootstrap:
@@ -118,6 +120,7 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
         compile_stats_settings(proto.stats_config, "stats_config"),
         compile_stats_sinks(proto),
         secrets,
+        _registry_api(proto),
     )
 
 
@@ -127,6 +130,14 @@ def _secrets(protos: Any) -> tuple[tuple[str, Secret], ...]:
     from isthmus_proxy.config.secret import compile_secret  # noqa: PLC0415 - few files have any
 
     return tuple(compile_secret(item, f"static_resources.secrets[{i}]") for i, item in enumerate(protos))
+
+
+def _registry_api(proto: Any) -> RegistryApiConfig | None:
+    if not proto.bootstrap_extensions:
+        return None
+    from isthmus_proxy.config.registry_api import compile_registry_api  # noqa: PLC0415 - where an SDK is served
+
+    return compile_registry_api(proto)
 
 
 def _refuse_duplicates(field: str, names: list[str]) -> None:

@@ -13,7 +13,8 @@ from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.extensions import name_of
 from isthmus_proxy.config.http_connection_manager import compile_routes
-from isthmus_proxy.config.parse import duration_seconds, fill, join, shown
+from isthmus_proxy.config.parse import fill, join, shown
+from isthmus_proxy.config.typed_struct import plain_fields, struct_flag, struct_integer, struct_seconds
 from isthmus_proxy.config.values import required
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import RpcInspectorConfig, RpcProxyConfig
@@ -42,7 +43,7 @@ def compile_rpc_proxy(struct: Any, path: str) -> RpcProxyConfig:
     if name_of(struct.type_url) != RPC_PROXY:
         raise ConfigError(join(path, "type_url"), shown(struct.type_url), f"only {RPC_PROXY} is supported here")
     place = join(path, "value")
-    value = _plain(struct.value)
+    value = plain_fields(struct.value)
     for name in value:
         if name not in _SHARED and name not in _OWN:
             known = ", ".join((*_SHARED, *_OWN))
@@ -57,14 +58,14 @@ def compile_rpc_proxy(struct: Any, path: str) -> RpcProxyConfig:
         pool_mode=_pool_mode(value.get("pool_mode", "MULTIPLEX"), join(place, "pool_mode")),
         heartbeat=_heartbeat(value.get("heartbeat", {}), join(place, "heartbeat")),
         limits=RpcLimits(
-            max_frame_bytes=_integer(
+            max_frame_bytes=struct_integer(
                 value, "max_frame_bytes", RpcLimits().max_frame_bytes, place, 1024, _MAX_FRAME_BYTES
             ),
-            idle_timeout=_seconds(value, "idle_timeout", RpcLimits().idle_timeout, place),
-            connections_per_endpoint=_integer(value, "connections_per_endpoint", 1, place, 1, 64),
+            idle_timeout=struct_seconds(value, "idle_timeout", RpcLimits().idle_timeout, place),
+            connections_per_endpoint=struct_integer(value, "connections_per_endpoint", 1, place, 1, 64),
         ),
-        goaway=_flag(value, "goaway", place, default=sends_goaway(codec)),
-        verify_crc=_flag(value, "verify_crc", place, default=False),
+        goaway=struct_flag(value, "goaway", place, default=sends_goaway(codec)),
+        verify_crc=struct_flag(value, "verify_crc", place, default=False),
     )
 
 
@@ -73,7 +74,7 @@ def compile_rpc_inspector(struct: Any, path: str) -> RpcInspectorConfig:
     if name_of(struct.type_url) != RPC_INSPECTOR:
         raise ConfigError(join(path, "type_url"), shown(struct.type_url), f"only {RPC_INSPECTOR} is supported here")
     place = join(path, "value")
-    value = _plain(struct.value)
+    value = plain_fields(struct.value)
     for name in value:
         if name != "protocols":
             raise ConfigError(join(place, name), "", f"is not a field of {RPC_INSPECTOR}; it has protocols")
@@ -98,23 +99,6 @@ def _manager(shared: Mapping[str, object], path: str) -> Any:
     return manager
 
 
-def _plain(struct: Any) -> dict[str, Any]:
-    """The fields of a Struct; whole numbers as integers, since a Struct has none."""
-    return {name: _value(value) for name, value in struct.fields.items()}
-
-
-def _value(value: Any) -> object:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return _plain(value.struct_value)
-    if kind == "list_value":
-        return [_value(item) for item in value.list_value.values]
-    if kind == "null_value" or kind is None:
-        return None
-    found = getattr(value, kind)
-    return int(found) if kind == "number_value" and float(found).is_integer() else found
-
-
 def _codec(name: object, path: str) -> str:
     known = codec_names()
     if not isinstance(name, str) or name not in known:
@@ -136,36 +120,13 @@ def _heartbeat(value: Any, path: str) -> HeartbeatConfig:
     for name in value:
         if name not in ("interval", "max_interval", "timeout", "max_failures"):
             raise ConfigError(join(path, name), "", "is not a field of a heartbeat")
-    interval = _seconds(value, "interval", usual.interval, path)
-    timeout = _seconds(value, "timeout", usual.timeout, path)
-    longest = _seconds(value, "max_interval", max(usual.max_interval, interval), path)
+    interval = struct_seconds(value, "interval", usual.interval, path)
+    timeout = struct_seconds(value, "timeout", usual.timeout, path)
+    longest = struct_seconds(value, "max_interval", max(usual.max_interval, interval), path)
     if interval and not timeout:
         raise ConfigError(join(path, "timeout"), "0s", "must be more than zero")
     if longest < interval:
         raise ConfigError(join(path, "max_interval"), f"{longest:g}s", f"must be at least interval ({interval:g}s)")
     return HeartbeatConfig(
-        interval, longest, timeout, _integer(value, "max_failures", usual.max_failures, path, 1, 100)
+        interval, longest, timeout, struct_integer(value, "max_failures", usual.max_failures, path, 1, 100)
     )
-
-
-def _seconds(value: Mapping[str, Any], name: str, default: float, path: str) -> float:
-    if name not in value:
-        return default
-    found = duration_seconds(value[name], join(path, name))
-    if found < 0:
-        raise ConfigError(join(path, name), shown(value[name]), "must not be negative")
-    return found
-
-
-def _integer(value: Mapping[str, Any], name: str, default: int, path: str, low: int, high: int) -> int:
-    found = value.get(name, default)
-    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= high:
-        raise ConfigError(join(path, name), shown(found), f"must be a whole number from {low} to {high}")
-    return found
-
-
-def _flag(value: Mapping[str, Any], name: str, path: str, *, default: bool) -> bool:
-    found = value.get(name, default)
-    if not isinstance(found, bool):
-        raise ConfigError(join(path, name), shown(found), "must be true or false")
-    return found

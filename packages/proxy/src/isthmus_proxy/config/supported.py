@@ -17,7 +17,7 @@ _B = "envoy.config.bootstrap.v3"
 BOOTSTRAP: dict[str, MessageRules] = {
     f"{_B}.Bootstrap": message(
         "node static_resources dynamic_resources admin layered_runtime cluster_manager overload_manager "
-        "stats_config stats_sinks stats_flush_interval",
+        "stats_config stats_sinks stats_flush_interval bootstrap_extensions",
         no_effect={
             "what is not yet sent is seen by nobody else": "stats_flush_on_admin",
             "stats go with what they are of": "stats_eviction_interval deferred_stat_options",
