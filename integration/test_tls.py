@@ -33,6 +33,7 @@ OPERATORS = [
     "DOWNSTREAM_PEER_CERT", "DOWNSTREAM_PEER_URI_SAN", "DOWNSTREAM_PEER_DNS_SAN", "DOWNSTREAM_PEER_FINGERPRINT_256",
     "DOWNSTREAM_PEER_FINGERPRINT_1", "DOWNSTREAM_LOCAL_SUBJECT", "DOWNSTREAM_PEER_CERT_V_START", "DOWNSTREAM_PEER_CERT_V_END",
     "DOWNSTREAM_LOCAL_URI_SAN", "DOWNSTREAM_LOCAL_DNS_SAN", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+    "UPSTREAM_TLS_VERSION", "UPSTREAM_TLS_CIPHER", "UPSTREAM_PEER_SUBJECT", "UPSTREAM_PEER_URI_SAN", "UPSTREAM_LOCAL_URI_SAN",
 ]  # fmt: skip
 Json = dict[str, Any]
 Side = Envoy | Proxy
@@ -333,6 +334,14 @@ def test_endpoints_see_and_are_seen_as_with_envoy(files: Files, tmp_path: Path) 
             "validation_context": {**trusted, "match_typed_subject_alt_names": [{"san_type": kind, "matcher": matcher}]}
         }
 
+    def named(**fields: object) -> Json:
+        options = {
+            "@type": f"{TYPES}upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http_protocol_options": {}},
+        }
+        options["upstream_http_protocol_options"] = {"auto_sni": True, **fields}
+        return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}}
+
     def pin(kind: str, digest: str) -> Json:
         return {"validation_context": {f"verify_certificate_{kind}": [digest]}}
 
@@ -360,6 +369,8 @@ def test_endpoints_see_and_are_seen_as_with_envoy(files: Files, tmp_path: Path) 
             cluster("spki", at, transport_socket=upstream(pin("spki", spki))),
             cluster("alpn", at, transport_socket=upstream({"alpn_protocols": ["http/1.1"]})),
             cluster("version", at, transport_socket=upstream({"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}})),
+            cluster("auto-sni", at, transport_socket=upstream({"validation_context": trusted}), **named()),
+            cluster("auto-san", at, transport_socket=upstream({"validation_context": trusted}), **named(auto_san_validation=True)),
             cluster("certificate", mutual.port, transport_socket=upstream({"tls_certificates": [pair(files.client)]})),
             cluster("no-certificate", mutual.port, transport_socket=upstream({})),
             cluster("wrong-certificate", mutual.port, transport_socket=upstream({"tls_certificates": [pair(files.outsider)]})),
@@ -390,7 +401,10 @@ def test_endpoints_see_and_are_seen_as_with_envoy(files: Files, tmp_path: Path) 
     by_envoy, by_ours = envoys.pop(2), ours.pop(2)
     assert isinstance(by_envoy, list)
     assert isinstance(by_ours, list)
-    assert Counter(by_ours) - Counter(by_envoy) == {(None, "TLSv1.2", "http/1.1", "none"): 2}
+    assert Counter(by_ours) - Counter(by_envoy) == {
+        (None, "TLSv1.2", "http/1.1", "none"): 2,
+        ("a.test", "TLSv1.2", "http/1.1", "none"): 1,
+    }
     assert not Counter(by_envoy) - Counter(by_ours)
     for found, expected in zip(ours, envoys, strict=True):
         assert found == expected

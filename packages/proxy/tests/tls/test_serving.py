@@ -39,6 +39,7 @@ from isthmus_proxy.tls.model import (
     ValidationConfig,
 )
 from isthmus_proxy.tls.testing import Files, Issued, encrypted_key
+from isthmus_proxy.upstream.pool import server_name
 
 pytestmark = pytest.mark.trio
 
@@ -547,3 +548,28 @@ async def test_endpoints_with_and_without_tls_in_one_cluster(files: Files) -> No
         proxy.http()
         assert (await proxy.get())[2] == b"ok"
         assert proxy.stat("cluster.c.transport_socket_match.default.total_match_count") == 1
+
+
+async def test_the_server_name_is_the_hosts_of_the_request(files: Files) -> None:
+    async with running_proxy() as proxy, secure_origin(proxy, files.server) as taken:
+        port = proxy.origin_port  # type: ignore[attr-defined]
+        proxy.cluster("c", port, transport=client_tls(roots(files)), auto_sni=True, auto_san_validation=True)
+        proxy.route(forward())
+        proxy.http()
+        for host, status in (
+            (b"server.example", 200),
+            (b"two.example:81", 200),
+            (b"server.example", 200),
+            (b"no.example", 503),
+        ):
+            peer = await proxy.client()
+            await peer.send(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
+            assert int((await peer.message())[0].split()[1]) == status
+        assert len(taken) >= 2
+        assert proxy.stat("cluster.c.upstream_cx_total") == 3, "a connection for each name"
+        assert proxy.stat("cluster.c.ssl.fail_verify_san") == 1
+
+
+async def test_names_of_hosts() -> None:
+    names = {b"a.Example:80": "a.example", b"[::1]:80": "::1", b"a": "a", b"": ""}
+    assert {authority: server_name(authority) for authority in names} == names

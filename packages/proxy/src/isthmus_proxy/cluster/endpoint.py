@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Endpoint:
     """Mutable state of one address of one cluster; the same object as long as updates name the same address.
 
-    Counters are plain numbers (Envoy's host stats): ``/clusters`` shows them. ``pool`` and ``high_pool`` (of requests
-    of high priority) belong to the connection pools. ``flags`` are those of ``health.flags``; whoever changes them tells the
+    Counters are plain numbers (Envoy's host stats): ``/clusters`` shows them. ``pool``, ``high_pool`` (of requests
+    of high priority) and ``named_pools`` (by priority and TLS server name) belong to the connection pools.
+    ``flags`` are those of ``health.flags``; whoever changes them tells the
     cluster (``Cluster.health_changed``). ``monitor`` is told how requests end, if the cluster has outlier detection.
     ``revision`` is the cluster's as of the last change of what balancers read in ``config`` or of the place. ``healthy_since``, in
     seconds of the cluster's clock, is when the endpoint came or passed its health check again; slow start counts from there.
@@ -35,6 +36,7 @@ class Endpoint:
         "locality",
         "monitor",
         "name",
+        "named_pools",
         "pool",
         "priority",
         "removed",
@@ -52,6 +54,7 @@ class Endpoint:
         self.name = f"[{config.host}]:{config.port}" if ":" in config.host else f"{config.host}:{config.port}"
         self.pool: object | None = None
         self.high_pool: object | None = None
+        self.named_pools: dict[tuple[int, str], object] | None = None
         self.flags = 0
         self.monitor: OutlierMonitor | None = None
         self.removed = False

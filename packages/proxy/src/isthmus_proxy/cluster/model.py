@@ -103,9 +103,8 @@ class ClusterConfig:
     http2_options: Http2Options = field(default_factory=Http2Options)
     transport: TransportSocket = RAW
     transport_matches: tuple[TransportSocketMatch, ...] = ()
-    auto_sni: bytes = b""  # the header that names the server to ask for; empty: off
+    auto_sni: bool = False  # the server name for TLS is the host of the request
     auto_san_validation: bool = False
-    http_auto: bool = False  # ALPN decides between HTTP/2 and HTTP/1.1
     extra: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -69,6 +69,8 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         healthy_panic_threshold=_panic_threshold(common, join(path, "common_lb_config")),
         http2=http.http2,
         http2_options=http.http2_options,
+        auto_sni=http.auto_sni,
+        auto_san_validation=http.auto_san_validation,
         transport=transport,
         transport_matches=transport_matches,
         enable_trailers=http.enable_trailers,

@@ -18,7 +18,7 @@ CLUSTER: dict[str, MessageRules] = {
         "circuit_breakers outlier_detection max_requests_per_connection common_http_protocol_options http_protocol_options "
         "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "
         "least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config lb_subset_config "
-        "load_balancing_policy common_lb_config transport_socket transport_socket_matches",
+        "load_balancing_policy common_lb_config transport_socket transport_socket_matches upstream_http_protocol_options",
         only={
             "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"),
             "lb_policy": (
@@ -41,7 +41,6 @@ CLUSTER: dict[str, MessageRules] = {
             "of ORIGINAL_DST clusters only": "cleanup_interval",
             "a label": "metadata",
             "decides which stats exist": "track_timeout_budgets track_cluster_stats",
-            "connections are not TLS": "upstream_http_protocol_options",
         },
     ),
     f"{_CLUSTER}.Cluster.TransportSocketMatch": message("name transport_socket", elsewhere="match"),
@@ -72,9 +71,9 @@ CLUSTER: dict[str, MessageRules] = {
     ),
     f"{_CLUSTER}.CircuitBreakers.Thresholds.RetryBudget": message("budget_percent min_retry_concurrency"),
     _HTTP: message(
-        "common_http_protocol_options explicit_http_config use_downstream_protocol_config",
-        no_effect={"connections are not TLS": "upstream_http_protocol_options"},
+        "common_http_protocol_options explicit_http_config use_downstream_protocol_config upstream_http_protocol_options",
     ),
+    "envoy.config.core.v3.UpstreamHttpProtocolOptions": message("auto_sni auto_san_validation"),
     f"{_HTTP}.ExplicitHttpConfig": message("http_protocol_options http2_protocol_options"),
     f"{_HTTP}.UseDownstreamHttpConfig": message(
         "http_protocol_options",

@@ -26,6 +26,8 @@ class UpstreamHttp:
     enable_trailers: bool = False
     header_key_format: str = ""
     http2_options: Http2Options = field(default_factory=Http2Options)
+    auto_sni: bool = False
+    auto_san_validation: bool = False
 
 
 def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
@@ -39,12 +41,14 @@ def compile_upstream_http(cluster: Any, path: str) -> UpstreamHttp:
         options: Any = unpack_as(cluster.typed_extension_protocol_options[_OPTIONS], place, _OPTIONS)
         return _from_options(options, place)
     common = cluster.common_http_protocol_options
+    upstream = cluster.upstream_http_protocol_options
     return _build(
         common,
         join(path, "common_http_protocol_options"),
         cluster.http_protocol_options,
         _http2(cluster, path) if cluster.HasField("http2_protocol_options") else None,
         number(cluster, "max_requests_per_connection", 0, path),
+        upstream,
     )
 
 
@@ -56,14 +60,17 @@ def _from_options(options: Any, path: str) -> UpstreamHttp:
     explicit = chosen == "explicit_http_config" and config.WhichOneof("protocol_config") == "http2_protocol_options"
     http2 = _http2(config, join(path, chosen)) if explicit else None
     place = join(path, "common_http_protocol_options")
-    return _build(options.common_http_protocol_options, place, config.http_protocol_options, http2, 0)
+    upstream = options.upstream_http_protocol_options
+    return _build(options.common_http_protocol_options, place, config.http_protocol_options, http2, 0, upstream)
 
 
 def _http2(message: Any, path: str) -> Http2Options:
     return compile_http2_options(message.http2_protocol_options, join(path, "http2_protocol_options"))
 
 
-def _build(common: Any, path: str, http1: Any, http2: Http2Options | None, max_requests: int) -> UpstreamHttp:
+def _build(
+    common: Any, path: str, http1: Any, http2: Http2Options | None, max_requests: int, upstream: Any
+) -> UpstreamHttp:
     if common.HasField("max_headers_count"):
         value = shown(common.max_headers_count.value)
         raise ConfigError(join(path, "max_headers_count"), value, "is supported downstream only; remove it")
@@ -78,4 +85,6 @@ def _build(common: Any, path: str, http1: Any, http2: Http2Options | None, max_r
         bool(http1.enable_trailers),
         compile_header_key_format(http1, path),
         http2 or Http2Options(),
+        upstream.auto_sni,
+        upstream.auto_san_validation,
     )

@@ -307,7 +307,8 @@ class Exchange:
         if self.target is not None and self.target.terminates:
             pool: RequestPool | None = manager.pools.once(cluster, endpoint, self._priority)
         else:
-            pool = manager.pools.of(cluster, endpoint, self._priority)
+            authority = self.target.head.authority if self.target is not None else b""
+            pool = manager.pools.of(cluster, endpoint, self._priority, authority)
         self._pool = pool
         self._endpoint = endpoint
         connection = pool.acquire(self) if pool is not None else OVERFLOW
@@ -330,6 +331,8 @@ class Exchange:
         if target is None:
             return
         self._upstream = connection
+        if connection.tls is not None:
+            self.info.upstream_tls = connection.tls
         for group in target.groups:
             group.upstream_rq_total.value += 1
         if connection.http2:

@@ -223,7 +223,7 @@ def start_shadows(
         endpoint = cluster.choose() if cluster is not None else None
         if cluster is None or endpoint is None:
             continue
-        pool = manager.pools.of(cluster, endpoint, 0)
+        pool = manager.pools.of(cluster, endpoint, 0, head.authority)
         if pool is not None:
             shadow = Shadow(cluster, endpoint, shadow_head(head, policy, info), limit, bare=bare)
             shadow.done = done

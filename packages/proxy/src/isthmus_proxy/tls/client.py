@@ -70,7 +70,7 @@ class ClientSide:
                 raise unverified("the certificate cannot be read", "fail_verify_no_cert")
             self._check.check(peer)
         if san and (peer is None or not _is_for(san, peer.details)):
-            raise wrong_name(peer.details if peer is not None else TlsDetails())
+            raise wrong_name(peer.details if peer is not None else TlsDetails(), san)
         engine.info = info
         self._stats.handshake(engine, client_certificate=True)
         self.remember(engine)

@@ -37,10 +37,12 @@ class PeerCheck:
             raise unverified("cert hash and spki", NO_HASH)
 
 
-def wrong_name(details: TlsDetails) -> TlsFailure:
-    """The certificate is for somebody else."""
-    names = [*details.dns_sans, *details.uri_sans, *details.ip_sans]
-    return unverified(f"SAN matcher, certificate SANs are [{', '.join(names)}]", NO_SAN)
+def wrong_name(details: TlsDetails, expected: str = "") -> TlsFailure:
+    """The certificate is for somebody else; ``expected`` is the one name that was asked for."""
+    names = ", ".join([*details.dns_sans, *details.uri_sans, *details.ip_sans])
+    if expected:
+        return unverified(f"verify SAN list, expected SANs: [{expected}], certificate SANs: [{names}]", NO_SAN)
+    return unverified(f"SAN matcher, certificate SANs are [{names}]", NO_SAN)
 
 
 def _fits(rule: SanMatch, test: StringTest, details: TlsDetails) -> bool:

@@ -22,6 +22,7 @@ from isthmus_proxy.upstream.connector import Connector
 from isthmus_proxy.upstream.transports import HTTP1, Securing, transport_failure
 
 if TYPE_CHECKING:
+    from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
     from isthmus_proxy.upstream.pool import ConnectionPool
 
@@ -53,7 +54,7 @@ class Http1Connection:
 
     __slots__ = (
         "_chunked", "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "opened_at", "request_done",
-        "requests", "sink", "spelling",
+        "requests", "sink", "spelling", "tls",
     )  # fmt: skip
 
     http2 = False
@@ -66,6 +67,7 @@ class Http1Connection:
         self._connection: Connection | None = None
         self.sink: ResponseSink | None = None
         self.requests = 0
+        self.tls: TlsInfo | None = None
         self.request_done = False
         self._chunked = False
         self._unsent_at = 0
@@ -96,6 +98,7 @@ class Http1Connection:
 
     def _secured(self, connection: Connection) -> None:
         connection.set_receiver(self)
+        self.tls = connection.tls
         self._opened(connection)
 
     def _opened(self, connection: Connection) -> None:

@@ -20,6 +20,7 @@ from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
 from isthmus_proxy.upstream.transports import HTTP2, Securing, transport_failure
 
 if TYPE_CHECKING:
+    from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.upstream.http2_pool import Http2Pool
 
 _STREAMS_BEFORE_SETTINGS = 100
@@ -39,7 +40,7 @@ class Http2UpstreamConnection:
 
     __slots__ = (
         "_connection", "_connector", "_dirty", "_held", "_keepalive", "_pool", "_stats", "_timer", "codec", "draining",
-        "opened_at", "requests",
+        "opened_at", "requests", "tls",
     )  # fmt: skip
 
     def __init__(self, pool: Http2Pool) -> None:
@@ -50,6 +51,7 @@ class Http2UpstreamConnection:
         self._connector: Connector | Securing | None = None
         self._held: list[Http2UpstreamStream] = []
         self._dirty = False
+        self.tls: TlsInfo | None = None
         self.draining = False
         self.requests = 0
         reactor = pool.reactor
@@ -79,6 +81,7 @@ class Http2UpstreamConnection:
 
     def _secured(self, connection: Connection) -> None:
         connection.set_receiver(self)
+        self.tls = connection.tls
         self._opened(connection)
 
     def _opened(self, connection: Connection) -> None:

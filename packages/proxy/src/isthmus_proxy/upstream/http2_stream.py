@@ -21,6 +21,7 @@ from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.upstream.http2_response import parsed_response
 
 if TYPE_CHECKING:
+    from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.upstream.http1_connection import ResponseSink
     from isthmus_proxy.upstream.http2_connection import Http2UpstreamConnection
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Http2UpstreamStream:
     """See the module. ``requests`` is 1: it carries one. The last piece of the body is held until more or its end is known."""
 
-    __slots__ = ("_blocked", "_connection", "_held", "_to_emit", "request_done", "requests", "sink", "stream")
+    __slots__ = ("_blocked", "_connection", "_held", "_to_emit", "request_done", "requests", "sink", "stream", "tls")
 
     http2 = True
     spelling = None
@@ -38,6 +39,7 @@ class Http2UpstreamStream:
         self._connection = connection
         self.sink: ResponseSink | None = None
         self.stream: Stream | None = None
+        self.tls: TlsInfo | None = connection.tls
         self.requests = 1
         self.request_done = False
         self._held: bytes | None = None

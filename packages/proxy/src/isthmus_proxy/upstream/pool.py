@@ -266,6 +266,28 @@ class ConnectionPool:
             connection.close()
 
 
+MAX_NAMED_POOLS = 256
+"""Pools of one endpoint for different server names (auto_sni): clients choose these names."""
+
+
+def server_name(authority: bytes) -> str:
+    """The host of a request's authority, without its port (auto_sni)."""
+    host = authority.decode("latin-1")
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _leave(endpoint: Endpoint, pool: object) -> bool:
+    """Take ``pool`` out of those by server name; answer whether it was there."""
+    pools = endpoint.named_pools or {}
+    for key, each in pools.items():
+        if each is pool:
+            del pools[key]
+            return True
+    return False
+
+
 class Pools:
     """Makes the pool of an endpoint on its first use, and drains it when the endpoint leaves its cluster."""
 
@@ -278,8 +300,15 @@ class Pools:
         self._blocks = BlockMemo()
         self.memo: HeadMemo[ParsedResponse] = HeadMemo()
 
-    def of(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool | Http2Pool | None:
-        """The pool of ``endpoint`` for requests of ``priority`` (0 default, 1 high); None if max_connection_pools forbids it."""
+    def of(
+        self, cluster: Cluster, endpoint: Endpoint, priority: int = 0, authority: bytes = b""
+    ) -> ConnectionPool | Http2Pool | None:
+        """The pool of ``endpoint`` for requests of ``priority`` (0 default, 1 high); None if max_connection_pools forbids it.
+
+        ``authority`` is the request's: with auto_sni there is a pool for each server name.
+        """
+        if cluster.config.auto_sni:
+            return self._named(cluster, endpoint, priority, server_name(authority))
         pool = endpoint.high_pool if priority else endpoint.pool
         if isinstance(pool, ConnectionPool) and not cluster.config.http2:
             return pool
@@ -293,18 +322,45 @@ class Pools:
         if breaker.connection_pools >= breaker.limits.max_connection_pools and not self._free_one(breaker):
             cluster.stats.upstream_cx_pool_overflow.value += 1
             return None
-        if cluster.config.http2:
-            from isthmus_proxy.upstream.http2_pool import Http2Pool  # noqa: PLC0415 - only where it is used
-
-            made: ConnectionPool | Http2Pool = Http2Pool(
-                self._reactor, cluster, endpoint, breaker, self._blocks, self._pools, self.transports
-            )
-        else:
-            made = ConnectionPool(self._reactor, cluster, endpoint, breaker, self.memo, self._pools, self.transports)
+        made = self._make(cluster, endpoint, breaker, NO_OPTIONS)
         if priority:
             endpoint.high_pool = made
         else:
             endpoint.pool = made
+        return made
+
+    def _make(
+        self, cluster: Cluster, endpoint: Endpoint, breaker: CircuitBreaker, options: TransportOptions
+    ) -> ConnectionPool | Http2Pool:
+        if cluster.config.http2:
+            from isthmus_proxy.upstream.http2_pool import Http2Pool  # noqa: PLC0415 - only where it is used
+
+            return Http2Pool(
+                self._reactor, cluster, endpoint, breaker, self._blocks, self._pools, self.transports, options
+            )
+        return ConnectionPool(
+            self._reactor, cluster, endpoint, breaker, self.memo, self._pools, self.transports, options
+        )
+
+    def _named(
+        self, cluster: Cluster, endpoint: Endpoint, priority: int, name: str
+    ) -> ConnectionPool | Http2Pool | None:
+        """The pool for one server name. Of too many names, those that nobody waits for are given up."""
+        pools = endpoint.named_pools
+        if pools is None:
+            pools = endpoint.named_pools = {}
+        known = cast("ConnectionPool | Http2Pool | None", pools.get((priority, name)))
+        if known is not None and known.http2 is cluster.config.http2:
+            return known
+        if known is not None:
+            known.drain()
+            self._forget(known)
+        breaker = cluster.breakers[priority]
+        crowded = len(pools) >= MAX_NAMED_POOLS or breaker.connection_pools >= breaker.limits.max_connection_pools
+        if crowded and not self._free_one(breaker):
+            cluster.stats.upstream_cx_pool_overflow.value += 1
+            return None
+        made = pools[priority, name] = self._make(cluster, endpoint, breaker, TransportOptions(name))
         return made
 
     def once(self, cluster: Cluster, endpoint: Endpoint, priority: int = 0) -> ConnectionPool:
@@ -329,7 +385,7 @@ class Pools:
             endpoint.pool = None
         elif endpoint.high_pool is pool:
             endpoint.high_pool = None
-        else:
+        elif not _leave(endpoint, pool):
             return
         pool.breaker.connection_pools -= 1
         pool.forget()
@@ -342,7 +398,7 @@ class Pools:
     def endpoints_removed(self, _cluster: Cluster, endpoints: list[Endpoint]) -> None:
         """Close the idle connections of ``endpoints`` (a callback for the cluster manager)."""
         for endpoint in endpoints:
-            for pool in (endpoint.pool, endpoint.high_pool):
+            for pool in (endpoint.pool, endpoint.high_pool, *(endpoint.named_pools or {}).values()):
                 known = cast("ConnectionPool | Http2Pool | None", pool)
                 if known is not None:
                     known.drain()
