@@ -47,7 +47,7 @@ def test_tr_is_only_looked_for_where_asked() -> None:
 
 
 def test_an_undecided_codec_is_not_waited_for_without_end() -> None:
-    class Undecided(BoltCodec):
+    class Undecided(DubboCodec):
         def detect(self, data: bytes) -> bool | None:
             del data
             return None
