@@ -1,4 +1,4 @@
-"""One HTTP/1.1 proxy task in the configuration language of every subject: same hops, same keep-alive, one worker."""
+"""One HTTP proxy task in the configuration language of every subject: same hops, same keep-alive, one worker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpPlan:
-    """Proxy HTTP/1.1 from ``port`` to an origin on loopback.
+    """Proxy HTTP/1.1 from ``port`` to an origin on loopback, with ``http2`` HTTP/2 on both sides (in Envoy's language only).
 
     ``observed`` switches an access log in ``folder`` and stats on. ``clusters`` adds that many clusters without traffic.
     ``rules`` puts that many routes with header conditions, none of which the load meets, before the one that serves
@@ -26,6 +27,7 @@ class HttpPlan:
     observed: bool = False
     clusters: int = 0
     rules: int = 0
+    http2: bool = False
 
     @property
     def access_log(self) -> Path:
@@ -37,17 +39,21 @@ def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _cluster(name: str, port: int) -> dict[str, object]:
+def _cluster(name: str, port: int, *, http2: bool = False) -> dict[str, object]:
     endpoint = {"endpoint": {"address": _address(port)}}
     # Circuit breakers wide open in every subject: the load has more connections than Envoy's default of 1024 allows.
     limit = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
-    return {
+    cluster: dict[str, object] = {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "5s",
         "circuit_breakers": {"thresholds": [limit]},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    if http2:
+        options = {"@type": f"type.googleapis.com/{OPTIONS}", "explicit_http_config": {"http2_protocol_options": {}}}
+        cluster["typed_extension_protocol_options"] = {OPTIONS: options}
+    return cluster
 
 
 def _http_connection_manager(plan: HttpPlan) -> dict[str, object]:
@@ -80,7 +86,10 @@ def envoy_bootstrap(plan: HttpPlan) -> dict[str, object]:
     return {
         "node": {"id": "bench", "cluster": "bench"},
         "admin": {"address": _address(plan.admin_port)},
-        "static_resources": {"listeners": [listener], "clusters": [_cluster("origin", plan.origin_port), *idle]},
+        "static_resources": {
+            "listeners": [listener],
+            "clusters": [_cluster("origin", plan.origin_port, http2=plan.http2), *idle],
+        },
     }
 
 

@@ -22,10 +22,10 @@ TIMEOUT_S = 3  # of one case; Envoy closes a connection only after a delay
 
 
 def run(subject: str, folder: Path) -> Iterator[Outcome]:
-    """Run h2spec against a cleartext listener of the subject and read its JUnit report."""
+    """Run h2spec, strict cases included, against a cleartext listener of the subject for HTTP/2 alone; read its JUnit report."""
     report = folder / "junit.xml"
-    with Upstream() as upstream, http_proxy(subject, upstream.port, folder) as port:
-        flags = ["-h", "127.0.0.1", "-p", str(port), "-o", str(TIMEOUT_S), "-j", str(report)]
+    with Upstream() as upstream, http_proxy(subject, upstream.port, folder, http2=True) as port:
+        flags = ["--strict", "-h", "127.0.0.1", "-p", str(port), "-o", str(TIMEOUT_S), "-j", str(report)]
         done = run_program([h2spec(), *flags], within=900)
     if not report.is_file():
         raise RuntimeError(f"h2spec wrote no report:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

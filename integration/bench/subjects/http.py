@@ -1,4 +1,4 @@
-"""HTTP/1.1 proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy.
+"""HTTP proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy.
 
 ``isthmus`` is what pip makes of the sources where there is a C compiler: the wheel whose data path is compiled. ``isthmus-pure`` is
 the same, interpreted, as pip makes it without one.
@@ -65,11 +65,13 @@ def start(name: str, argv: list[str | Path], plan: Plan, cpus: str, env: Mapping
     return Running(plan.port, process)
 
 
-def _isthmus(plan: HttpPlan, cpus: str) -> Running:
+def isthmus(plan: HttpPlan, cpus: str) -> Running:
+    """The compiled proxy."""
     return _start_isthmus("isthmus", plan, cpus, {"PYTHONPATH": str(compiled_proxy())})
 
 
-def _isthmus_pure(plan: HttpPlan, cpus: str) -> Running:
+def isthmus_pure(plan: HttpPlan, cpus: str) -> Running:
+    """The interpreted proxy."""
     return _start_isthmus("isthmus-pure", plan, cpus, None)
 
 
@@ -84,7 +86,8 @@ def _start_isthmus(name: str, plan: HttpPlan, cpus: str, env: Mapping[str, str] 
     return start(name, argv, plan, cpus, env)
 
 
-def _envoy(plan: HttpPlan, cpus: str) -> Running:
+def envoy(plan: HttpPlan, cpus: str) -> Running:
+    """Envoy with one worker."""
     bootstrap = write_bootstrap(envoy_bootstrap(plan), plan.folder, "envoy")
     options = ["--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     return start("envoy", [envoy_binary(), "-c", bootstrap, *options], plan, cpus)
@@ -108,19 +111,20 @@ def _mosn(plan: HttpPlan, cpus: str) -> Running:
     return start("mosn", [go_program("mosn"), "-c", path], plan, cpus)
 
 
-def _direct(plan: HttpPlan, cpus: str) -> Running:
+def direct(plan: HttpPlan, cpus: str) -> Running:
+    """No proxy at all."""
     del cpus
     return Running(plan.origin_port, None)
 
 
 SUBJECTS: dict[str, Callable[[HttpPlan, str], Running]] = {
-    "isthmus": _isthmus,
-    "isthmus-pure": _isthmus_pure,
-    "envoy": _envoy,
+    "isthmus": isthmus,
+    "isthmus-pure": isthmus_pure,
+    "envoy": envoy,
     "haproxy": _haproxy,
     "nginx": _nginx,
     "mosn": _mosn,
-    "direct": _direct,
+    "direct": direct,
 }
 
 BUSY_POLLING: dict[str, Callable[[HttpPlan, str], Running]] = {"isthmus-busy-poll": _isthmus_busy_poll}
