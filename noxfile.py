@@ -130,6 +130,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random input for parsers, in all roles: ``-- http2 [--minutes M] [--seed N]``."""
+    session.install(*_editable(["packages/proxy"], "[test]"))
+    session.run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Ask what the protocols demand: ``-- [--only SUITE] [--json FILE] [--all] [--peer envoy|haproxy|nginx]``."""
     session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")

@@ -1,7 +1,7 @@
 """Suite ``grpc``: closed loop, 8 connections with 1, 16 and 100 calls on each: unary calls, and streams of messages of 100 B.
 
-A unary call is a POST that the origin echoes, with a status in trailers; of a stream each message that comes back counts. The proxy
-has one core to itself; load and origin share the others.
+A unary call is a POST with a message, answered with a message and a status in trailers; of a stream each message that comes back
+counts. The proxy has one core to itself; load and origin share the others.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def measure(subject: str, wanted: tuple[str, ...], seconds: float, folder: Path)
             continue
         with ExitStack() as stack:
             unary = kind == "unary"
-            echo = origin(folder, "--echo-upload", "--trailer=grpc-status: 0") if unary else echo_server(LOAD_CPU)
-            plan = HttpPlan(free_port(), free_port(), stack.enter_context(echo), folder, http2=True)
+            server = origin(folder, MESSAGE, "--trailer=grpc-status: 0") if unary else echo_server(LOAD_CPU)
+            plan = HttpPlan(free_port(), free_port(), stack.enter_context(server), folder, http2=True)
             running = SUBJECTS[subject](plan, PROXY_CPU)
             stack.callback(running.stop)
             for case in chosen:

@@ -42,9 +42,9 @@ def gap(subject: str, case: str) -> str:
 
 
 @contextmanager
-def origin(folder: Path, *options: str) -> Iterator[int]:
-    """Run nghttpd, which serves the files of ``folder``; gives its port."""
-    (folder / "100b").write_bytes(b"x" * 100)
+def origin(folder: Path, body: bytes, *options: str) -> Iterator[int]:
+    """Run nghttpd, which answers ``/100b`` with ``body``; gives its port."""
+    (folder / "100b").write_bytes(body)
     port = free_port()
     argv = ["taskset", "-c", LOAD_CPU, peers.command("nghttpd", "nghttp2-server"), "--no-tls", "-d", str(folder)]
     with Process("origin", [*argv, *options, str(port)]) as process:
@@ -55,7 +55,7 @@ def origin(folder: Path, *options: str) -> Iterator[int]:
 def measure(subject: str, wanted: tuple[str, ...], seconds: float, folder: Path) -> Iterator[tuple[str, Sample]]:
     """One round of one subject: start it, warm it up, measure each case, stop it."""
     with ExitStack() as stack:
-        port = stack.enter_context(origin(folder))
+        port = stack.enter_context(origin(folder, b"x" * 100))
         running = SUBJECTS[subject](HttpPlan(free_port(), free_port(), port, folder, http2=True), PROXY_CPU)
         stack.callback(running.stop)
         for case in wanted:
