@@ -98,9 +98,9 @@ class Service:
             self.cancelled += 1
 
 
-def bootstrap(origin_port: int, folder: Path) -> tuple[int, dict[str, Any]]:
-    """(port, bootstrap) of a proxy to a gRPC server, which both Isthmus and Envoy run."""
-    plan = HttpPlan(free_port(), free_port(), origin_port, folder, http2=True)
+def bootstrap(origin_port: int, folder: Path, *, http2: bool = True) -> tuple[int, dict[str, Any]]:
+    """(port, bootstrap) of a proxy to a server, of gRPC unless it speaks no HTTP/2; both Isthmus and Envoy run it."""
+    plan = HttpPlan(free_port(), free_port(), origin_port, folder, http2=http2)
     made: dict[str, Any] = envoy_bootstrap(plan)
     manager = made["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     route = manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
@@ -123,7 +123,8 @@ class Scene:
         self.proxy.wait_ready()
         if kind == "envoy in front":
             port = self._envoy(stack, port, folder / "front")
-        self.channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}", options=LIMITS))
+        # The stubs want serialisers, without which bytes are bytes.
+        self.channel: Any = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{port}", options=LIMITS))
 
     def _envoy(self, stack: ExitStack, port: int, folder: Path) -> int:
         folder.mkdir()
@@ -206,7 +207,7 @@ def test_custom_metadata(scene: Scene) -> None:
         assert ("x-grpc-test-echo-trailing-bin", b"\xab\xab\xab") in each.trailing_metadata()
 
 
-def status_of(act: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+def status_of(act: Callable[[], object]) -> tuple[grpc.StatusCode, str | None]:
     with pytest.raises(grpc.RpcError) as caught:
         act()
     return caught.value.code(), caught.value.details()

@@ -79,7 +79,8 @@ async def until(proxy: Proxy, name: str, value: int) -> None:
 async def test_a_thousand_streams_are_held_at_once_and_given_back(tmp_path: Path) -> None:
     async with scene(tmp_path) as (proxy, port):
         before = resident_mb(proxy.process.pid)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+            channel: Any = opened  # the stubs want serialisers, without which bytes are bytes
             chat = channel.stream_stream(f"/{SERVICE}/Chat")
             calls = [chat() for _ in range(STREAMS)]
             for said in (b"while they open", b"when all are open"):
@@ -100,7 +101,8 @@ async def test_a_thousand_streams_are_held_at_once_and_given_back(tmp_path: Path
 
 async def _load(port: int) -> None:
     """Calls, fifty at a time, none of which may fail."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        channel: Any = opened
         call = channel.unary_unary(f"/{SERVICE}/Unary")
 
         async def worker(number: int) -> None:
@@ -113,8 +115,8 @@ async def _load(port: int) -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_that_sends_goaways_loses_no_call(tmp_path: Path) -> None:
-    options = {"max_connection_age_ms": 150, "max_connection_age_grace_ms": 5000}
-    async with scene(tmp_path, **options) as (proxy, port):
+    ages = {"max_connection_age_ms": 150, "max_connection_age_grace_ms": 5000}
+    async with scene(tmp_path, None, **ages) as (proxy, port):
         await _load(port)
         assert await stat(proxy, "cluster.origin.upstream_cx_close_notify") > 1
         assert await stat(proxy, "cluster.origin.upstream_rq_2xx") == CALLS

@@ -51,7 +51,7 @@ class _Script:
         self._client = client
         self._encoder = hpack.Encoder()
 
-    def bytes(self, count: int) -> bytes:
+    def frames(self, count: int) -> bytes:
         """So many frames; damage is rare enough that most conversations go on for a while."""
         choose = self._choose
         data = bytearray(b"".join(self._frame() for _ in range(count)))
@@ -136,7 +136,7 @@ def _check(made: Http2Codec, counts: Counts) -> None:
 
 
 def _any_frames(choose: random.Random, *, client: bool) -> None:
-    data = _Script(choose, client=client).bytes(choose.randrange(1, 25))
+    data = _Script(choose, client=client).frames(choose.randrange(1, 25))
     whole, counts = _fresh(client=client)
     events = whole.receive(data)
     pieces, _ = _fresh(client=client)
@@ -158,7 +158,7 @@ def _any_frames(choose: random.Random, *, client: bool) -> None:
     for stream in list(whole.streams.values()):
         if choose.random() < 0.3:
             whole.reset(stream, 8)
-    whole.receive(_Script(choose, client=client).bytes(5))
+    whole.receive(_Script(choose, client=client).frames(5))
     _check(whole, counts)
 
 

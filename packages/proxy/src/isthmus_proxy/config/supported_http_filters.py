@@ -60,6 +60,13 @@ HTTP_FILTERS: dict[str, MessageRules] = {
     f"{_HTTP}.fault.v3.FaultAbort.HeaderAbort": message(),
     f"{_FAULT}.FaultDelay": message("fixed_delay header_delay percentage"),
     f"{_FAULT}.FaultDelay.HeaderDelay": message(),
+    f"{_HTTP}.grpc_http1_bridge.v3.Config": message(),
+    f"{_HTTP}.grpc_stats.v3.FilterConfig": message(
+        "individual_method_stats_allowlist stats_for_all_methods replace_dots_in_grpc_service_name"
+    ),
+    "envoy.config.core.v3.GrpcMethodList": message("services"),
+    "envoy.config.core.v3.GrpcMethodList.Service": message("name method_names"),
+    f"{_HTTP}.grpc_web.v3.GrpcWeb": message(),
     f"{_HTTP}.header_mutation.v3.HeaderMutation": message("mutations most_specific_header_mutations_wins"),
     f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute": message("mutations"),
     f"{_HTTP}.header_mutation.v3.Mutations": message("request_mutations response_mutations"),

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from isthmus_proxy.codec.http1.framing import NO_BODY
+from isthmus_proxy.codec.http1.framing import LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.http.exchange import Exchange, Trailers
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, StreamFilter
 from isthmus_proxy.http.http_filter_chain import Chosen
 from isthmus_proxy.http.local_reply import ROUTE_NOT_FOUND, LocalReply
-from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
+from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_header
 from isthmus_proxy.http.plan import Plan, Target, moved_plan
 from isthmus_proxy.http.response_plan import ResponsePlan, finish_response_plan, response_plan_head
 from isthmus_proxy.reactor.reactor import Timer
@@ -500,7 +500,9 @@ class FilteredExchange(Exchange):
         if self._response_head_made is None:
             super()._response_done(trailers)
             return
-        self._back_trailers = trailers if self._trailers_pass(self._upstream) else _NOTHING
+        upstream, cluster = self._upstream, self._cluster
+        came = upstream is not None and cluster is not None and (upstream.http2 or cluster.config.enable_trailers)
+        self._back_trailers = trailers if came else _NOTHING
         self._encode_end(len(self._filters) - 1)
         if self._back_stop != CONTINUE or self._back_next > -2:
             # The upstream's part is over, though the response is not.
@@ -520,7 +522,9 @@ class FilteredExchange(Exchange):
                     self._back_next = index
                     return
         if self._back_stop == CONTINUE:
-            super()._response_done(self._back_trailers)
+            # Filters see trailers that this client is not to have: some put them elsewhere.
+            may = self._connection.http2 or self._manager.config.enable_trailers
+            super()._response_done(self._back_trailers if may else _NOTHING)
         else:
             self._back_end_at = index
 
@@ -557,6 +561,16 @@ class FilteredExchange(Exchange):
         if self._back_end_at > -2 and not self.ended:
             index, self._back_end_at = self._back_end_at, -2
             self._encode_end(index)
+
+    def set_response_length(self, length: int) -> None:
+        """Send the response's body, all of which is here, with its length."""
+        kept, head = self._back_kept, self._response_head_made
+        if kept is None or head is None:
+            return
+        set_header(head.headers, b"content-length", b"%d" % length)
+        # Others share the one that came.
+        self._back_kept = sized = ParsedResponse(kept.status, kept.version, list(kept.headers), {})
+        sized.framing, sized.length = LENGTH, length
 
     def inject_encoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
         """Hand ``data`` to the filters before ``stream_filter``, towards the client."""

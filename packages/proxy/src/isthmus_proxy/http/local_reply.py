@@ -132,7 +132,7 @@ def headers_of(
         code = grpc_status(reply.status) if reply.grpc_status is None else reply.grpc_status
         headers = [(b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % code)]
         if reply.body:
-            headers.append((b"grpc-message", _percent_encoded(reply.body)))
+            headers.append((b"grpc-message", percent_encoded(reply.body)))
         own = [*reply.headers]
         if edit is not None:
             edit(own)
@@ -155,6 +155,6 @@ def _content(reply: LocalReply, content_type: bytes, *, typed: bool) -> Headers:
     return [length, (b"content-type", content_type)]
 
 
-def _percent_encoded(message: bytes) -> bytes:
+def percent_encoded(message: bytes) -> bytes:
     """gRPC's encoding of ``grpc-message``: bytes outside printable ASCII, and the per cent sign, as %XX."""
     return b"".join(bytes([b]) if 0x20 <= b <= 0x7E and b != 0x25 else b"%%%02X" % b for b in message)

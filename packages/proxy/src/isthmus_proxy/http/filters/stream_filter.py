@@ -126,6 +126,9 @@ class FilterCallbacks(Protocol):
     def set_body_length(self, length: int) -> None:
         """Send the request's body, all of which is here, with its length."""
 
+    def set_response_length(self, length: int) -> None:
+        """Send the response's body, all of which is here, with its length, while the head waits."""
+
     def clear_route_cache(self) -> None:
         """Choose the route anew when all filters have seen the head."""
 
