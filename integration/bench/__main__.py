@@ -23,7 +23,20 @@ from bench.report import DOCS, print_report
 from bench.result import Result, Sample, write_json
 
 QUIET_PCT = 5.0  # of the machine for programs that are no part of the benchmark; above, figures are not to be trusted
-SUITES = ("http1", "http2", "grpc", "latency", "memory", "ab", "push", "ablation", "syscalls", "bolt", "bridge")
+SUITES = (
+    "http1",
+    "http2",
+    "grpc",
+    "latency",
+    "memory",
+    "ab",
+    "push",
+    "ablation",
+    "syscalls",
+    "bolt",
+    "bridge",
+    "filters",
+)
 
 
 class Suite(Protocol):
