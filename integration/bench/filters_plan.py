@@ -59,6 +59,10 @@ FILTERS: dict[str, Json] = {
         "header_mutation.v3.HeaderMutation",
         mutations={"request_mutations": [{"append": _OWN}], "response_mutations": [{"append": _OWN}]},
     ),
+    "header_to_metadata": _typed(
+        "header_to_metadata.v3.Config",
+        request_rules=[{"header": "origin", "on_header_present": {"key": "origin"}}],
+    ),
     "jwt_authn-no-token": _typed(
         "jwt_authn.v3.JwtAuthentication",
         providers={"p": {"issuer": "bench", "local_jwks": {"inline_string": _JWKS}}},

@@ -5,7 +5,8 @@ A string is itself, every other kind a pair of its name and what it holds, so th
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Kind = Literal["null", "bool", "number", "list", "struct"]
 Value = str | tuple[Kind, "bool | float | tuple[Value, ...] | tuple[tuple[str, Value], ...] | None"]
@@ -19,6 +20,23 @@ def merge(base: Criteria, over: Criteria) -> Criteria:
     if not over:
         return base
     return tuple(sorted({**dict(base), **dict(over)}.items(), key=_name))
+
+
+def of_json(values: Mapping[str, Any]) -> Criteria:
+    """Names and values, sorted by name, of values as JSON has them: dynamic metadata."""
+    return tuple((name, _of_json(values[name])) for name in sorted(values))
+
+
+def _of_json(value: Any) -> Value:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, int | float):
+        return "number", float(value)
+    if isinstance(value, list | tuple):
+        return "list", tuple(_of_json(item) for item in value)
+    return ("struct", of_json(value)) if isinstance(value, Mapping) else ("null", None)
 
 
 def items(value: Value) -> tuple[Value, ...]:

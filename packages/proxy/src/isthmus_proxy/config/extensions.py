@@ -28,6 +28,7 @@ _MODULES = {
     f"{_FILTERS}.http.router.v3.Router": "router",
     f"{_FILTERS}.http.buffer.v3.Buffer": "buffer",
     f"{_FILTERS}.http.buffer.v3.BufferPerRoute": "buffer",
+    f"{_FILTERS}.http.header_to_metadata.v3.Config": "header_to_metadata",
     f"{_FILTERS}.http.compressor.v3.Compressor": "compressor",
     f"{_FILTERS}.http.compressor.v3.CompressorPerRoute": "compressor",
     f"{_FILTERS}.http.decompressor.v3.Decompressor": "decompressor",

@@ -28,6 +28,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.grpc_stats.v3.FilterConfig": (f"{_HERE}.grpc", "compile_grpc_stats"),
     f"{_HTTP}.grpc_web.v3.GrpcWeb": (f"{_HERE}.grpc", "compile_grpc_web"),
     f"{_HTTP}.header_mutation.v3.HeaderMutation": (f"{_HERE}.header_mutation", "compile_header_mutation"),
+    f"{_HTTP}.header_to_metadata.v3.Config": (f"{_HERE}.header_to_metadata", "compile_header_to_metadata"),
     f"{_HTTP}.jwt_authn.v3.JwtAuthentication": (f"{_HERE}.jwt_authn", "compile_jwt_authn"),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
     f"{_HTTP}.rbac.v3.RBAC": (f"{_HERE}.rbac", "compile_rbac_filter"),

@@ -47,6 +47,11 @@ HTTP_FILTERS: dict[str, MessageRules] = {
         "compression_level enable_checksum", no_effect={_BUFFERS: "chunk_size"}
     ),
     f"{_COMPRESSION}.zstd.decompressor.v3.Zstd": message(no_effect={_BUFFERS: "chunk_size"}),
+    f"{_HTTP}.header_to_metadata.v3.Config": message("request_rules response_rules"),
+    f"{_HTTP}.header_to_metadata.v3.Config.Rule": message("header cookie on_header_present on_header_missing remove"),
+    f"{_HTTP}.header_to_metadata.v3.Config.KeyValuePair": message(
+        "metadata_namespace key value regex_value_rewrite type encode"
+    ),
     f"{_HTTP}.cors.v3.Cors": message(),
     f"{_HTTP}.cors.v3.CorsPolicy": message(
         "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials filter_enabled "

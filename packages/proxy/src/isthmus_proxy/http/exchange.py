@@ -198,8 +198,8 @@ class Exchange:
             self._retry = RetryState(target.rules, plan.head, manager.runtime)
         if target.duration:
             self._duration = manager.reactor.call_later(target.duration, self._max_duration_reached)
-        if target.balanced:
-            self._balancing = Balancing(action, weight, plan.named_head(self.identifier), self._client(plan))
+        if target.balanced or info.dynamic_metadata is not None:
+            self._balancing = Balancing(action, weight, plan.named_head(self.identifier), self._client(plan), info)
         if self.request_done and not target.upgrade:  # a request to switch protocols never ends
             self._start_route_timeout()
         self._attempt()
