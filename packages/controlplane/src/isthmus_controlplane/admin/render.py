@@ -10,6 +10,7 @@ from isthmus_controlplane.model.document import to_document
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.resource_type import resource_type
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
+from isthmus_controlplane.telemetry.services import Telemetry
 from isthmus_controlplane.xds.fleet import ClientStatus
 from isthmus_controlplane.xds.push import PushStatus
 from isthmus_controlplane.xds.session import TypeStatus
@@ -100,6 +101,19 @@ def conditions(rejected: list[dict[str, Any]]) -> list[dict[str, Any]]:
         f"{first['message']}; they stay with their last good configuration"
     )
     return [{"type": "Accepted", "status": "False", "reason": "RejectedByClients", "message": message}]
+
+
+def telemetry(found: Telemetry) -> dict[str, Any]:
+    """What clients report: loads by cluster, and numbers of access log entries."""
+    logs = [
+        {"name": name, "kind": kind, "entries": number} for (name, kind), number in sorted(found.log_entries.items())
+    ]
+    return {
+        "reporters": found.loads.reporters,
+        "left_out": found.loads.left_out,
+        "clusters": {name: dataclasses.asdict(load) for name, load in found.loads.clusters().items()},
+        "access_logs": logs,
+    }
 
 
 def store(state: StoreState) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class AdminServer:
             web.get("/debug/syncz", self._syncz),
             web.get("/debug/configz", self._configz),
             web.get("/debug/pushes", self._pushes),
+            web.get("/debug/loads", self._loads),
             web.get("/v1/wait", self._wait),
             web.get("/v1/limits", self._limits),
             web.patch("/v1/limits", self._set_limits),
@@ -175,6 +176,9 @@ class AdminServer:
     async def _analyze(self, request: web.Request) -> web.Response:
         found = await self._configuration.analyze(await _texts(request))
         return web.json_response({"problems": render.problems(found)})
+
+    async def _loads(self, _: web.Request) -> web.Response:
+        return web.json_response(render.telemetry(self._xds.telemetry))
 
     async def _get(self, request: web.Request) -> web.Response:
         wanted = {name: request.query.get(name, "") for name in ("kind", "name", "namespace")}

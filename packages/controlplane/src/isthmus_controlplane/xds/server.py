@@ -8,7 +8,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -17,8 +17,10 @@ from envoy.config.core.v3.base_pb2 import Node
 from isthmus_controlplane import __version__
 from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.model.scope import scope_of
+from isthmus_controlplane.snapshot.resource_type import CLUSTER
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.techniques import ALL, Techniques
+from isthmus_controlplane.telemetry.services import Telemetry
 from isthmus_controlplane.xds import client_status, health
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import ClientStatus, Fleet
@@ -115,6 +117,8 @@ class XdsServer:
             techniques: what makes pushes cheap.
         """
         self.metrics = XdsMetrics()
+        self.telemetry = Telemetry()
+        self._scope_of = scope_of
         self._address = address
         self.settings = settings or ServerSettings()
         self._on_push_converged = on_push_converged
@@ -215,6 +219,8 @@ class XdsServer:
         gauges = {
             "clients": ("Open streams.", len(self._fleet)),
             "scopes": ("Scopes that clients are in.", len(self._fleet.scopes_in_use())),
+            "load_reporters": ("Streams of load reports.", self.telemetry.loads.reporters),
+            "log_entries": ("Access log entries received.", self.telemetry.log_entries.total()),
         }
         return self.metrics.text(gauges)
 
@@ -228,9 +234,14 @@ class XdsServer:
             # Without serializers gRPC passes bytes through.
             behaviour: Any = functools.partial(self._serve, method)
             handlers.setdefault(method.service, {})[method.name] = grpc.stream_stream_rpc_method_handler(behaviour)
+        handlers |= self.telemetry.handlers(self._clusters_of)
         handlers[client_status.SERVICE] = client_status.handlers(self._fleet.clients)
         handlers[health.SERVICE] = health.handlers(lambda: frozenset(handlers), self._ended.wait)
         return handlers
+
+    def _clusters_of(self, node: Node) -> Iterable[str]:
+        snapshot = self._fleet.snapshot(self._scope_of(node))
+        return snapshot.collection(CLUSTER).resources if snapshot is not None else ()
 
     async def _serve(self, method: Method, _requests: object, context: Any) -> None:
         """Run one stream; every way it can go wrong becomes a gRPC status."""
