@@ -33,12 +33,14 @@ class Answer:
         pieces: (seconds before, bytes), sent in turn.
         after: what becomes of the connection: "keep", "close", "reset", "hang" (nothing more is said) or "tunnel" (echo).
         usual: an answer that names the upstream, in place of pieces.
+        grpc: what a gRPC upstream answers.
     """
 
     when: str = "request"
     pieces: tuple[tuple[float, bytes], ...] = ()
     after: str = "keep"
     usual: bool = False
+    grpc: Mapping[str, Any] | None = None
 
 
 USUAL = Answer(usual=True)
@@ -222,6 +224,8 @@ def answer(raw: Any) -> Answer:
         return USUAL
     if isinstance(raw, str):
         return Answer(after=raw)
+    if "message" in raw or "grpc_status" in raw:
+        return Answer(grpc=raw)
     pieces: list[tuple[float, bytes]] = []
     if "status" in raw:
         pieces.append((float(raw.get("delay", 0)), _response(raw)))

@@ -15,6 +15,7 @@ from typing import Self
 
 from conformance.http1.strict_reader import AmbiguousError, read_request
 from differential.case import USUAL, Answer, Case
+from differential.grpc_upstream import GrpcUpstream
 
 DEADLINE_S = 10.0
 
@@ -100,17 +101,24 @@ class Recorder:
 class Upstreams:
     """One listening socket per name; one thread a connection. Use as a context manager.
 
-    Two names are special: ``refused`` is a port where nobody listens, ``blackhole`` one where connections never open.
+    Names that begin with ``grpc`` serve gRPC. Two more are special:
+    ``refused`` is a port where nobody listens, ``blackhole`` one where connections never open.
     """
 
     def __init__(self, names: Iterable[str], recorder: Recorder) -> None:
         self._recorder = recorder
         self._sockets: list[socket.socket] = []
+        self._servers: list[GrpcUpstream] = []
         self.ports: dict[str, int] = {}
         for name in names:
             self._open(name)
 
     def _open(self, name: str) -> None:
+        if name.startswith("grpc"):
+            server = GrpcUpstream(name, self._recorder)
+            self._servers.append(server)
+            self.ports[name] = server.port
+            return
         backlog = 0 if name.startswith("blackhole") else 128
         listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         port = self.ports[name] = listener.getsockname()[1]
@@ -133,6 +141,8 @@ class Upstreams:
 
     def close(self) -> None:
         """Close every socket."""
+        for server in self._servers:
+            server.close()
         for each in self._sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

@@ -49,6 +49,8 @@ _MODULES = {
     f"{_FILTERS}.http.local_ratelimit.v3.LocalRateLimit": "local_rate_limit",
     f"{_FILTERS}.http.jwt_authn.v3.JwtAuthentication": "config",
     f"{_FILTERS}.http.jwt_authn.v3.PerRouteConfig": "config",
+    f"{_FILTERS}.http.ext_authz.v3.ExtAuthz": "ext_authz",
+    f"{_FILTERS}.http.ext_authz.v3.ExtAuthzPerRoute": "ext_authz",
     f"{_FILTERS}.http.rbac.v3.RBAC": "rbac",
     f"{_FILTERS}.http.rbac.v3.RBACPerRoute": "rbac",
     "envoy.config.route.v3.FilterConfig": "route_components",

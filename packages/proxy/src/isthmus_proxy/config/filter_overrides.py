@@ -25,6 +25,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.buffer.v3.BufferPerRoute": (f"{_HERE}.buffer", "compile_buffer_per_route"),
     f"{_HTTP}.compressor.v3.CompressorPerRoute": (f"{_HERE}.compression", "compile_compressor_per_route"),
     f"{_HTTP}.cors.v3.CorsPolicy": (f"{_HERE}.cors", "compile_cors_policy"),
+    f"{_HTTP}.ext_authz.v3.ExtAuthzPerRoute": (f"{_HERE}.ext_authz", "compile_ext_authz_per_route"),
     f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
     f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute": (
         f"{_HERE}.header_mutation",

@@ -23,6 +23,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.compressor.v3.Compressor": (f"{_HERE}.compression", "compile_compressor"),
     f"{_HTTP}.decompressor.v3.Decompressor": (f"{_HERE}.compression", "compile_decompressor"),
     f"{_HTTP}.cors.v3.Cors": (f"{_HERE}.cors", "compile_cors"),
+    f"{_HTTP}.ext_authz.v3.ExtAuthz": (f"{_HERE}.ext_authz", "compile_ext_authz"),
     f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
     f"{_HTTP}.grpc_http1_bridge.v3.Config": (f"{_HERE}.grpc", "compile_grpc_http1_bridge"),
     f"{_HTTP}.grpc_stats.v3.FilterConfig": (f"{_HERE}.grpc", "compile_grpc_stats"),

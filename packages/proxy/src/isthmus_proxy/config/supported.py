@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus_proxy.config.rules import MessageRules, message
 from isthmus_proxy.config.supported_cluster import CLUSTER
+from isthmus_proxy.config.supported_ext_authz import EXT_AUTHZ
 from isthmus_proxy.config.supported_http_filters import HTTP_FILTERS
 from isthmus_proxy.config.supported_jwt import JWT
 from isthmus_proxy.config.supported_listener import LISTENER
@@ -131,5 +132,6 @@ SUPPORTED: dict[str, MessageRules] = {
     **RBAC,
     **JWT,
     **TLS,
+    **EXT_AUTHZ,
 }
 """Full message name -> its rules. ``google.protobuf`` messages are leaves and have no row."""

@@ -184,18 +184,17 @@ class ClusterCall:
 
 
 def own_request(
-    method: bytes, path: bytes, authority: bytes, headers: Headers, body: bytes, timeout: float
+    method: bytes, path: bytes, authority: bytes, headers: Headers, timeout: float, *, forwarded: bool = True
 ) -> RequestHead:
-    """The head of a request of the proxy itself, with the headers by which Envoy's own requests can be told."""
-    own = [
-        *headers,
-        (b"x-envoy-internal", b"true"),
-        (b"x-forwarded-for", node_address()),
-    ]
+    """The head of a request of the proxy itself, with the headers by which Envoy's own requests can be told.
+
+    ``forwarded``: it says as well from where it comes.
+    """
+    own = [*headers, (b"x-envoy-internal", b"true")]
+    if forwarded:
+        own.append((b"x-forwarded-for", node_address()))
     if timeout:
         own.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % round(timeout * 1000)))
-    if body:
-        own.append((b"content-length", b"%d" % len(body)))
     return RequestHead(method, path, authority, own)
 
 

@@ -95,7 +95,7 @@ class RemoteKeys:
             return
         config = self._config
         self._drop_timer()
-        head = own_request(b"GET", config.path, config.authority, [(b"user-agent", _USER_AGENT)], b"", config.timeout)
+        head = own_request(b"GET", config.path, config.authority, [(b"user-agent", _USER_AGENT)], config.timeout)
         self._call = call(
             self._surroundings,
             config.cluster,
