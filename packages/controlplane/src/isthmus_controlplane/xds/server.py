@@ -249,7 +249,9 @@ class XdsServer:
             await self._run_stream(method, context)
         except StreamError as error:
             self.metrics.count("rejected_streams", "code", error.code)
-            log.warning("stream of %s ended: %s: %s", context.peer(), error.code, error)
+            # Streams that are told to go elsewhere are part of the plan, and may be thousands.
+            level = logging.INFO if error.code == "UNAVAILABLE" else logging.WARNING
+            log.log(level, "stream of %s ended: %s: %s", context.peer(), error.code, error)
             await context.abort(status_code(error), str(error))
 
     async def _run_stream(self, method: Method, context: Any) -> None:
