@@ -1,4 +1,7 @@
-"""Bolt proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy."""
+"""Bolt proxies, each started from the same plan, and ``direct``: the load on the origin without a proxy.
+
+``isthmus-busy-poll`` never sleeps between events that follow each other within 1 ms.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,14 @@ def _isthmus_pure(plan: BoltPlan, cpus: str) -> Running:
     return _start_isthmus("isthmus-pure", plan, cpus, None)
 
 
-def _start_isthmus(name: str, plan: BoltPlan, cpus: str, env: Mapping[str, str] | None) -> Running:
+def _isthmus_busy_poll(plan: BoltPlan, cpus: str) -> Running:
+    env = {"PYTHONPATH": str(compiled_proxy())}
+    return _start_isthmus("isthmus-busy-poll", plan, cpus, env, "--busy-poll-ms", "1")
+
+
+def _start_isthmus(name: str, plan: BoltPlan, cpus: str, env: Mapping[str, str] | None, *options: str) -> Running:
     bootstrap = write_bootstrap(isthmus_bootstrap(plan), plan.folder, name)
-    argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning"]
+    argv: list[str | Path] = [*module("isthmus_proxy"), "run", "-c", bootstrap, "--log-level", "warning", *options]
     return start(name, argv, plan, cpus, env)
 
 
@@ -42,6 +50,7 @@ def _direct(plan: BoltPlan, cpus: str) -> Running:
 SUBJECTS: dict[str, Callable[[BoltPlan, str], Running]] = {
     "isthmus": _isthmus,
     "isthmus-pure": _isthmus_pure,
+    "isthmus-busy-poll": _isthmus_busy_poll,
     "mosn": _mosn,
     "direct": _direct,
 }
