@@ -99,9 +99,9 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Run the bridge against peers that are built from source first: Consul (Go, some five minutes)."""
+    """Run the bridge against peers that are built from source first: Consul and istiod (Go, some ten minutes)."""
     session.install(*_editable(EVERYTHING), *INTEGRATION)
-    built = ["integration/test_bridge_consul.py"]
+    built = ["integration/test_bridge_consul.py", "integration/test_bridge_istiod.py"]
     session.run("pytest", "-c", "pyproject.toml", *built, *session.posargs, env={"ISTHMUS_BUILD_PEERS": "1"})
 
 
