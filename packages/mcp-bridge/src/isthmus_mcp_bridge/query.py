@@ -65,7 +65,7 @@ def _service_lines(one: Mapping[str, Any]) -> Iterator[str]:
         marks = [f"held: {', '.join(source['held'])}"] if source["held"] else []
         marks += [f"damped: {', '.join(source['damped'])}"] if source["damped"] else []
         marks += ["restored from disk"] if source["restored_from_disk"] else []
-        revisions = ", ".join(f"{item['origin']}@{item['revision'] or '?'}" for item in source["origins"])
+        revisions = ", ".join(f"{item['origin']} {item['revision']}".rstrip() for item in source["origins"])
         tail = "".join(f"; {mark}" for mark in marks)
         yield f"  registry {source['name']} is {source['state']} ({revisions}){tail}"
     for port in one["ports"]:
@@ -91,7 +91,8 @@ def _endpoint_lines(endpoint: Mapping[str, Any]) -> Iterator[str]:
     if "warm_up" in endpoint:
         yield f"      warming up: {endpoint['warm_up']['share_percent']}% of its weight"
     for claim in endpoint["claims"]:
-        yield f"      {claim['source']}: {claim['presence']}, weight {claim['weight']}, {claim['raw_id'] or claim['origin']}"
+        weight = "" if claim["weight"] is None else f", weight {claim['weight']}"
+        yield f"      {claim['source']}: {claim['presence']}{weight}, {claim['raw_id'] or claim['origin']}"
 
 
 def diff_text(changes: list[Mapping[str, Any]]) -> str:
