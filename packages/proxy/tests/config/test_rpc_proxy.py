@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 
+from isthmus_proxy.config.bootstrap import load
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.parse import fill
 from isthmus_proxy.errors import ConfigError
@@ -130,3 +132,11 @@ def test_routes_are_checked_like_those_of_http() -> None:
     with pytest.raises(ConfigError) as caught:
         compiled(LEAST | {"route_config": {"name": "r", "virtual_hosts": hosts}})
     assert "virtual_hosts[0].routes[0].route.rate_limits" in caught.value.path
+
+
+def test_the_example_is_a_sidecar() -> None:
+    found = load(Path(__file__).parents[2] / "examples" / "rpc" / "sofarpc-sidecar.yaml")
+    assert [listener.name for listener in found.listeners] == ["outbound", "inbound"]
+    kinds = [type(chain.network_filter).__name__ for chain in found.listeners[1].filter_chains]
+    assert kinds == ["RpcProxyConfig", "RpcProxyConfig", "TcpProxyConfig"]
+    assert found.registry_api is not None
