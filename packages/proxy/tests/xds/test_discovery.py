@@ -12,13 +12,13 @@ from isthmus_proxy.xds.testing import Proxy, cluster, compile_listener, endpoint
 
 
 def test_the_order_of_messages_is_envoys() -> None:
-    # As traced from a live Envoy: endpoints are asked for before the clusters' ACK, listeners once the clusters are
-    # there, routes before the listeners' ACK.
+    # As traced from a live Envoy (integration/test_xds_trace.py): endpoints are asked for before the clusters' ACK, listeners
+    # once the clusters are there and before the endpoints' ACK, routes before the listeners' ACK.
     proxy = Proxy()
     assert proxy.start() == ["cds * v n"]
     assert proxy.send(CLUSTER, "c1", cluster("A"), cluster("B")) == ["eds A,B v n", "cds * vc1 n1"]
     assert not proxy.discovery.clusters_ready
-    assert proxy.send(ENDPOINT, "e1", endpoints("A", 1), endpoints("B", 2)) == ["eds A,B ve1 n2", "lds * v n"]
+    assert proxy.send(ENDPOINT, "e1", endpoints("A", 1), endpoints("B", 2)) == ["lds * v n", "eds A,B ve1 n2"]
     assert proxy.send(LISTENER, "l1", listener("L", "R")) == ["rds R v n", "lds * vl1 n3"]
     assert proxy.listeners.open == {}
     assert proxy.send(ROUTE, "r1", routes("R")) == ["rds R vr1 n4"]
@@ -33,7 +33,7 @@ def test_the_order_of_messages_in_delta() -> None:
     proxy = Proxy("delta")
     assert proxy.start() == ["cds n"]
     assert proxy.send(CLUSTER, "1", cluster("A"), cluster("B")) == ["eds +A +B n", "cds n1"]
-    assert proxy.send(ENDPOINT, "1", endpoints("A", 1), endpoints("B", 2)) == ["eds n2", "lds n"]
+    assert proxy.send(ENDPOINT, "1", endpoints("A", 1), endpoints("B", 2)) == ["lds n", "eds n2"]
     assert proxy.send(LISTENER, "1", listener("L", "R")) == ["rds +R n", "lds n3"]
     assert proxy.send(ROUTE, "1", routes("R")) == ["rds n4"]
     assert proxy.send(CLUSTER, "", removed=("B",)) == ["eds -B n", "cds n5"]

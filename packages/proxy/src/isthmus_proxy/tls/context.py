@@ -195,11 +195,8 @@ def _load(context: ssl.SSLContext, material: CertificateMaterial) -> None:
         os.write(fd, material.chain + b"\n" + material.key + b"\n")
         context.load_cert_chain(f"/proc/self/fd/{fd}", password=asked)
     except ssl.SSLError as error:
-        reason = (
-            "is not the key of the certificate"
-            if error.reason == "KEY_VALUES_MISMATCH"
-            else f"is refused: {error.reason}"
-        )
+        other = error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+        reason = "is not the key of the certificate" if other else f"is refused: {error.reason}"
         raise ConfigError("tls_certificates.private_key", material.origin, reason) from error
     finally:
         os.close(fd)

@@ -133,12 +133,14 @@ class Discovery:
         Raises ConfigError if the address of a listener of the bootstrap cannot be had.
         """
         now = self._wall_clock()
-        taken = self.session.receive(response, now)
-        if taken is None:
-            return None
-        self._fetched(response.type_url)
-        self._count(response, taken=taken, now=now)
-        self._advance()
+
+        def applied() -> None:
+            self._fetched(response.type_url)
+            self._advance()
+
+        taken = self.session.receive(response, now, applied)
+        if taken is not None:
+            self._count(response, taken=taken, now=now)
         return taken
 
     def restore(self, responses: Iterable[Response]) -> None:

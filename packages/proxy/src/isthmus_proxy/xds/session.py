@@ -6,7 +6,7 @@ acknowledgement of that update; after a reconnect all types are asked for in the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -34,7 +34,9 @@ class Session:
 
     def add_type(self, type_url: str, apply: Apply) -> None:
         """Know a type; it is asked for once ``subscribe`` names it."""
-        self._subscriptions[type_url] = self._make(type_url, apply)
+        subscription = self._subscriptions[type_url] = self._make(type_url, apply)
+        if self._up:
+            self._queue(subscription.connected())
 
     def knows(self, type_url: str) -> bool:
         """Whether the type was added."""
@@ -65,10 +67,10 @@ class Session:
         for subscription in self._subscriptions.values():
             subscription.disconnected()
 
-    def receive(self, response: Response, now: float) -> bool | None:
+    def receive(self, response: Response, now: float, applied: Callable[[], None] | None = None) -> bool | None:
         """Apply a response and queue its answer. True: acknowledged, False: rejected, None: a type never asked for.
 
-        ``now`` is wall-clock seconds.
+        ``now`` is wall-clock seconds. What ``applied`` subscribes to is asked for before the answer, as in Envoy.
         """
         subscription = self._subscriptions.get(response.type_url)
         if subscription is None:
@@ -76,6 +78,8 @@ class Session:
         if response.HasField("control_plane"):
             self.control_plane = response.control_plane.identifier
         taken = subscription.receive(response, now)
+        if applied is not None:
+            applied()
         self._queue([subscription.answer()])
         return taken
 
