@@ -155,8 +155,9 @@ class DeltaSession:
         parts: list[bytes] = []
         size = 0
         names = collection.changed_since(one.level_with) if wanted is None and one.level_with else None
-        known = one.held.keys() if names is None else names & one.held.keys()
-        for name in sorted((known | one.absent) - collection.resources.keys()):
+        # Not by set operations on views: those would walk through all names for the few that changed.
+        known = one.held if names is None else [name for name in names if name in one.held]
+        for name in sorted({name for name in (*known, *one.absent) if name not in collection.resources}):
             parts.append(self._encoding.removed(name))
             size += len(parts[-1])
             one.pending[name] = None

@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort, WarmUp
+from isthmus_mcp_bridge.model import EndpointClaim, Labels, Presence, ServiceClaim, ServiceKey, ServicePort, WarmUp
 
 FORMAT = "isthmus-warm-start-1"
 
@@ -87,8 +89,15 @@ _PRESENCE = {one.value: one for one in Presence}
 def _read_endpoint(value: Any) -> EndpointClaim:
     port, address, number, raw_id, labels, weight, presence, *rest = value
     network, locality, account, warm_up = rest or ("", "", "", None)
-    return EndpointClaim(port, address, number, raw_id, network, _PRESENCE[presence], weight, _pairs(labels), locality,
+    port, labels = sys.intern(port), _shared(_pairs(labels))
+    return EndpointClaim(port, address, number, raw_id, network, _PRESENCE[presence], weight, labels, locality,
                          account, WarmUp(*warm_up) if warm_up else None)  # fmt: skip
+
+
+@functools.lru_cache(65_536)
+def _shared(labels: Labels) -> Labels:
+    """The same object for equal labels, which stand on all instances of a service."""
+    return labels
 
 
 def _pairs(values: Any) -> tuple[tuple[str, str], ...]:
