@@ -44,8 +44,28 @@ class PeerCertificate:
     subject: str = ""
 
 
+NAMELESS = PeerCertificate()
+"""Stands for a peer that has shown no certificate, over TLS that asks for none, or one whose names cannot be read."""
+
+
+class PeerNames(Protocol):
+    """The names in a peer's certificate (``PeerCertificate``, ``tls.model.TlsDetails``)."""
+
+    @property
+    def uri_sans(self) -> tuple[str, ...]:
+        """Its URIs."""
+
+    @property
+    def dns_sans(self) -> tuple[str, ...]:
+        """Its DNS names."""
+
+    @property
+    def subject(self) -> str:
+        """Its subject."""
+
+
 class Subject(Protocol):
-    """What is known of who asks for what. Addresses are ``host:port``; ``peer`` is None without a certificate."""
+    """What is known of who asks for what. Addresses are ``host:port``; ``peer`` is None without TLS."""
 
     @property
     def head(self) -> RequestHead:
@@ -72,8 +92,8 @@ class Subject(Protocol):
         """The name asked for in the TLS handshake."""
 
     @property
-    def peer(self) -> PeerCertificate | None:
-        """The peer's certificate."""
+    def peer(self) -> PeerNames | None:
+        """The names of the peer, as far as it has shown any; None for one that did not come over TLS that ends here."""
 
     @property
     def dynamic_metadata(self) -> Metadata:

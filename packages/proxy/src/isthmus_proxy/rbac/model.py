@@ -97,7 +97,10 @@ class FilterStateIs:
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """The peer has shown a certificate, whose name matches if ``name`` is set."""
+    """The peer came over TLS that ends here, and a name in its certificate matches if ``name`` is set.
+
+    Whether TLS asks for a certificate is the listener's decision, as in Envoy: without ``name`` none is needed here.
+    """
 
     name: StringMatch | None = None
 

@@ -13,7 +13,7 @@ from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterCallb
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.observe.stats_scope import StatsScope
-from isthmus_proxy.rbac.engine import Engine, PeerCertificate, Verdict
+from isthmus_proxy.rbac.engine import NAMELESS, Engine, PeerNames, Verdict
 from isthmus_proxy.rbac.model import Rules
 from isthmus_proxy.route.metadata_match import Metadata
 
@@ -126,13 +126,16 @@ class Requester:
 
     @property
     def server_name(self) -> str:
-        """See ``Subject``; without TLS there is none."""
-        return ""
+        """See ``Subject``."""
+        security = self._callbacks.info.downstream_security
+        return "" if security is None else security.server_name
 
     @property
-    def peer(self) -> PeerCertificate | None:
-        """See ``Subject``; without TLS there is none."""
-        return None
+    def peer(self) -> PeerNames | None:
+        """See ``Subject``."""
+        security = self._callbacks.info.downstream_security
+        tls = None if security is None else security.tls
+        return None if tls is None else tls.peer or NAMELESS
 
     @property
     def dynamic_metadata(self) -> Metadata:
