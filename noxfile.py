@@ -99,9 +99,9 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Run the bridge against peers that are built from source first: Consul and istiod (Go, some ten minutes)."""
+    """Run the bridge against peers that are built from source first: Consul and istiod (Go, some ten minutes), Eureka (Maven)."""
     session.install(*_editable(EVERYTHING), *INTEGRATION)
-    built = ["integration/test_bridge_consul.py", "integration/test_bridge_istiod.py"]
+    built = [f"integration/test_bridge_{peer}.py" for peer in ("consul", "eureka", "istiod")]
     session.run("pytest", "-c", "pyproject.toml", *built, *session.posargs, env={"ISTHMUS_BUILD_PEERS": "1"})
 
 

@@ -8,5 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # Peers that take many minutes to build: the session "peers" runs their tests.
 collect_ignore = (
-    [] if os.environ.get("ISTHMUS_BUILD_PEERS") == "1" else ["test_bridge_consul.py", "test_bridge_istiod.py"]
+    []
+    if os.environ.get("ISTHMUS_BUILD_PEERS") == "1"
+    else ["test_bridge_consul.py", "test_bridge_eureka.py", "test_bridge_istiod.py"]
 )
