@@ -29,6 +29,7 @@ from isthmus_proxy.route.model import ClusterWeight, ForwardAction, VirtualHost
 from isthmus_proxy.route.table import RouteTable
 from isthmus_proxy.why.chains import explain_chains
 from isthmus_proxy.why.endpoints import explain_endpoints
+from isthmus_proxy.why.filters import Asker, explain_filters
 from isthmus_proxy.why.question import Question, QuestionError
 from isthmus_proxy.why.routes import describe, describe_action, explain_routes
 
@@ -165,6 +166,9 @@ def _http(
     }
     if host is not None:
         row["routes"] = list(explain_routes(table, host, head, decision))
+    if manager.http_filters:
+        asker = Asker(head, str(question.source), str(local), question.server_name, decision)
+        row["filters"] = list(explain_filters(manager.http_filters, asker, decision))
     return row | _outcome(plan, world)
 
 
