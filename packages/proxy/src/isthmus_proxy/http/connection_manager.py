@@ -13,7 +13,6 @@ from isthmus_proxy.codec.http1.spelling import PROPER, PROPER_CASE
 from isthmus_proxy.codec.http2.header_block import BlockMemo
 from isthmus_proxy.codec.http2.stats import Http2Stats
 from isthmus_proxy.http.client_address import Vantage
-from isthmus_proxy.http.client_certificate import forwarded_element
 from isthmus_proxy.http.date import WallClock
 from isthmus_proxy.http.downstream_connection import DownstreamConnection
 from isthmus_proxy.http.exchange import Exchange
@@ -268,6 +267,8 @@ class HttpConnectionManager:
         mutual = tls is not None and tls.mutual
         certificate = b""
         if tls is not None and mutual and config.forward_client_cert in ("APPEND_FORWARD", "SANITIZE_SET"):
+            from isthmus_proxy.http.client_certificate import forwarded_element  # noqa: PLC0415 - few managers forward it
+
             certificate = forwarded_element(tls, config.client_cert_details)
         host, port = peer.rpartition(":")[0].strip("[]"), local.rpartition(":")[2]
         key = (host, port, mutual, certificate)

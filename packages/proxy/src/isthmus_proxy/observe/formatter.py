@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.observe.metadata_operators import OF_FILTERS, metadata_value
-from isthmus_proxy.observe.operators import PLAIN, WITH_HEADER, WITH_TIME, of_heads, settle
-from isthmus_proxy.observe.tls_operators import Reader, Value
+from isthmus_proxy.observe.operators import WITH_HEADER, WITH_TIME, Reader, Value, of_heads, plain_reader, settle
 from isthmus_proxy.route.memo import Memo
 
 Render = Callable[[StreamInfo], bytes]
@@ -212,7 +211,7 @@ def _parse(text: str, path: str) -> list[_Piece]:
 
 def _reader(found: re.Match[str], path: str) -> Reader:
     name, argument, length = found.groups()
-    plain = PLAIN.get(name)
+    plain = plain_reader(name)
     if plain is not None:
         if argument is not None or length is not None:
             raise ConfigError(path, found[0], f"{name} takes no argument and no length")

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from isthmus_proxy.http.message import PER_EXCHANGE, RequestHead, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.observe.time_format import compile_time
-from isthmus_proxy.observe.tls_operators import TLS_OPERATORS, Reader, Value
 
+Value = str | int | None
+Reader = Callable[[StreamInfo], Value]
 Factory = Callable[[str], Reader]
 
 _ORIGINAL_PATH = b"x-envoy-original-path"
@@ -169,9 +170,19 @@ PLAIN: dict[str, Reader] = {
     "STREAM_ID": lambda info: None if info.request_id is None else info.request_id.decode("latin-1"),
     "HOSTNAME": lambda info: _HOSTNAME,
     "VIRTUAL_CLUSTER_NAME": lambda info: info.virtual_cluster or None,
-    **TLS_OPERATORS,
 }
-"""Operators without argument or length."""
+"""Operators without argument or length, but for those of TLS."""
+
+
+def plain_reader(name: str) -> Reader | None:
+    """The reader of an operator without argument; those of TLS are loaded by the first format that may have one."""
+    found = PLAIN.get(name)
+    if found is not None or not name.startswith(("DOWNSTREAM_", "UPSTREAM_", "REQUESTED_SERVER_NAME")):
+        return found
+    from isthmus_proxy.observe.tls_operators import TLS_OPERATORS  # noqa: PLC0415 - few formats tell of TLS
+
+    return TLS_OPERATORS.get(name)
+
 
 OF_HEADS = frozenset({"PROTOCOL", "RESPONSE_CODE", "ROUTE_NAME", "UPSTREAM_CLUSTER", "VIRTUAL_CLUSTER_NAME"})
 """Operators whose value is the same in all exchanges that share a planned request head and a planned response head."""

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from isthmus_proxy.http.client_certificate import url_encoded_pem
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.observe.operators import Reader, Value
 
 if TYPE_CHECKING:
     from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.tls.model import TlsDetails
 
-Value = str | int | None
-Reader = Callable[[StreamInfo], Value]
 _Tls = Callable[[StreamInfo], "TlsInfo | None"]
 _Read = Callable[["TlsDetails"], str]
 

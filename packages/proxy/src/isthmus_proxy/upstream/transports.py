@@ -18,7 +18,6 @@ from isthmus_proxy.cluster.transport import TransportOptions, TransportSocket, c
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
-from isthmus_proxy.upstream.proxy_header import proxy_header
 
 if TYPE_CHECKING:
     from isthmus_proxy.tls.client import ClientTls
@@ -115,6 +114,8 @@ class Transports:
         limit = cluster.config.per_connection_buffer_limit_bytes
         try:
             if transport.proxy_protocol:
+                from isthmus_proxy.upstream.proxy_header import proxy_header  # noqa: PLC0415 - few clusters want one
+
                 _send_whole(sock, proxy_header(transport.proxy_protocol, options, sock))
             if transport.tls is None:
                 connection = Connection(self._reactor, sock, securing, limit)
