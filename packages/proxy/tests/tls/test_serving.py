@@ -573,3 +573,16 @@ async def test_the_server_name_is_the_hosts_of_the_request(files: Files) -> None
 async def test_names_of_hosts() -> None:
     names = {b"a.Example:80": "a.example", b"[::1]:80": "::1", b"a": "a", b"": ""}
     assert {authority: server_name(authority) for authority in names} == names
+
+
+@pytest.mark.parametrize("kind", [DirectResponseConfig(b"hello"), replace(HTTP, idle_timeout=0.05)])
+async def test_an_end_in_order_is_said_in_tls(files: Files, kind: object) -> None:
+    async with running_proxy() as proxy:
+        serve(proxy, server_tls(source(files.server)), kind)
+        with trio.fail_after(PATIENCE):
+            stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
+            proxy.peers.append(Peer(stream))
+            strict = trio.SSLStream(stream, trusting(files), server_hostname="server.example", https_compatible=False)
+            await strict.do_handshake()
+            while await strict.receive_some(65536):
+                pass  # an end without a close_notify would raise
