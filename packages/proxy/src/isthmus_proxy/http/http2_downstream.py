@@ -168,11 +168,12 @@ class Http2DownstreamConnection:
         if not event.remote:
             owner.reset("DPE", event.detail)
             return
-        premature = exchange is not None and self._resets.is_premature(
-            self.manager.reactor.now - exchange.info.started_at
+        info = exchange.info if exchange is not None else None
+        premature = info is not None and self._resets.is_premature(
+            self.manager.reactor.now - info.started_at, info.status
         )
         owner.reset("DR", "http2.remote_reset")
-        if self._resets.closed(premature=premature) and not self.closing:
+        if premature and self._resets.premature() and not self.closing:
             self.manager.stats.downstream_rq_too_many_premature_resets.value += 1
             self.break_off()
 
@@ -264,6 +265,7 @@ class Http2DownstreamConnection:
     def stream_over(self, served: Http2DownstreamStream) -> None:
         """A stream has ended in both directions."""
         self._active.discard(served)
+        self._resets.closed()
         if len(self._spare) < _MAX_SPARE and not self.closing:
             self._spare.append(served)
         else:

@@ -18,19 +18,18 @@ class PrematureResets:
         self._closed = 0
         self._premature = 0
 
-    def is_premature(self, lifetime: float) -> bool:
-        """Whether a client's reset of a stream that lived so many seconds is premature."""
-        return lifetime < MIN_LIFETIME
+    def is_premature(self, lifetime: float, status: int) -> bool:
+        """Whether a client's reset of a stream that lived so many seconds is premature: it is not once a response has a status."""
+        return lifetime <= MIN_LIFETIME and not status
 
-    def closed(self, *, premature: bool) -> bool:
-        """Count a stream that was reset; answer whether the connection has to end.
+    def closed(self) -> None:
+        """Count a stream that is over, however it ended."""
+        self._closed += 1
+
+    def premature(self) -> bool:
+        """Count a premature reset among the streams that are over; answer whether the connection has to end.
 
         It ends when half of the streams, or as many as half of ``STREAM_COUNT`` before that many are closed, were premature.
         """
-        self._closed += 1
-        self._premature += premature
+        self._premature += 1
         return self._premature * 2 >= max(self._closed, STREAM_COUNT)
-
-    def completed(self) -> None:
-        """Count a stream that ended well."""
-        self._closed += 1
