@@ -67,11 +67,11 @@ async def proxy() -> AsyncIterator[Proxy]:
         yield made
 
 
-async def serve(proxy: Proxy, **options: object) -> None:
+async def serve(proxy: Proxy, stream_idle_timeout: float = 300.0) -> None:
     origin = await proxy.origin(answer_ok)
     proxy.cluster("c", origin.port)
     proxy.route(forward())
-    proxy.http(**options)
+    proxy.http(stream_idle_timeout=stream_idle_timeout)
 
 
 RESETS = "http.test.downstream_rq_too_many_premature_resets"
