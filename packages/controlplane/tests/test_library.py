@@ -189,6 +189,23 @@ async def test_limits_on_streams(bench: Bench) -> None:
         assert "reconnect" in await old.call.details()
 
 
+async def test_streams_of_one_node_are_limited(bench: Bench) -> None:
+    settings = ServerSettings(streams_per_node=1)
+    async with Server("127.0.0.1:0", LinearCache([cluster("a")]), settings=settings) as server:
+        bench.address = server.address
+        first = bench.peer(Node(id="one"))
+        assert names_in(await first.ask(type_url=CLUSTER)) == ["a"]
+        second, other = bench.peer(Node(id="one")), bench.peer(Node(id="other"))
+        await second.say(type_url=CLUSTER)
+        assert await second.call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "node 'one' has 1 streams" in await second.call.details()
+        assert names_in(await other.ask(type_url=CLUSTER)) == ["a"]
+        first.call.cancel()
+        await eventually(lambda: len(server.clients()) == 1)
+        again = bench.peer(Node(id="one"))
+        assert names_in(await again.ask(type_url=CLUSTER)) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("resources", "message"), [([cluster("")], "has no name"), ([cluster("a"), cluster("a", 2)], "'a' is given twice")]
 )

@@ -233,7 +233,13 @@ async def test_wait_names_who_has_not_answered(admin: Admin) -> None:
 
 async def test_limits_change_while_it_runs(admin: Admin) -> None:
     before = (await admin.call("GET", "/v1/limits"))[1]
-    assert before == {"max_streams": 20_000, "streams_per_second": 0.0, "stream_burst": 100, "max_stream_age": 0.0}
+    assert before == {
+        "max_streams": 20_000,
+        "streams_per_node": 0,
+        "streams_per_second": 0.0,
+        "stream_burst": 100,
+        "max_stream_age": 0.0,
+    }
     status, after = await admin.call("PATCH", "/v1/limits", json={"max_streams": 0})
     assert (status, after) == (200, before | {"max_streams": 0})
     client = XdsClient(admin.addresses["grpc"])

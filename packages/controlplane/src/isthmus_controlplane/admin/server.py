@@ -29,6 +29,7 @@ WAIT_STEP_S = 0.02
 # Limits of the xDS server that can be changed while it runs.
 LIVE_LIMITS: dict[str, type] = {
     "max_streams": int,
+    "streams_per_node": int,
     "streams_per_second": float,
     "stream_burst": int,
     "max_stream_age": float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import time
@@ -13,6 +14,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.xds.audience import Audience
+from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.message import Request
 from isthmus_controlplane.xds.push import PushLog
 from isthmus_controlplane.xds.session import Received, Session, TypeStatus
@@ -71,12 +73,14 @@ class Fleet:
         *,
         scope_of: Callable[[Node], Any] = scope_of,
         affected_only: bool = True,
+        streams_per_node: Callable[[], int] = lambda: 0,
     ) -> None:
         """Start empty.
 
         Args:
             pushes: told about every publication and every answer.
             scope_of: says which clients share a snapshot; any hashable value.
+            streams_per_node: says how many streams may carry one node id; 0 for any number.
             affected_only: leave alone whom a publication does not concern; off, to measure what that brings.
             on_scope_needed: called when a client arrives whose scope has no snapshot; `publish` answers, at once from
                 inside the call or later.
@@ -85,6 +89,8 @@ class Fleet:
         self._on_scope_needed = on_scope_needed
         self._scope_of = scope_of
         self._affected_only = affected_only
+        self._streams_per_node = streams_per_node
+        self._nodes: collections.Counter[str] = collections.Counter()
         self._clients: dict[int, Client] = {}
         self._audiences: dict[Any, Audience[Client]] = {}
         self._snapshots: dict[Any, tuple[Snapshot, int]] = {}
@@ -102,7 +108,16 @@ class Fleet:
         return client
 
     def identify(self, client: Client, node: Node) -> None:
-        """Take a stream's node and give it its scope's snapshot as soon as there is one."""
+        """Take a stream's node and give it its scope's snapshot as soon as there is one.
+
+        Raises:
+            StreamError: too many streams carry that node id.
+        """
+        limit = self._streams_per_node()
+        if limit and self._nodes[node.id] >= limit:
+            text = f"node {node.id!r} has {limit} streams, the limit; close one, or give each process an id of its own"
+            raise StreamError("RESOURCE_EXHAUSTED", text)
+        self._nodes[node.id] += 1
         client.node, client.scope = node, self._scope_of(node)
         client.session.identify(node.user_agent_name, node.client_features)
         self._audiences.setdefault(client.scope, Audience()).members[client.id] = client
@@ -133,6 +148,9 @@ class Fleet:
         self._pushes.note_gone(client.id)
         if client.node is None:
             return
+        self._nodes[client.node.id] -= 1
+        if not self._nodes[client.node.id]:
+            del self._nodes[client.node.id]
         audience = self._audiences[client.scope]
         audience.leave(client.id, client.session.subscriptions())
         if not audience.members:

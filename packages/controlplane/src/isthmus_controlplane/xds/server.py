@@ -43,6 +43,7 @@ class ServerSettings:
 
     Attributes:
         max_streams: streams open at once; more get RESOURCE_EXHAUSTED.
+        streams_per_node: streams open at once with one node id; more get RESOURCE_EXHAUSTED. 0 for no limit.
         streams_per_second: streams accepted a second; more get RESOURCE_EXHAUSTED. 0 for no limit.
         stream_burst: streams accepted at once before that limit counts.
         max_stream_age: seconds after which a stream has to reconnect, spread by a fifth either way; 0 for never.
@@ -55,6 +56,7 @@ class ServerSettings:
     """
 
     max_streams: int = 20_000
+    streams_per_node: int = 0
     streams_per_second: float = 0.0
     stream_burst: int = 100
     max_stream_age: float = 0.0
@@ -123,7 +125,13 @@ class XdsServer:
         self.settings = settings or ServerSettings()
         self._on_push_converged = on_push_converged
         self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
-        self._fleet = Fleet(self._pushes, on_scope_needed, scope_of=scope_of, affected_only=techniques.affected_only)
+        self._fleet = Fleet(
+            self._pushes,
+            on_scope_needed,
+            scope_of=scope_of,
+            affected_only=techniques.affected_only,
+            streams_per_node=lambda: self.settings.streams_per_node,
+        )
         self._techniques = techniques
         self._observer: Observer = observer or Silent()
         self._random = randomness or random.Random()
