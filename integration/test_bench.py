@@ -14,6 +14,7 @@ from bench import (
     suite_latency,
     suite_memory,
     suite_push,
+    suite_scaling,
     suite_syscalls,
 )
 from bench.__main__ import chosen
@@ -163,7 +164,17 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize(
     "suite",
-    [suite_ab, suite_ablation, suite_bolt, suite_http1, suite_latency, suite_memory, suite_push, suite_syscalls],
+    [
+        suite_ab,
+        suite_ablation,
+        suite_bolt,
+        suite_http1,
+        suite_latency,
+        suite_memory,
+        suite_push,
+        suite_scaling,
+        suite_syscalls,
+    ],
 )
 def test_every_subject_has_a_case_and_every_gap_a_reason(suite: object) -> None:
     assert isinstance(suite, type(suite_ab))
@@ -179,6 +190,12 @@ def test_every_subject_has_a_case_and_every_gap_a_reason(suite: object) -> None:
 def test_envoy_accepts_the_plan(tmp_path: Path, clusters: int, rules: int, *, observed: bool) -> None:
     plan = HttpPlan(18000, 18001, 18002, tmp_path, observed=observed, clusters=clusters, rules=rules)
     accepted, said = validate(envoy_bootstrap(plan))
+    assert accepted, said
+
+
+@pytest.mark.parametrize("case", [case for case in suite_scaling.cases() if case.endswith("-10")])
+def test_envoy_accepts_the_plan_of_the_smallest_of_each_kind(tmp_path: Path, case: str) -> None:
+    accepted, said = validate(envoy_bootstrap(suite_scaling.plan_of(case, 18002, tmp_path)))
     assert accepted, said
 
 

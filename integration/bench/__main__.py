@@ -36,6 +36,7 @@ SUITES = (
     "bolt",
     "bridge",
     "filters",
+    "scaling",
 )
 
 

@@ -17,7 +17,7 @@ class HttpPlan:
 
     ``observed`` switches an access log in ``folder`` and stats on. ``clusters`` adds that many clusters without traffic.
     ``rules`` puts that many routes with header conditions, none of which the load meets, before the one that serves
-    (Envoy's language only).
+    (Envoy's language only). ``services`` puts that many routes there instead, one a service, by ``match``: ``path`` or ``prefix``.
     """
 
     port: int
@@ -28,6 +28,8 @@ class HttpPlan:
     clusters: int = 0
     rules: int = 0
     http2: bool = False
+    services: int = 0
+    match: str = "prefix"
 
     @property
     def access_log(self) -> Path:
@@ -58,7 +60,8 @@ def _cluster(name: str, port: int, *, http2: bool = False) -> dict[str, object]:
 
 def _http_connection_manager(plan: HttpPlan) -> dict[str, object]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": "origin", "timeout": "15s"}}
-    routes = [*(_rule(number) for number in range(plan.rules)), route]
+    services = [_service(number, plan.match) for number in range(plan.services)]
+    routes = [*(_rule(number) for number in range(plan.rules)), *services, route]
     manager: dict[str, object] = {
         "@type": HCM,
         "stat_prefix": "bench",
@@ -76,6 +79,15 @@ def _rule(number: int) -> dict[str, object]:
     zone = {"name": "x-zone", "string_match": {"exact": f"zone-{number % 8}"}}
     key = {"name": "x-request-key", "string_match": {"exact": f"rule-{number}"}}
     return {"match": {"prefix": "/", "headers": [zone, key]}, "route": {"cluster": "origin", "timeout": "15s"}}
+
+
+def _service(number: int, match: str) -> dict[str, object]:
+    """The route of one service: ``/service-N/100b`` is ``/100b`` of the origin."""
+    if match == "path":
+        condition, rewrite = {"path": f"/service-{number}/100b"}, "/100b"
+    else:
+        condition, rewrite = {"prefix": f"/service-{number}/"}, "/"
+    return {"match": condition, "route": {"cluster": "origin", "timeout": "15s", "prefix_rewrite": rewrite}}
 
 
 def envoy_bootstrap(plan: HttpPlan) -> dict[str, object]:

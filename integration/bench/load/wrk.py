@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # wrk calls done() with latencies in microseconds and the errors by kind; one line of JSON is easier to read than its text.
 _REPORT = """
@@ -15,6 +16,15 @@ done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format('\\n@{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}\\n',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), e.connect, e.read, e.write, e.status, e.timeout))
+end
+"""
+
+
+_SERVICES = """
+local number = 0
+request = function()
+  number = number + 1
+  return wrk.format("GET", string.format("/service-%%d%%s?%%d", math.random(0, %d - 1), "%s", number))
 end
 """
 
@@ -31,9 +41,17 @@ class WrkReport:
 
 
 def wrk(
-    url: str, connections: int, seconds: float, *, headers: dict[str, str] | None = None, cpus: str = ""
+    url: str,
+    connections: int,
+    seconds: float,
+    *,
+    headers: dict[str, str] | None = None,
+    cpus: str = "",
+    services: int = 0,
 ) -> WrkReport:
     """Run wrk with one thread; ``cpus`` pins it (taskset's list).
+
+    With ``services`` no two requests are the same: each goes to ``/service-N`` below ``url``, N below that number, with a query of its own.
 
     Raises RuntimeError with wrk's own output when it prints no report.
     """
@@ -42,7 +60,7 @@ def wrk(
         raise RuntimeError("wrk is not installed: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "report.lua")
-        script.write_text(_REPORT)
+        script.write_text(_REPORT + (_SERVICES % (services, urlsplit(url).path) if services else ""))
         pin = ["taskset", "-c", cpus] if cpus else []
         flags = [flag for name, value in (headers or {}).items() for flag in ("-H", f"{name}: {value}")]
         whole = max(1, round(seconds))

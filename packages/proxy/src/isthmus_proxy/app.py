@@ -50,6 +50,8 @@ from isthmus_proxy.runtime import Runtime
 from isthmus_proxy.trace.model import TracingConfig
 
 if TYPE_CHECKING:
+    from isthmus_proxy.cluster.health.host_check import HealthEventLog
+    from isthmus_proxy.cluster.health.model import HealthCheckConfig
     from isthmus_proxy.dynamic import DynamicConfiguration
     from isthmus_proxy.overload.monitors import Monitor
     from isthmus_proxy.workers.seat import Seat
@@ -95,7 +97,9 @@ class Proxy:
         self.reactor = Reactor(busy_poll=options.busy_poll)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random, time.monotonic)
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
-        self.monitoring = ClusterMonitoring(self.reactor, self.clusters, random.random, self._outlier_log())
+        self.monitoring = ClusterMonitoring(
+            self.reactor, self.clusters, random.random, self._outlier_log(), self._health_log
+        )
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles(Runtime(bootstrap.runtime), self.stats.scope)
         surroundings = self.surroundings = Surroundings(
@@ -130,6 +134,14 @@ class Proxy:
         if not path:
             return None
         return JsonOutlierEventLog(self.access_logs.line_writer(path), lambda: IsoTime()(time.time()))
+
+    def _health_log(self, cluster: str, config: HealthCheckConfig) -> HealthEventLog | None:
+        if not config.event_logs:
+            return None
+        from isthmus_proxy.cluster.health.event_log import JsonHealthEventLog  # noqa: PLC0415 - few files ask for it
+
+        writers = [self.access_logs.line_writer(path) for path in config.event_logs]
+        return JsonHealthEventLog(cluster, config.kind, writers, lambda: IsoTime()(time.time()))
 
     def start_overload_manager(self) -> None:
         """Watch resources, if the bootstrap file says so."""
@@ -333,6 +345,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
             await _join_parent(proxy, options.seat, nursery)
         await proxy.quit.wait()
         proxy.listeners.close()
+        proxy.monitoring.close()
         nursery.cancel_scope.cancel()
     return proxy.status
 

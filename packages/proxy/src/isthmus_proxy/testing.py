@@ -348,6 +348,7 @@ async def running_proxy() -> AsyncIterator[Proxy]:
             yield proxy
         finally:
             proxy.listeners.close()
+            proxy.monitoring.close()
             for peer in proxy.peers:
                 peer.stream.socket.close()
             nursery.cancel_scope.cancel()

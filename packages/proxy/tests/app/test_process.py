@@ -240,7 +240,7 @@ def test_validate(tools: ModuleType, tmp_path: Path) -> None:
     assert (status, output) == (1, "")
     assert errors.count("\n") == 1
     assert errors.startswith(f"isthmus-proxy: {bad}: static_resources.clusters[0].lb_policy = ")
-    assert "MAGLEV" in errors
+    assert "ORIGINAL_DST" in errors
     status, _, errors = validate(tmp_path / "absent.yaml")
     assert status == 1
     assert errors == f"isthmus-proxy: {tmp_path / 'absent.yaml'}: file: cannot be read: No such file or directory\n"

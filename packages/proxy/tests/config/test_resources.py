@@ -380,7 +380,7 @@ def test_bad_assignments_are_refused_by_path(group: dict[str, object], path: str
     ("fields", "path", "reason"),
     [
         ({"type": "EDS"}, "eds_cluster_config.eds_config", "only ads"),
-        ({"type": "ORIGINAL_DST"}, "type", "only STATIC or STRICT_DNS"),
+        ({"type": "ORIGINAL_DST"}, "lb_policy", "needs lb_policy CLUSTER_PROVIDED"),
         ({"type": "LOGICAL_DNS"}, "", ""),
         (
             {"type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}, "load_assignment": {}},

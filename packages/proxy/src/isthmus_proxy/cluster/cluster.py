@@ -9,16 +9,27 @@ from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.circuit_breaker import PRIORITIES, CircuitBreaker
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
-from isthmus_proxy.cluster.health.flags import DEGRADED, EXCLUDED, UNHEALTHY
+from isthmus_proxy.cluster.health.flags import (
+    DEGRADED,
+    EXCLUDED,
+    FAILED_ACTIVE_HC,
+    FAILED_EDS_HEALTH,
+    PENDING_DYNAMIC_REMOVAL,
+    UNHEALTHY,
+)
 from isthmus_proxy.cluster.lb_policy import LbPolicy, Subset
 from isthmus_proxy.cluster.load_balancer import LoadBalancer, Surroundings, make_load_balancer
 from isthmus_proxy.cluster.locality import Locality
 from isthmus_proxy.cluster.membership import LocalityWeights, Membership
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
+from isthmus_proxy.cluster.original_dst import Destination, OriginalDstLoadBalancer
 from isthmus_proxy.cluster.slow_start import Now
 from isthmus_proxy.cluster.stats import ClusterStats
 from isthmus_proxy.cluster.subset import SubsetLoadBalancer
 from isthmus_proxy.observe.stats import Gauge
+
+_ANYWHERE = LocalityEndpoints(())
+_DISCOVERED = ("EDS", "STRICT_DNS")
 
 MembershipObserver = Callable[[list[Endpoint], list[Endpoint]], None]
 
@@ -73,9 +84,10 @@ class Cluster:
 
     def update_config(self, config: ClusterConfig) -> None:
         """Take over a new configuration of the same cluster; endpoints, pools and counts stay."""
-        balanced_alike = (config.lb_policy, config.healthy_panic_threshold) == (
+        balanced_alike = (config.lb_policy, config.healthy_panic_threshold, config.original_dst) == (
             self.config.lb_policy,
             self.config.healthy_panic_threshold,
+            self.config.original_dst,
         )
         self.config = config
         for breaker, limits in zip(self.breakers, (config.thresholds, config.high_thresholds), strict=True):
@@ -103,15 +115,70 @@ class Cluster:
         self._stale = True
         self._count()
 
-    def update_assignment(self, assignment: Assignment) -> list[Endpoint]:
-        """Replace the endpoints; an address named again keeps its Endpoint. Return the endpoints that are gone."""
-        before, after = self.endpoints, {}
+    def update_assignment(self, assignment: Assignment, *, removed: bool = False) -> list[Endpoint]:
+        """Replace the endpoints; an address named again keeps its Endpoint. Return the endpoints that are gone.
+
+        Those that pass active health checks stay although discovery names them no more, until they fail
+        (``ignore_health_on_host_removal``), unless the cluster itself is ``removed``.
+        """
+        before = self.endpoints
+        after: dict[tuple[str, int], Endpoint] = {}
         self._revision += 1
         for locality in assignment.localities:
             for config in locality.endpoints:
                 address = (config.host, config.port)
                 if address not in after:
                     after[address] = self._endpoint(before.get(address), config, locality)
+        if not removed and self._stabilised:
+            for address, endpoint in before.items():
+                if address not in after and _passes_checks(endpoint):
+                    endpoint.flags |= PENDING_DYNAMIC_REMOVAL
+                    after[address] = endpoint
+        self.assignment = assignment
+        return self._replace(after)
+
+    @property
+    def _stabilised(self) -> bool:
+        """Whether endpoints that pass active health checks outlast discovery's word."""
+        config = self.config
+        return (
+            config.health_check is not None
+            and not config.ignore_health_on_host_removal
+            and config.discovery in _DISCOVERED
+        )
+
+    def drop(self, endpoint: Endpoint) -> list[Endpoint]:
+        """Let ``endpoint`` go, which discovery names no more and which now fails its checks. Return the endpoints that are gone."""
+        self._revision += 1
+        return self._replace({address: each for address, each in self.endpoints.items() if each is not endpoint})
+
+    def _add(self, destination: Destination) -> Endpoint:
+        """Make an endpoint for what goes to ``destination`` (ORIGINAL_DST)."""
+        config = EndpointConfig(*destination)
+        endpoint = self._endpoint(None, config, _ANYWHERE)
+        self.endpoints[destination] = endpoint
+        for observer in self._observers:
+            observer([endpoint], [])
+        self.stats.membership_change.value += 1
+        self._members_changed()
+        return endpoint
+
+    def clean_up(self) -> list[Endpoint]:
+        """Let the endpoints go that an ORIGINAL_DST cluster has not used for an interval. Return them."""
+        balancer = self._balancer
+        unused = set(balancer.unused()) if isinstance(balancer, OriginalDstLoadBalancer) else set()
+        if not unused:
+            return []
+        self._revision += 1
+        return self._replace({address: each for address, each in self.endpoints.items() if each not in unused})
+
+    def _members_changed(self) -> None:
+        self._order = tuple(self.endpoints.values())
+        self._stale = True
+        self._count()
+
+    def _replace(self, after: dict[tuple[str, int], Endpoint]) -> list[Endpoint]:
+        before = self.endpoints
         gone = [endpoint for address, endpoint in before.items() if address not in after]
         for endpoint in gone:
             endpoint.removed = True
@@ -120,10 +187,7 @@ class Cluster:
         if gone or len(after) != len(before):
             self.stats.membership_change.value += 1
         self.endpoints = after
-        self._order = tuple(after.values())
-        self.assignment = assignment
-        self._stale = True
-        self._count()
+        self._members_changed()
         return gone
 
     def _endpoint(self, known: Endpoint | None, config: EndpointConfig, locality: LocalityEndpoints) -> Endpoint:
@@ -131,7 +195,9 @@ class Cluster:
             known = Endpoint(config, locality)
             known.healthy_since = self._now()
             known.revision = self._revision
-        elif known.config != config or known.priority != locality.priority or known.locality != _place(locality):
+            return known
+        known.flags &= ~PENDING_DYNAMIC_REMOVAL
+        if known.config != config or known.priority != locality.priority or known.locality != _place(locality):
             if not _balanced_alike(known, config, locality):
                 known.revision = self._revision
             known.update(config, locality)
@@ -139,6 +205,9 @@ class Cluster:
 
     def _make_balancer(self) -> LoadBalancer:
         surroundings = Surroundings(self.stats, self._random, self._now, self.config.healthy_panic_threshold)
+        if self.config.original_dst is not None:
+            overflow = self.stats.scope.counter("original_dst_host_overflow")
+            return OriginalDstLoadBalancer(self.config.original_dst, self._add, overflow)
         policy = self.config.lb_policy
         if isinstance(policy, Subset):
             return SubsetLoadBalancer(policy, surroundings)
@@ -161,6 +230,10 @@ class Cluster:
             count for flags, count in counts if flags & DEGRADED and not flags & UNHEALTHY
         )
         stats.membership_excluded.value = sum(count for flags, count in counts if flags & EXCLUDED)
+
+
+def _passes_checks(endpoint: Endpoint) -> bool:
+    return not endpoint.flags & (FAILED_ACTIVE_HC | FAILED_EDS_HEALTH) and not endpoint.config.health_check.disabled
 
 
 def _place(locality: LocalityEndpoints) -> Locality:

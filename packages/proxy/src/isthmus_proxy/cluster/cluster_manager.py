@@ -29,6 +29,7 @@ class ClusterManager:
         "_now",
         "_on_built",
         "_on_config",
+        "_on_failed",
         "_on_removed",
         "_random",
         "_scope",
@@ -43,6 +44,7 @@ class ClusterManager:
         self._clusters: dict[str, Cluster] = {}
         self._on_built: list[Callable[[Cluster], None]] = []
         self._on_removed: list[RemovalCallback] = []
+        self._on_failed: list[RemovalCallback] = []
         self._on_config: list[ConfigCallback] = []
 
     def get(self, name: str) -> Cluster | None:
@@ -90,7 +92,11 @@ class ClusterManager:
         self._assignments[name] = assignment
         cluster = self._clusters.get(name)
         if cluster is not None:
+            before = cluster.endpoints.keys()
             self._announce(cluster, cluster.update_assignment(assignment))
+            if cluster.config.close_connections_on_host_set_change and cluster.endpoints.keys() != before:
+                for callback in self._on_failed:
+                    callback(cluster, list(cluster.endpoints.values()))
         return True
 
     def remove(self, name: str) -> bool:
@@ -100,11 +106,35 @@ class ClusterManager:
         self._assignments.pop(name, None)
         cluster = self._clusters.pop(name, None)
         if cluster is not None:
-            self._announce(cluster, cluster.update_assignment(Assignment(name)))
+            self._announce(cluster, cluster.update_assignment(Assignment(name), removed=True))
             cluster.stats.scope.close()
         for callback in self._on_config:
             callback(name, None)
         return True
+
+    def now(self) -> float:
+        """Seconds of the clusters' clock."""
+        return self._now()
+
+    def drop(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        """Let an endpoint go that discovery names no more, now that it fails its health checks."""
+        self._announce(cluster, cluster.drop(endpoint))
+
+    def clean_up(self, cluster: Cluster) -> None:
+        """Let endpoints of an ORIGINAL_DST cluster go that were not used for an interval."""
+        self._announce(cluster, cluster.clean_up())
+
+    def failed_health(self, cluster: Cluster, endpoint: Endpoint) -> None:
+        """Tell that ``endpoint`` failed its health checks, or was ejected."""
+        for callback in self._on_failed:
+            callback(cluster, [endpoint])
+
+    def on_health_failure(self, callback: RemovalCallback) -> None:
+        """Call ``callback(cluster, endpoints)`` when connections to endpoints are to be used no more, so that pools close idle ones.
+
+        That is when endpoints turn unhealthy, and with every change of a cluster of ``close_connections_on_host_set_change``.
+        """
+        self._on_failed.append(callback)
 
     def _announce(self, cluster: Cluster, gone: list[Endpoint]) -> None:
         if gone:

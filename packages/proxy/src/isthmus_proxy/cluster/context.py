@@ -18,7 +18,7 @@ class LoadBalancerContext:
 
     ``hash_key`` is a number of 64 bits for ring hash and maglev, which draw one where there is none. ``criteria`` choose the
     subset; None where the route asks for nothing. After every ``priority_frequency`` of the ``attempted`` priorities these are
-    excluded (0: never).
+    excluded (0: never). ``destination`` is where an ORIGINAL_DST cluster goes.
     """
 
     previous: Container[Endpoint] = ()
@@ -27,3 +27,4 @@ class LoadBalancerContext:
     criteria: Criteria | None = None
     attempted: tuple[int, ...] = ()
     priority_frequency: int = 0
+    destination: tuple[str, int] | None = None

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from isthmus_proxy.cluster.health.flags import DEGRADED, EXCLUDED, FROM_EDS, UNHEALTHY, names, of_eds
 from isthmus_proxy.cluster.model import EndpointConfig, LocalityEndpoints
 
 if TYPE_CHECKING:
     from isthmus_proxy.cluster.outlier.monitor import OutlierMonitor
+
+
+class Dependent(Protocol):
+    """What does not outlive the health of its endpoint (close_connections_on_host_health_failure)."""
+
+    def close(self) -> None:
+        """Close at once."""
 
 
 class Endpoint:
@@ -20,6 +27,7 @@ class Endpoint:
     cluster (``Cluster.health_changed``). ``monitor`` is told how requests end, if the cluster has outlier detection.
     ``revision`` is the cluster's as of the last change of what balancers read in ``config`` or of the place. ``healthy_since``, in
     seconds of the cluster's clock, is when the endpoint came or passed its health check again; slow start counts from there.
+    ``dependents`` are closed when the endpoint fails its health checks; None where nobody asks for that.
     ``removed`` turns true once and stays so: a pool then closes what is idle and reuses nothing.
     """
 
@@ -29,6 +37,7 @@ class Endpoint:
         "cx_active",
         "cx_connect_fail",
         "cx_total",
+        "dependents",
         "flags",
         "health",
         "healthy_since",
@@ -57,6 +66,7 @@ class Endpoint:
         self.named_pools: dict[tuple[int, str], object] | None = None
         self.flags = 0
         self.monitor: OutlierMonitor | None = None
+        self.dependents: set[Dependent] | None = None
         self.removed = False
         self.cx_active = 0
         self.cx_total = 0

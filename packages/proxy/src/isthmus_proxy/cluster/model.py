@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from isthmus_proxy.cluster.health.model import EndpointHealthCheck, HealthCheckConfig
 from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN, LbPolicy
 from isthmus_proxy.cluster.metadata import Criteria
+from isthmus_proxy.cluster.original_dst_model import OriginalDst
 from isthmus_proxy.cluster.outlier.model import OutlierDetectionConfig
 from isthmus_proxy.cluster.transport import RAW, TransportSocket, TransportSocketMatch
 from isthmus_proxy.codec.http2.options import Http2Options
 
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
+
+
+_CHECKED = EndpointHealthCheck()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class EndpointConfig:
     hostname: str = ""
     metadata: Criteria = ()  # filter_metadata["envoy.lb"]
     transport_metadata: Criteria = ()  # filter_metadata["envoy.transport_socket_match"]
+    health_check: EndpointHealthCheck = _CHECKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class ClusterConfig:
     """config.cluster.v3.Cluster, the supported part. Durations in seconds. ``content`` is the hash of its message."""
 
     name: str
-    discovery: Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"]
+    discovery: Literal["STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST"]
     content: str = ""
     alt_stat_name: str = ""
     lb_policy: LbPolicy = ROUND_ROBIN
@@ -92,7 +98,13 @@ class ClusterConfig:
     thresholds: Thresholds = field(default_factory=Thresholds)
     high_thresholds: Thresholds = field(default_factory=Thresholds)
     per_host_max_connections: int = UNLIMITED
+    original_dst: OriginalDst | None = None
     outlier_detection: OutlierDetectionConfig | None = None
+    health_check: HealthCheckConfig | None = None
+    ignore_health_on_host_removal: bool = False
+    close_connections_on_host_health_failure: bool = False
+    ignore_new_hosts_until_first_hc: bool = False
+    close_connections_on_host_set_change: bool = False
     max_requests_per_connection: int = 0
     upstream_idle_timeout: float = 3600.0
     per_connection_buffer_limit_bytes: int = 1024 * 1024

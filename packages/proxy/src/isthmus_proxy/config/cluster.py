@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.circuit_breakers import compile_circuit_breakers
 from isthmus_proxy.config.endpoint import compile_assignment
+from isthmus_proxy.config.health_check import compile_health_check
 from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
 from isthmus_proxy.config.load_balancing import compile_load_balancing
+from isthmus_proxy.config.original_dst import compile_original_dst
 from isthmus_proxy.config.outlier_detection import compile_outlier_detection
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.transport_socket import compile_upstream_transport
@@ -44,12 +47,20 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
     failure = _failure_refresh(proto, path)
     breakers = compile_circuit_breakers(proto.circuit_breakers, join(path, "circuit_breakers"))
     transport, transport_matches = compile_upstream_transport(proto, path)
+    if proto.health_checks and (transport or transport_matches):
+        reason = (
+            "are sent in plain text, which the transport socket of this cluster does not allow; remove one of the two"
+        )
+        raise ConfigError(join(path, "health_checks"), "", reason)
     return ClusterConfig(
         name=name,
         discovery=discovery,  # type: ignore[arg-type]
         content=content_hash(proto),
         alt_stat_name=proto.alt_stat_name,
-        lb_policy=compile_load_balancing(proto, path, names=discovery in _DNS_TYPES),
+        lb_policy=ROUND_ROBIN
+        if discovery == "ORIGINAL_DST"
+        else compile_load_balancing(proto, path, names=discovery in _DNS_TYPES),
+        original_dst=compile_original_dst(proto, path) if discovery == "ORIGINAL_DST" else None,
         connect_timeout=positive_seconds(proto, "connect_timeout", 5.0, path),
         eds_service_name=proto.eds_cluster_config.service_name,
         eds_initial_fetch_timeout=_eds_timeout(proto, path, discovery),
@@ -62,6 +73,11 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         outlier_detection=compile_outlier_detection(proto.outlier_detection, join(path, "outlier_detection"))
         if proto.HasField("outlier_detection")
         else None,
+        health_check=compile_health_check(proto.health_checks, join(path, "health_checks"), http2=http.http2),
+        ignore_health_on_host_removal=proto.ignore_health_on_host_removal,
+        close_connections_on_host_health_failure=proto.close_connections_on_host_health_failure,
+        close_connections_on_host_set_change=common.close_connections_on_host_set_change,
+        ignore_new_hosts_until_first_hc=common.ignore_new_hosts_until_first_hc,
         per_host_max_connections=breakers.per_host_max_connections,
         max_requests_per_connection=http.max_requests_per_connection,
         upstream_idle_timeout=http.idle_timeout,

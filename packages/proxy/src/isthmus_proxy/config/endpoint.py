@@ -6,6 +6,7 @@ from typing import Any
 
 from isthmus_proxy.cluster.model import Assignment, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.config.check import check
+from isthmus_proxy.config.health_check import compile_endpoint_health_check
 from isthmus_proxy.config.metadata import TRANSPORT_SOCKET_MATCH, compile_metadata
 from isthmus_proxy.config.parse import join
 from isthmus_proxy.config.values import enum_name, number, required, socket_address
@@ -60,4 +61,12 @@ def _endpoint(item: Any, path: str, names: bool) -> EndpointConfig:
         hostname=item.endpoint.hostname,
         metadata=compile_metadata(item.metadata) or (),
         transport_metadata=compile_metadata(item.metadata, TRANSPORT_SOCKET_MATCH) or (),
+        **_own_check(item.endpoint, join(path, "endpoint.health_check_config")),
     )
+
+
+def _own_check(endpoint: Any, path: str) -> dict[str, Any]:
+    """What few endpoints have: the default is one object for all others."""
+    if not endpoint.HasField("health_check_config"):
+        return {}
+    return {"health_check": compile_endpoint_health_check(endpoint.health_check_config, path)}

@@ -53,6 +53,7 @@ _MODULES = {
     f"{_FILTERS}.http.ext_authz.v3.ExtAuthzPerRoute": "ext_authz",
     f"{_FILTERS}.http.rbac.v3.RBAC": "rbac",
     f"{_FILTERS}.http.rbac.v3.RBACPerRoute": "rbac",
+    "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "file",
     "envoy.config.route.v3.FilterConfig": "route_components",
     f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig": "fixed_heap",
     f"{_MONITORS}.cgroup_memory.v3.CgroupMemoryConfig": "cgroup_memory",

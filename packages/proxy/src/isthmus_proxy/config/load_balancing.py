@@ -23,7 +23,7 @@ from isthmus_proxy.cluster.lb_policy import (
     ZoneAware,
 )
 from isthmus_proxy.config.extensions import name_of, unpack
-from isthmus_proxy.config.parse import join
+from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.subset import compile_subset
 from isthmus_proxy.config.values import enum_name, number, seconds
 from isthmus_proxy.errors import ConfigError
@@ -65,6 +65,8 @@ def _shared(policy: LbPolicy) -> LbPolicy:
 
 def _legacy(cluster: Any, path: str) -> LbPolicy:
     name = enum_name(cluster, "lb_policy")
+    if name == "CLUSTER_PROVIDED":
+        raise ConfigError(join(path, "lb_policy"), shown(name), "is for ORIGINAL_DST clusters only")
     own = f"{name.lower()}_lb_config"
     common = cluster.common_lb_config
     config = getattr(cluster, own, None)

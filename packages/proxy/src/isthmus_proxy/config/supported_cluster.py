@@ -8,19 +8,23 @@ from isthmus_proxy.config.supported_load_balancing import LOAD_BALANCING
 _CLUSTER = "envoy.config.cluster.v3"
 _ENDPOINT = "envoy.config.endpoint.v3"
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CHECK = "envoy.config.core.v3.HealthCheck"
+_FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 _DNS = "names are resolved by the system"
-_NO_ACTIVE_CHECKS = "there are no active health checks"
 
 CLUSTER: dict[str, MessageRules] = {
     **LOAD_BALANCING,
     f"{_CLUSTER}.Cluster": message(
-        "name alt_stat_name eds_cluster_config connect_timeout per_connection_buffer_limit_bytes load_assignment "
-        "circuit_breakers outlier_detection max_requests_per_connection common_http_protocol_options http_protocol_options "
-        "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate dns_lookup_family "
-        "least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config lb_subset_config "
-        "load_balancing_policy common_lb_config transport_socket transport_socket_matches upstream_http_protocol_options",
+        "name original_dst_lb_config cleanup_interval health_checks "
+        "ignore_health_on_host_removal close_connections_on_host_health_failure alt_stat_name "
+        "eds_cluster_config connect_timeout per_connection_buffer_limit_bytes load_assignment circuit_breakers "
+        "outlier_detection max_requests_per_connection common_http_protocol_options http_protocol_options "
+        "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate "
+        "dns_lookup_family least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config "
+        "lb_subset_config load_balancing_policy common_lb_config transport_socket transport_socket_matches "
+        "upstream_http_protocol_options",
         only={
-            "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"),
+            "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST"),
             "lb_policy": (
                 "ROUND_ROBIN",
                 "LEAST_REQUEST",
@@ -28,6 +32,7 @@ CLUSTER: dict[str, MessageRules] = {
                 "RING_HASH",
                 "MAGLEV",
                 "LOAD_BALANCING_POLICY_CONFIG",
+                "CLUSTER_PROVIDED",
             ),
             "protocol_selection": "USE_CONFIGURED_PROTOCOL",
             "connection_pool_per_downstream_connection": False,
@@ -37,21 +42,20 @@ CLUSTER: dict[str, MessageRules] = {
             "the system's resolver tells no time to live; dns_refresh_rate holds": "respect_dns_ttl",
             "lookups of many clusters are limited, so they need no spreading": "dns_jitter",
             "every cluster waits for its first endpoints": "wait_for_warm_on_init",
-            _NO_ACTIVE_CHECKS: "ignore_health_on_host_removal close_connections_on_host_health_failure",
-            "of ORIGINAL_DST clusters only": "cleanup_interval",
             "a label": "metadata",
             "decides which stats exist": "track_timeout_budgets track_cluster_stats",
         },
     ),
     f"{_CLUSTER}.Cluster.TransportSocketMatch": message("name transport_socket", elsewhere="match"),
     f"{_CLUSTER}.Cluster.EdsClusterConfig": message("eds_config service_name"),
+    f"{_CLUSTER}.Cluster.OriginalDstLbConfig": message("use_http_header http_header_name upstream_port_override"),
     f"{_CLUSTER}.Cluster.RefreshRate": message("base_interval max_interval"),
     f"{_CLUSTER}.Cluster.CommonLbConfig": message(
-        "healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config consistent_hashing_lb_config",
-        only={"close_connections_on_host_set_change": False},
+        "healthy_panic_threshold ignore_new_hosts_until_first_hc close_connections_on_host_set_change "
+        "zone_aware_lb_config locality_weighted_lb_config "
+        "consistent_hashing_lb_config",
         no_effect={
             "every update is applied at once": "update_merge_window",
-            _NO_ACTIVE_CHECKS: "ignore_new_hosts_until_first_hc",
             "of stateful sessions only": "override_host_status",
         },
     ),
@@ -99,7 +103,27 @@ CLUSTER: dict[str, MessageRules] = {
         no_effect={"a label": "metadata", "of zone-aware load balancing only": "proximity"},
     ),
     f"{_ENDPOINT}.LbEndpoint": message("endpoint health_status metadata load_balancing_weight"),
-    f"{_ENDPOINT}.Endpoint": message("address hostname", no_effect={_NO_ACTIVE_CHECKS: "health_check_config"}),
+    f"{_ENDPOINT}.Endpoint": message("address hostname health_check_config"),
+    f"{_ENDPOINT}.Endpoint.HealthCheckConfig": message("port_value hostname address disable_active_health_check"),
+    _CHECK: message(
+        "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold healthy_threshold "
+        "reuse_connection http_health_check tcp_health_check grpc_health_check no_traffic_interval no_traffic_healthy_interval "
+        "unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path event_logger "
+        "always_log_health_check_failures always_log_health_check_success",
+        no_effect={
+            "checks are not sent over TLS, and refused where the cluster is": "tls_options transport_socket_match_criteria",
+            "Envoy does not use it either; port_value of health_check_config is used": "alt_port",
+        },
+    ),
+    f"{_CHECK}.HttpHealthCheck": message(
+        "host path receive response_buffer_size request_headers_to_add request_headers_to_remove expected_statuses "
+        "retriable_statuses method",
+        only={"codec_client_type": ("HTTP1", "HTTP2")},
+    ),
+    f"{_CHECK}.TcpHealthCheck": message("send receive"),
+    f"{_CHECK}.GrpcHealthCheck": message("service_name authority initial_metadata"),
+    f"{_CHECK}.Payload": message("text binary"),
+    _FILE_SINK: message("event_log_path"),
     "envoy.config.core.v3.Locality": message("region zone sub_zone"),
     "envoy.config.core.v3.Metadata": message("filter_metadata", no_effect={"a label": "typed_filter_metadata"}),
 }

@@ -155,6 +155,7 @@ class Surroundings:
         self.tracers: Callable[[TracingConfig, StatsScope], Tracer] = no_tracers
         self.start_soon: Callable[..., None] = no_tasks
         clusters.on_endpoints_removed(self.pools.endpoints_removed)
+        clusters.on_health_failure(self.pools.endpoints_removed)
         clusters.on_config_changed(transports.config_changed)
 
     def tls(self) -> TlsFactory:
@@ -254,6 +255,10 @@ class HttpConnectionManager:
         connection = DownstreamConnection(
             self, accepted, str(accepted.remote), str(accepted.local), accepted.connection_id
         )
+        if accepted.local_restored:
+            connection.original_destination = connection.local
+        if accepted.direct_remote is not accepted.remote:
+            connection.direct_remote = str(accepted.direct_remote)
         self.connections.add(connection)
         if self.secure or self.config.codec_type != "HTTP1":
             connection.detect_protocol(self.config.codec_type)
@@ -296,6 +301,7 @@ class HttpConnectionManager:
             self._http2_stats,
             replaced.security,
         )
+        served.original_destination, served.direct_remote = replaced.original_destination, replaced.direct_remote
         self.connections.add(served)
         served.start()
         served.data_received(data)
@@ -325,7 +331,7 @@ class HttpConnectionManager:
         exchange = self._make_exchange(connection, self, request, done=done)
         info = exchange.info
         info.connection_id = connection.connection_id
-        info.downstream_remote = info.downstream_direct_remote = connection.remote
+        info.downstream_remote, info.downstream_direct_remote = connection.remote, connection.direct_remote
         info.downstream_local = connection.local
         if self.secure:
             info.downstream_security = connection.security

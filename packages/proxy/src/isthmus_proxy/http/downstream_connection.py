@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http1.events import EndOfMessage, Event
@@ -12,6 +12,8 @@ from isthmus_proxy.codec.http1.serialise import CONTINUE
 from isthmus_proxy.codec.http1.spelling import Spelling
 from isthmus_proxy.errors import ProtocolError
 from isthmus_proxy.http.exchange import Exchange
+from isthmus_proxy.http.http1_reply import answer, reject
+from isthmus_proxy.http.local_answer import Edit
 from isthmus_proxy.http.local_reply import (
     REQUEST_HEADER_TIMEOUT,
     REQUEST_TIMEOUT,
@@ -19,36 +21,33 @@ from isthmus_proxy.http.local_reply import (
     STREAM_IDLE_INCOMPLETE,
     LocalReply,
     codec_error,
-    is_grpc,
 )
-from isthmus_proxy.http.local_reply_encoding import Encode, encode_reply
-from isthmus_proxy.http.message import Headers
+from isthmus_proxy.http.local_reply_encoding import Encode
+from isthmus_proxy.http.max_duration import MaxDuration
 from isthmus_proxy.http.protocol_detection import ProtocolDetection
 from isthmus_proxy.http.response_plan import ResponsePlan
 from isthmus_proxy.http.stream_info import DownstreamSecurity, StreamInfo, connection_info
+from isthmus_proxy.http.stream_timeouts import route_timed_out
+from isthmus_proxy.http.tunnel import Tunnel
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.reactor.connection import Connection
-from isthmus_proxy.reactor.reactor import Timer
-from isthmus_proxy.reactor.relay import IDLE, Relay
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
     from isthmus_proxy.tls.info import TlsInfo
 
 _HOLD_PIPELINE, _HOLD_BODY = 1, 2
-_RETIRE_AGAIN_S = 1.0
-"""How often an old connection looks whether the request that is coming in is complete."""
-
 _CLOSE = b"connection: close\r\n\r\n"
 
 
 class DownstreamConnection:
-    """See the module. ``remote`` and ``local`` are ``host:port``; ``closing``: no further request is served."""
+    """See the module. Addresses are ``host:port``, ``original_destination`` empty if there is none; ``closing``: no more requests."""
 
     __slots__ = (
-        "_age", "_connection", "_exchange", "_faulty", "_hold", "_manager", "_opened_at", "_parser", "_pumping", "_requests",
-        "_sent_before", "_stall_after", "_timer", "_tunnel", "_vantage", "closing", "connection_id", "local", "remote",
-        "request_timer", "route_timer", "security", "server_name", "stream_timer",
+        "_age", "_connection", "_exchange", "_faulty", "_hold", "_manager", "_opened_at", "_parser", "_pumping",
+        "_requests", "_sent_before", "_stall_after", "_timer", "_tunnel", "_vantage", "closing", "connection_id",
+        "direct_remote", "local", "original_destination", "remote", "request_timer", "route_timer", "security",
+        "server_name", "stream_timer",
     )  # fmt: skip
 
     http2 = False
@@ -66,9 +65,10 @@ class DownstreamConnection:
         self._vantage = manager.vantage(peer, local)
         self.remote = peer
         self.local = local
+        self.original_destination, self.direct_remote = "", peer
         self.connection_id = connection_id
         self._exchange: Exchange | None = None
-        self._tunnel: Relay | None = None
+        self._tunnel: Tunnel | None = None
         self._hold = 0
         self._faulty = False
         self._pumping = False
@@ -77,7 +77,7 @@ class DownstreamConnection:
         self._stall_after = manager.config.stream_idle_timeout or float("inf")
         self._opened_at = reactor.now
         self.closing = False
-        self._age: Timer | None = None
+        self._age: MaxDuration | None = None
         self._timer = reactor.timer(self._timed_out)
         self.route_timer = reactor.timer(self._route_timed_out)
         self.stream_timer = reactor.timer(self._stream_timed_out)
@@ -97,9 +97,13 @@ class DownstreamConnection:
         stats = self._manager.stats
         stats.downstream_cx_http1_total.value -= 1
         stats.downstream_cx_http1_active.value -= 1
-        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer, self._age):
-            if timer is not None:
-                timer.discard()
+        self._discard_timers()
+
+    def _discard_timers(self) -> None:
+        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer):
+            timer.discard()
+        if self._age is not None:
+            self._age.discard()
 
     def start(self) -> None:
         """Begin to read."""
@@ -114,7 +118,9 @@ class DownstreamConnection:
         self._connection.start()
         lifetime = self._manager.config.max_connection_duration
         if lifetime:
-            self._age = self._manager.reactor.call_later(lifetime, self._too_old)
+            self._age = MaxDuration(
+                self._manager.reactor, lifetime, stats.downstream_cx_max_duration_reached, self._retire
+            )
         self._rest()
 
     @property
@@ -252,17 +258,7 @@ class DownstreamConnection:
         if self._exchange is not None:
             self._exchange.stalled(reply, "DPE")
             return
-        now = self._manager.reactor.now
-        info = StreamInfo(now, self._manager.clock.at(now))
-        info.downstream_remote, info.downstream_local = self.remote, self.local
-        info.downstream_direct_remote = self.remote
-        info.connection_id = self.connection_id
-        info.response_code_details = reply.details
-        for flag in reply.flags:
-            info.flag(flag)
-        self.closing = True
-        self._write_reply(info, reply, head_only=False, grpc=False, edit=None)
-        self._manager.log_rejected(info)
+        reject(self, self._manager, reply)
         self._close_gently()
 
     def eof_received(self) -> None:
@@ -313,51 +309,10 @@ class DownstreamConnection:
         """Drop trailers behind a body that is not chunked: HTTP/1.1 has no place for them."""
 
     def local_reply(
-        self,
-        exchange: Exchange,
-        reply: LocalReply,
-        edit: Callable[[Headers], None] | None = None,
-        encode: Encode | None = None,
+        self, exchange: Exchange, reply: LocalReply, edit: Edit | None = None, encode: Encode | None = None
     ) -> None:
         """Answer ``exchange`` with ``reply``; ``edit`` changes its headers, ``encode`` all that go out for it."""
-        request = exchange.request
-        if reply.close or not exchange.request_done or request.switches or request.version == b"HTTP/1.0":
-            self.closing = True
-        content_type = next((value for name, value in request.headers if name == b"content-type"), None)
-        head_only = request.method == b"HEAD"
-        self._write_reply(
-            exchange.info, reply, head_only=head_only, grpc=is_grpc(content_type), edit=edit, encode=encode
-        )
-        exchange.replied(reply.details, reply.flags)
-
-    def _write_reply(
-        self,
-        info: StreamInfo,
-        reply: LocalReply,
-        *,
-        head_only: bool,
-        grpc: bool,
-        edit: Callable[[Headers], None] | None,
-        encode: Encode | None = None,
-    ) -> None:
-        manager = self._manager
-        self.closing = self.closing or manager.draining
-        date = manager.clock.date(manager.reactor.now)
-        head, body = encode_reply(
-            manager.config,
-            info,
-            reply,
-            date,
-            head_only=head_only,
-            grpc=grpc,
-            edit=edit,
-            close=self.closing,
-            encode=encode,
-        )
-        self.write(head if manager.spelling is None else manager.spelling.respell(head))
-        if body:
-            info.bytes_sent += len(body)
-            self.write(body)
+        answer(self, exchange, reply, edit, encode)
 
     def break_off(self) -> None:
         """Close in the middle of whatever is going on."""
@@ -433,9 +388,7 @@ class DownstreamConnection:
         if self not in manager.connections:
             return
         manager.connections.discard(self)
-        for timer in (self._timer, self.route_timer, self.stream_timer, self.request_timer, self._age):
-            if timer is not None:
-                timer.discard()
+        self._discard_timers()
         stats = manager.stats
         stats.downstream_cx_destroy.value += 1
         stats.downstream_cx_active.value -= 1
@@ -509,23 +462,18 @@ class DownstreamConnection:
             stats.downstream_cx_idle_timeout.value += 1
             self.break_off()
 
-    def _too_old(self) -> None:
-        """max_connection_duration is over: close when idle, after the response of the request that is here."""
-        self._manager.stats.downstream_cx_max_duration_reached.value += 1
-        self._retire()
-
-    def _retire(self) -> None:
+    def _retire(self) -> bool:
+        """Close when idle, or after the response of the request that is here; False while one is coming in."""
         exchange = self._exchange
         if self.idle:
             self.break_off()
         elif exchange is not None and exchange.request_done:
             self.closing = True
-        elif self._tunnel is None:
-            self._age = self._manager.reactor.call_later(_RETIRE_AGAIN_S, self._retire)
+        return self.closing or self._tunnel is not None
 
     def _route_timed_out(self) -> None:
         if self._exchange is not None:
-            self._exchange.route_timed_out()
+            route_timed_out(self._exchange)
 
     def _stream_timed_out(self) -> None:
         exchange = self._exchange
@@ -556,24 +504,15 @@ class DownstreamConnection:
 
     def tunnel(self, exchange: Exchange, upstream: Connection, early: bytes) -> None:
         """Relay bytes both ways from now on; ``early`` came right behind the upstream's head."""
-        stats = self._manager.stats
-        stats.downstream_cx_upgrades_total.value += 1
-        stats.downstream_cx_upgrades_active.value += 1
         self.closing = True
         self._timer.cancel()
         self.route_timer.at = self.stream_timer.at = self.request_timer.at = float("inf")
-
-        def closed(sent: int, received: int) -> None:
-            stats.downstream_cx_upgrades_active.value -= 1
-            if relay.ended_by == IDLE:
-                stats.downstream_rq_idle_timeout.value += 1
-                exchange.tunnel_idle()
-            self._tunnel = None
-            exchange.info.bytes_received += received
-            exchange.info.bytes_sent += sent
-            exchange.finish()
-            self._gone()
-
         idle = self._stream_idle_timeout()
-        relay = self._tunnel = Relay(self._manager.reactor, self._connection, upstream, idle, closed)
-        relay.start(self._parser.take_unread(), early)
+        self._tunnel = Tunnel(self._manager.reactor, exchange, self._connection, upstream, idle)
+        self._tunnel.start(self._parser.take_unread(), early)
+
+    def tunnel_closed(self, exchange: Exchange) -> None:
+        """The tunnel has ended, and with it the exchange and the connection."""
+        self._tunnel = None
+        exchange.finish()
+        self._gone()

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.codec.http1.framing import LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
-from isthmus_proxy.http.exchange import Exchange, Trailers
+from isthmus_proxy.http.exchange import Exchange
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, StreamFilter
 from isthmus_proxy.http.http_filter_chain import Chosen
 from isthmus_proxy.http.local_reply import ROUTE_NOT_FOUND, LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_header
 from isthmus_proxy.http.plan import Plan, Target, moved_plan
+from isthmus_proxy.http.responding import Trailers
 from isthmus_proxy.http.response_plan import ResponsePlan, finish_response_plan, response_plan_head
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction
@@ -91,7 +92,7 @@ class FilteredExchange(Exchange):
     @property
     def buffer_limit(self) -> int:
         """Bytes that may be kept in either direction."""
-        return self._connection.buffer_limit
+        return self.connection.buffer_limit
 
     @property
     def cluster_name(self) -> str:
@@ -101,7 +102,7 @@ class FilteredExchange(Exchange):
     @property
     def random(self) -> Callable[[], float]:
         """Draws a number in [0, 1)."""
-        return self._manager.random
+        return self.manager.random
 
     @property
     def upgrade(self) -> bool:
@@ -111,35 +112,35 @@ class FilteredExchange(Exchange):
     @property
     def remote_address(self) -> str:
         """The peer, ``host:port``."""
-        return self._connection.remote
+        return self.connection.remote
 
     @property
     def local_address(self) -> str:
         """The address at which the client's connection arrived."""
-        return self._connection.local
+        return self.connection.local
 
     @property
     def now(self) -> float:
         """The reactor's monotonic clock, in seconds."""
-        return self._manager.reactor.now
+        return self.manager.reactor.now
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back in ``delay`` seconds."""
-        return self._manager.reactor.call_later(delay, callback)
+        return self.manager.reactor.call_later(delay, callback)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back in the reactor's next batch."""
-        self._manager.reactor.call_soon(callback)
+        self.manager.reactor.call_soon(callback)
 
     def hold_request(self) -> None:
         """Read no more of the request's body for now."""
         if not self.ended:
-            self._connection.hold_request()
+            self.connection.hold_request()
 
     def release_request(self) -> None:
         """Read on."""
         if not self.ended and self._stop != HOLD and not self._upstream_full:
-            self._connection.release_request()
+            self.connection.release_request()
 
     def hold_response(self) -> None:
         """Read no more of the response's body for now."""
@@ -172,7 +173,7 @@ class FilteredExchange(Exchange):
 
     def set_request_trailers(self, trailers: Trailers) -> None:
         """Let the filters behind, and the upstream, get these trailers."""
-        self._trailers = trailers
+        self.trailers = trailers
 
     def set_response_trailers(self, trailers: Trailers) -> None:
         """Let the filters before, and the client, get these trailers."""
@@ -188,7 +189,7 @@ class FilteredExchange(Exchange):
 
     def request_too_large(self) -> None:
         """Answer 413."""
-        self._manager.stats.downstream_rq_too_large.value += 1
+        self.manager.stats.downstream_rq_too_large.value += 1
         self._complete = False  # the rest of it is not read
         self.send_local_reply(PAYLOAD_TOO_LARGE)
 
@@ -244,8 +245,8 @@ class FilteredExchange(Exchange):
         action = plan.action
         self.decision = plan.decision
         if action is not None:
-            self._weight = action.clusters[0] if len(action.clusters) == 1 else super()._pick(plan, action)
-        chain = self._manager.filters
+            self._weight = action.clusters[0] if len(action.clusters) == 1 else super().pick(plan, action)
+        chain = self.manager.filters
         return () if chain is None else chain.choose(plan.decision, self._weight)
 
     def _tell(self, plan: Plan) -> None:
@@ -259,15 +260,16 @@ class FilteredExchange(Exchange):
             info.virtual_host = plan.decision.virtual_host.name
         if self._complete:
             info.request_end_at = info.started_at
-        if self._manager.clusters.get(self.cluster_name) is not None:
+        if self.manager.clusters.get(self.cluster_name) is not None:
             info.upstream_cluster = self.cluster_name
 
-    def _pick(self, plan: Plan, action: ForwardAction) -> ClusterWeight:
+    def pick(self, plan: Plan, action: ForwardAction) -> ClusterWeight:
+        """The cluster by whose settings the filters were chosen, unless one of them asked for a new route."""
         weight = self._weight
-        return super()._pick(plan, action) if weight is None or self._reroute else weight
+        return super().pick(plan, action) if weight is None or self._reroute else weight
 
     def _decode_headers(self) -> None:
-        end_stream = self.request.framing == NO_BODY or self._body.parts is not None
+        end_stream = self.request.framing == NO_BODY or self.body.parts is not None
         while self._at < len(self._filters):
             status = self._filters[self._at].decode_headers(self.head, end_stream)
             if self.ended:
@@ -293,7 +295,7 @@ class FilteredExchange(Exchange):
         head, came = self.head, plan.head
         table = plan.table
         if self._reroute and table is not None:
-            decision = table.decide(head, self._manager.random())
+            decision = table.decide(head, self.manager.random())
             if decision is not None:
                 return moved_plan(table, head, decision, upgrade=plan.upgrade)
             changed = Plan(table, head)
@@ -336,7 +338,7 @@ class FilteredExchange(Exchange):
         self._kept += len(data)
         if self._stop == HOLD:
             if self._kept > self.buffer_limit:
-                self._connection.hold_request()
+                self.connection.hold_request()
         elif self._kept > self._limit:
             self.request_too_large()
 
@@ -347,15 +349,15 @@ class FilteredExchange(Exchange):
             super().request_end(trailers)
             return
         self._end_seen = True
-        self._trailers = trailers
+        self.trailers = trailers
         self.request_done = True
-        self.info.request_end_at = self._manager.reactor.now
+        self.info.request_end_at = self.manager.reactor.now
         if not self.ended and self._reply_at < 0:
             self._decode_end(0)
 
     def _decode_end(self, index: int) -> None:
         while index < self._reached:
-            status = self._filters[index].decode_end(self._trailers)
+            status = self._filters[index].decode_end(self.trailers)
             if self.ended:
                 return
             index += 1
@@ -363,7 +365,7 @@ class FilteredExchange(Exchange):
                 self._next = index
                 return
         if self._stop == CONTINUE:
-            super().request_end(self._trailers)
+            super().request_end(self.trailers)
         else:
             self._end_at = index
 
@@ -412,12 +414,12 @@ class FilteredExchange(Exchange):
         if self._plain or target is None or self.request.switches:
             super()._response_head(response)
             return
-        now = self._manager.reactor.now
-        cookies = self._balancing.set_cookies if self._balancing is not None else ()
+        now = self.manager.reactor.now
+        cookies = self.balancing.set_cookies if self.balancing is not None else ()
         took = int((now - (self.info.request_end_at or now)) * 1000.0)
         self.info.status = response.status
         self._response_head_made = response_plan_head(
-            response, self._manager.config, target.style, self.info, self.request, cookies=cookies, milliseconds=took
+            response, self.manager.config, target.style, self.info, self.request, cookies=cookies, milliseconds=took
         )
         self._back_kept = response
         self._encode_headers()
@@ -442,15 +444,16 @@ class FilteredExchange(Exchange):
     def _bodyless(self, response: ParsedResponse) -> bool:
         return response.framing == NO_BODY or self.request.method == b"HEAD"
 
-    def _plan_response(self, response: ParsedResponse, target: Target) -> ResponsePlan:
+    def plan_response(self, response: ParsedResponse, target: Target) -> ResponsePlan:
+        """How the head that the filters made is written."""
         head = self._response_head_made
         if self._plain or head is None:
-            return super()._plan_response(response, target)
-        connection = self._connection
+            return super().plan_response(response, target)
+        connection = self.connection
         if self.request.version == b"HTTP/1.0" and self._ends_with_connection(response, head):
             connection.closing = True
-        keep_alive = not (connection.closing or self._manager.draining)
-        config = self._manager.config
+        keep_alive = not (connection.closing or self.manager.draining)
+        config = self.manager.config
         return finish_response_plan(
             head,
             response,
@@ -500,15 +503,15 @@ class FilteredExchange(Exchange):
         if self._response_head_made is None:
             super()._response_done(trailers)
             return
-        upstream, cluster = self._upstream, self._cluster
+        upstream, cluster = self.upstream, self.cluster
         came = upstream is not None and cluster is not None and (upstream.http2 or cluster.config.enable_trailers)
         self._back_trailers = trailers if came else _NOTHING
         self._encode_end(len(self._filters) - 1)
         if self._back_stop != CONTINUE or self._back_next > -2:
             # The upstream's part is over, though the response is not.
-            self._upstream = None
-            self._attempt_over()
-            self._pool = None
+            self.upstream = None
+            self.attempt_over()
+            self.pool = None
 
     def _encode_end(self, index: int) -> None:
         response = self._back_kept
@@ -523,7 +526,7 @@ class FilteredExchange(Exchange):
                     return
         if self._back_stop == CONTINUE:
             # Filters see trailers that this client is not to have: some put them elsewhere.
-            may = self._connection.http2 or self._manager.config.enable_trailers
+            may = self.connection.http2 or self.manager.config.enable_trailers
             super()._response_done(self._back_trailers if may else _NOTHING)
         else:
             self._back_end_at = index
@@ -584,8 +587,8 @@ class FilteredExchange(Exchange):
     def cut_off(self, details: str) -> None:
         """Break a response off that has begun."""
         if not self.ended:
-            self._give_up()
-            self._cut_off("", details)
+            self.give_up()
+            self.break_off("", details)
 
     def reply(self, reply: LocalReply) -> None:
         """Answer in place of an upstream; filters are asked of the answer and see it as a response."""
@@ -601,7 +604,7 @@ class FilteredExchange(Exchange):
         elif self._reply_at >= 0:  # filters are asked of another one, which this one overtakes
             self._send_reply(reply, edit)
         else:
-            self._connection.route_timer.cancel()
+            self.connection.route_timer.cancel()
             self._reply_at = len(self._filters)
             self._reply_edit = edit
             self._ask_of_reply(reply)
@@ -618,7 +621,7 @@ class FilteredExchange(Exchange):
     def _send_reply(self, reply: LocalReply, edit: Callable[[Headers], None] | None) -> None:
         self._reply_at = -1
         self.request_done = self._complete
-        self._connection.local_reply(self, reply, edit, self._encode_reply)
+        self.connection.local_reply(self, reply, edit, self._encode_reply)
 
     def _encode_reply(self, status: int, headers: Headers, body: bytes) -> bytes:
         head = ResponseHead(status, headers)

@@ -41,9 +41,9 @@ class Http2DownstreamConnection:
     """See the module. ``remote`` and ``local`` are ``host:port``; ``closing``: nothing more is read."""
 
     __slots__ = (
-        "_active", "_age", "_connection", "_dirty", "_draining", "_held", "_keepalive", "_opened_at", "_requests", "_resets",
-        "_sent_before", "_spare", "_timer", "_vantage", "closing", "codec", "connection_id", "local", "manager", "remote", "security",
-        "stats",
+        "_active", "_age", "_connection", "_dirty", "_draining", "_held", "_keepalive", "_opened_at", "_requests",
+        "_resets", "_sent_before", "_spare", "_timer", "_vantage", "closing", "codec", "connection_id",
+        "direct_remote", "local", "manager", "original_destination", "remote", "security", "stats",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class Http2DownstreamConnection:
         self.manager = manager
         self.remote = peer
         self.local = local
+        self.original_destination, self.direct_remote = "", peer
         self.connection_id = connection_id
         self.stats = stats
         options = manager.config.http2
@@ -184,7 +185,7 @@ class Http2DownstreamConnection:
         info.downstream_security = self.security
         info.protocol = _PROTOCOL
         info.downstream_remote, info.downstream_local = self.remote, self.local
-        info.downstream_direct_remote = self.remote
+        info.downstream_direct_remote = self.direct_remote
         info.connection_id = self.connection_id
         info.response_code_details = event.detail
         info.flag("DPE")

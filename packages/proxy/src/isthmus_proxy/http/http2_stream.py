@@ -24,6 +24,7 @@ from isthmus_proxy.http.local_reply import (
 )
 from isthmus_proxy.http.local_reply_encoding import Encode, reply_head
 from isthmus_proxy.http.message import Headers
+from isthmus_proxy.http.stream_timeouts import route_timed_out
 from isthmus_proxy.reactor.connection import Connection
 
 if TYPE_CHECKING:
@@ -64,6 +65,16 @@ class Http2DownstreamStream:
         self.route_timer = reactor.timer(self._route_timed_out)
         self.stream_timer = reactor.timer(self._stream_timed_out)
         self.request_timer = reactor.timer(self._request_timed_out)
+
+    @property
+    def direct_remote(self) -> str:
+        """The peer itself, whatever a PROXY header says."""
+        return self._connection.direct_remote
+
+    @property
+    def original_destination(self) -> str:
+        """Where the connection was going when it was redirected here, else empty."""
+        return self._connection.original_destination
 
     def begin(self, stream: Stream, exchange: Exchange, stall_after: float, *, expect_continue: bool) -> None:
         """Serve ``exchange`` on ``stream``, which says what it is owned by."""
@@ -248,6 +259,10 @@ class Http2DownstreamStream:
         del early
         exchange.finish()
 
+    def tunnel_closed(self, exchange: Exchange) -> None:
+        """Not reached: see ``tunnel``."""
+        exchange.finish()
+
     # ---- back-pressure ----
 
     def hold_request(self) -> None:
@@ -267,7 +282,7 @@ class Http2DownstreamStream:
 
     def _route_timed_out(self) -> None:
         if self.exchange is not None:
-            self.exchange.route_timed_out()
+            route_timed_out(self.exchange)
 
     def _stream_timed_out(self) -> None:
         exchange = self.exchange

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from isthmus_proxy.http.local_reply import ABSOLUTE_PATH_REJECTED, CONNECT_NOT_ROUTED, UPGRADE_FAILED, LocalReply
-from isthmus_proxy.http.message import RequestHead
+from isthmus_proxy.http.message import Headers, RequestHead
+from isthmus_proxy.http.plan import Target
 from isthmus_proxy.http.stats import HttpStats
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import Decision, DirectResponseAction, NonForwardingAction, RedirectAction
 from isthmus_proxy.route.redirect import location
+from isthmus_proxy.route.rewrite import apply_response
+
+Edit = Callable[[Headers], None]
 
 
 def local_answer(decision: Decision, head: RequestHead, info: StreamInfo, stats: HttpStats) -> LocalReply | None:
@@ -48,3 +54,20 @@ def count_refusal(reply: LocalReply, stats: HttpStats) -> None:
         stats.downstream_rq_failed_path_normalization.value += 1
     elif reply.status == 403:
         stats.downstream_rq_ws_on_non_ws_route.value += 1
+
+
+def reply_edits(target: Target | None, info: StreamInfo) -> Edit | None:
+    """What the route to ``target`` does to a reply in place of its upstream's; None for nothing."""
+    if target is None:
+        return None
+    virtual_host = target.decision.virtual_host
+    counted = virtual_host.include_attempt_count_in_response
+    if not (target.decision.response_edits or target.weight.response_headers or counted):
+        return None
+
+    def edit(headers: Headers) -> None:
+        apply_response(target.decision, target.weight, headers, info)
+        if counted and info.attempts:
+            headers.append((b"x-envoy-attempt-count", b"%d" % info.attempts))
+
+    return edit

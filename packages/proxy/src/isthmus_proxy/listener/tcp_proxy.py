@@ -8,6 +8,7 @@ from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.hashing import xx_hash_64
+from isthmus_proxy.cluster.original_dst import parse_destination
 from isthmus_proxy.cluster.transport import TransportOptions
 from isthmus_proxy.http.balancing import ip_of
 from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
@@ -78,9 +79,11 @@ class TcpProxy:
         info.protocol = ""
         info.connection_id = accepted.connection_id
         info.downstream_remote, info.downstream_local = str(accepted.remote), str(accepted.local)
-        info.downstream_direct_remote = info.downstream_remote
+        info.downstream_direct_remote = str(accepted.direct_remote)
         server_name = accepted.server_name if self.config.cluster_from_sni else ""
         session = _TcpSession(self, surroundings, accepted, info, server_name)
+        if accepted.local_restored:
+            session.original_destination = info.downstream_local
         self.connections.add(session)
         self.stats.total.value += 1
         self.stats.active.value += 1
@@ -150,6 +153,7 @@ class _TcpSession:
         "_server_name",
         "_surroundings",
         "_timer",
+        "original_destination",
     )
 
     def __init__(
@@ -157,6 +161,7 @@ class _TcpSession:
     ) -> None:
         self._proxy = proxy
         self._server_name = server_name
+        self.original_destination = ""
         self._surroundings = surroundings
         self._info = info
         self._downstream = accepted.open(surroundings.reactor, self, proxy.buffer_limit)
@@ -189,7 +194,7 @@ class _TcpSession:
             cluster.stats.upstream_cx_overflow.value += 1
             self._fail("UO")
             return
-        endpoint = self._endpoint = cluster.choose(self._proxy.context(target, info))
+        endpoint = self._endpoint = cluster.choose(self._context(cluster, target, info))
         if endpoint is None:
             self._fail("UH")
             return
@@ -200,18 +205,35 @@ class _TcpSession:
         self._timer.set(surroundings.reactor.now + cluster.config.connect_timeout)
         self._connector.start()
 
+    def _context(self, cluster: Cluster, target: ClusterWeight, info: StreamInfo) -> LoadBalancerContext | None:
+        if cluster.config.original_dst is None:
+            return self._proxy.context(target, info)
+        return LoadBalancerContext(destination=parse_destination(self.original_destination))
+
     def _count(self, change: int) -> None:
         cluster, endpoint = self._cluster, self._endpoint
         if cluster is None or endpoint is None:
             return
         cluster.breakers[0].active_connections += change
         endpoint.cx_active += change
+        if cluster.config.close_connections_on_host_health_failure:
+            self._depend(endpoint, change)
         cluster.stats.upstream_cx_active.value += change
         if change > 0:
             endpoint.cx_total += 1
             cluster.stats.upstream_cx_total.value += 1
         else:
             cluster.stats.upstream_cx_destroy.value += 1
+
+    def _depend(self, endpoint: Endpoint, change: int) -> None:
+        """Be closed when ``endpoint`` fails its health checks, or no longer."""
+        dependents = endpoint.dependents
+        if dependents is None:
+            dependents = endpoint.dependents = set()
+        if change > 0:
+            dependents.add(self)
+        else:
+            dependents.discard(self)
 
     def _connected(self, sock: socket.socket) -> None:
         cluster, endpoint = self._cluster, self._endpoint

@@ -187,7 +187,7 @@ class Http2Pool:
             sink = pending.popleft()
             self._pending(-1)
             sink.pool_ready(self._begin(connection))
-        if self.endpoint.removed and connection in self._ready:
+        if (self.endpoint.removed or self.forgotten) and connection in self._ready:
             connection.drain()
 
     def draining(self, connection: Http2UpstreamConnection) -> None:

@@ -209,7 +209,7 @@ class ConnectionPool:
             connection.close()
         elif self._state.pending:
             self._hand_out(connection)
-        elif self.endpoint.removed:
+        elif self.endpoint.removed or self.forgotten:
             connection.close()
         else:
             self._state.idle.append(connection)
@@ -396,7 +396,10 @@ class Pools:
             pool.close()
 
     def endpoints_removed(self, _cluster: Cluster, endpoints: list[Endpoint]) -> None:
-        """Close the idle connections of ``endpoints`` (a callback for the cluster manager)."""
+        """Close the idle connections of ``endpoints``, gone or unhealthy; busy ones serve their request, and no other.
+
+        A callback for the cluster manager.
+        """
         for endpoint in endpoints:
             for pool in (endpoint.pool, endpoint.high_pool, *(endpoint.named_pools or {}).values()):
                 known = cast("ConnectionPool | Http2Pool | None", pool)
