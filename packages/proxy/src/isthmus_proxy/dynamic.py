@@ -32,6 +32,7 @@ from isthmus_proxy.xds.last_good import Owner
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES, decode
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
+from isthmus_proxy.xds.servers import Server
 from isthmus_proxy.xds.session import Session
 
 if TYPE_CHECKING:
@@ -87,11 +88,12 @@ class DynamicConfiguration:
             if last_good is not None:
                 last_good.changed()
 
-        backoff = Backoff(random.random, resources.retry_base_interval, resources.retry_max_interval)
-        self._runtime = RuntimeDiscovery(routes.runtime, bootstrap.runtime.discovered, layer_values)
-        self._client = XdsClient(
-            self.discovery, GrpcClient(surroundings), resources.cluster_name, backoff, stats, updated, last_good
+        servers = tuple(
+            Server(each.cluster_name, Backoff(random.random, each.retry_base_interval, each.retry_max_interval))
+            for each in resources.servers
         )
+        self._runtime = RuntimeDiscovery(routes.runtime, bootstrap.runtime.discovered, layer_values)
+        self._client = XdsClient(self.discovery, GrpcClient(surroundings), servers, stats, updated, last_good)
 
     def _last_good(self, path: Path | None, stats: StatsStore) -> LastGoodFile | None:
         node = self._bootstrap.node

@@ -62,7 +62,12 @@ def test_the_dynamic_examples(name: str, delta: bool) -> None:
     bootstrap = load(EXAMPLES / name)
     dynamic = bootstrap.dynamic_resources
     assert dynamic is not None
-    assert (dynamic.cluster_name, dynamic.delta, dynamic.cds, dynamic.lds) == ("xds", delta, True, True)
+    assert ([each.cluster_name for each in dynamic.servers], dynamic.delta, dynamic.cds, dynamic.lds) == (
+        ["xds"],
+        delta,
+        True,
+        True,
+    )
     assert bootstrap.clusters[0].http2
     assert bootstrap.node.id.startswith("sidecar~")
 
@@ -235,6 +240,16 @@ def test_settings_without_effect_are_accepted(tmp_path: Path) -> None:
         ),
         (
             ("dynamic_resources", "ads_config", "grpc_services"),
+            [{"envoy_grpc": {"cluster_name": "xds"}}, {"envoy_grpc": {"cluster_name": "gone"}}],
+            'grpc_services[1].envoy_grpc.cluster_name = "gone"',
+        ),
+        (
+            ("dynamic_resources", "ads_config", "grpc_services"),
+            [{"envoy_grpc": {"cluster_name": "xds"}}, {"envoy_grpc": {"cluster_name": ""}}],
+            "grpc_services[1].envoy_grpc.cluster_name",
+        ),
+        (
+            ("dynamic_resources", "ads_config", "grpc_services"),
             [{"google_grpc": {"target_uri": "x"}}],
             "grpc_services[0].google_grpc",
         ),
@@ -280,7 +295,8 @@ def test_pauses_between_attempts_at_the_control_plane(
     tmp_path: Path, fields: dict[str, str], intervals: tuple[float, float]
 ) -> None:
     resources = loaded(tmp_path, with_back_off(**fields)).dynamic_resources
-    assert (resources.retry_base_interval, resources.retry_max_interval) == intervals
+    (server,) = resources.servers
+    assert (server.retry_base_interval, server.retry_max_interval) == intervals
 
 
 @pytest.mark.parametrize(
@@ -293,3 +309,11 @@ def test_pauses_between_attempts_at_the_control_plane(
 )
 def test_pauses_that_cannot_be_are_refused(tmp_path: Path, fields: dict[str, str], reason: str) -> None:
     assert f"retry_back_off.{reason}" in refused(tmp_path, with_back_off(**fields))
+
+
+def test_several_management_servers_are_kept_in_order_each_with_its_pauses(tmp_path: Path) -> None:
+    document = with_back_off(base_interval="0.2s")
+    services = document["dynamic_resources"]["ads_config"]["grpc_services"]
+    services.append({"envoy_grpc": {"cluster_name": services[0]["envoy_grpc"]["cluster_name"]}})
+    servers = loaded(tmp_path, document).dynamic_resources.servers
+    assert [(each.retry_base_interval, each.retry_max_interval) for each in servers] == [(0.2, 2.0), (0.5, 30.0)]

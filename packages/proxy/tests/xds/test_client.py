@@ -35,14 +35,16 @@ from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.client import XdsClient
 from isthmus_proxy.xds.resources import CLUSTER
+from isthmus_proxy.xds.servers import Server
 from isthmus_proxy.xds.session import Session
 
 
 class ControlPlane:
-    """Answers every first request for clusters with ``answer``; ``drop`` ends the current connection."""
+    """Answers every first request for clusters with ``answer``; ``drop`` ends the current connection, ``down`` every one at once."""
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
+        self.down = False
         self.requests: list[DiscoveryRequest] = []
         self.connections = 0
         self.stream_id = 0
@@ -53,6 +55,9 @@ class ControlPlane:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         self.connections += 1
+        if self.down:
+            await stream.aclose()
+            return
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         connection.initiate_connection()
         reader = MessageReader(1 << 20)
@@ -92,7 +97,7 @@ class NoListeners:
 
 
 class Proxy:
-    def __init__(self, port: int, *, random_number: float = 0.0) -> None:
+    def __init__(self, *ports: int, pause: float = 0.01) -> None:
         self.stats = StatsStore()
         self.clusters = ClusterManager(
             lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0
@@ -117,14 +122,16 @@ class Proxy:
             trio.current_time,
         )
         self.discovery.start(clusters, listeners, (), ())
-        endpoints = LocalityEndpoints((EndpointConfig("127.0.0.1", port),))
-        config = ClusterConfig("xds", "STATIC", assignment=Assignment("xds", (endpoints,)), http2=True)
         self.servers = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), lambda: 0.0, lambda: 0.0)
-        self.servers.add_or_update(config)
+        for index, port in enumerate(ports):
+            endpoints = LocalityEndpoints((EndpointConfig("127.0.0.1", port),))
+            assignment = Assignment(f"xds-{index}", (endpoints,))
+            self.servers.add_or_update(ClusterConfig(f"xds-{index}", "STATIC", assignment=assignment, http2=True))
         self.reactor = Reactor()
         self.surroundings = Surroundings(self.reactor, self.servers, lambda: 0.0, random.Random(1))
         grpc = GrpcClient(self.surroundings)
-        self.client = XdsClient(self.discovery, grpc, "xds", Backoff(lambda: random_number), self.stats, self.updated)
+        servers = tuple(Server(f"xds-{index}", Backoff(lambda: 0.0, pause)) for index in range(len(ports)))
+        self.client = XdsClient(self.discovery, grpc, servers, self.stats, self.updated)
 
     def updated(self) -> None:
         self.updates += 1
@@ -140,17 +147,26 @@ def clusters(version: str, *names: str) -> bytes:
 
 
 @asynccontextmanager
-async def running(answer: bytes) -> AsyncIterator[tuple[Proxy, ControlPlane]]:
-    plane = ControlPlane(answer)
+async def running_with(*planes: ControlPlane) -> AsyncIterator[Proxy]:
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, plane.serve, [listener])
-        proxy = Proxy(listener.socket.getsockname()[1])
+        ports = []
+        for plane in planes:
+            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            nursery.start_soon(trio.serve_listeners, plane.serve, [listener])
+            ports.append(listener.socket.getsockname()[1])
+        proxy = Proxy(*ports)
         await nursery.start(proxy.reactor.run)
         nursery.start_soon(proxy.client.run)
-        yield proxy, plane
+        yield proxy
         proxy.surroundings.pools.close()
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def running(answer: bytes) -> AsyncIterator[tuple[Proxy, ControlPlane]]:
+    plane = ControlPlane(answer)
+    async with running_with(plane) as proxy:
+        yield proxy, plane
 
 
 @pytest.mark.trio
@@ -179,6 +195,41 @@ async def test_after_a_loss_it_comes_back_with_what_it_has(caplog: pytest.LogCap
         levels = [record.levelname for record in caplog.records]
         assert levels == ["WARNING", "INFO"]
         assert "connected to the control plane again" in caplog.text
+
+
+@pytest.mark.trio
+async def test_the_second_server_serves_until_the_first_is_back() -> None:
+    first, second = ControlPlane(clusters("1", "of-first")), ControlPlane(clusters("1", "of-second"))
+    first.down = True
+    async with running_with(first, second) as proxy:
+        server = proxy.stats.scope("control_plane").text("server")
+        await eventually(lambda: len(second.requests) == 2)
+        assert (proxy.clusters.names(), server.value, first.connections) == (["of-second"], "xds-1", 2)
+        second.drop()
+        await eventually(lambda: len(second.requests) == 4)
+        assert first.connections == 4
+        assert proxy.stats.value("control_plane.server_changes") == 0
+        first.down = False
+        second.drop()
+        await eventually(lambda: len(first.requests) == 2)
+        # The versions of another server mean nothing here: 1 is not 1.
+        assert (first.requests[0].version_info, proxy.clusters.names()) == ("", ["of-first"])
+        assert proxy.stats.value("control_plane.server_changes") == 1
+        assert (server.value, second.connections) == ("xds-0", 2)
+
+
+@pytest.mark.trio
+async def test_a_server_that_goes_down_while_it_serves_is_followed_by_the_next() -> None:
+    first, second = ControlPlane(clusters("1", "a")), ControlPlane(clusters("7", "a", "b"))
+    async with running_with(first, second) as proxy:
+        await eventually(lambda: len(first.requests) == 2)
+        first.down = True
+        first.drop()
+        await eventually(lambda: proxy.clusters.names() == ["a", "b"])
+        assert (first.connections, second.connections) == (3, 1)
+        assert second.requests[0].version_info == ""
+        assert proxy.stats.value("control_plane.connected_state") == 1
+        assert proxy.stats.value("control_plane.server_changes") == 1
 
 
 @pytest.mark.trio
@@ -218,7 +269,7 @@ async def test_a_fault_in_applying_an_update_does_not_end_the_proxy(
 @pytest.mark.trio
 async def test_waits_end_without_any_connection(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        proxy = Proxy(1)
+        proxy = Proxy(1, pause=0.5)
         await nursery.start(proxy.reactor.run)
         nursery.start_soon(proxy.client.run)
         await trio.sleep(14.5)

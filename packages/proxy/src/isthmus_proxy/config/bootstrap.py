@@ -82,10 +82,7 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     if runtime.discovered and dynamic is None:
         place = "layered_runtime.layers.rtds_layer.rtds_config"
         raise ConfigError(place, "", "asks for ads, but dynamic_resources.ads_config is not set")
-    ads = dynamic.cluster_name if dynamic else None
-    if ads is not None and ads not in {item.name for item in proto.static_resources.clusters}:
-        path = "dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name"
-        raise ConfigError(path, shown(ads), "is not among static_resources.clusters")
+    _check_servers(proto, dynamic)
     secrets = _secrets(proto.static_resources.secrets)
     _refuse_duplicates("secrets", [name for name, _ in secrets])
     clusters = tuple(
@@ -122,6 +119,14 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
         secrets,
         _registry_api(proto),
     )
+
+
+def _check_servers(proto: Any, dynamic: DynamicResources | None) -> None:
+    known = {item.name for item in proto.static_resources.clusters}
+    for index, server in enumerate(dynamic.servers if dynamic else ()):
+        if server.cluster_name not in known:
+            path = f"dynamic_resources.ads_config.grpc_services[{index}].envoy_grpc.cluster_name"
+            raise ConfigError(path, shown(server.cluster_name), "is not among static_resources.clusters")
 
 
 def _secrets(protos: Any) -> tuple[tuple[str, Secret], ...]:

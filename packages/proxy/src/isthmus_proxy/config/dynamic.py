@@ -14,18 +14,25 @@ _SHORTEST_PAUSE_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class DynamicResources:
-    """The ADS stream to keep. ``cluster_name`` is the static cluster of the control plane; timeouts in seconds."""
+class ManagementServer:
+    """A server of configuration: the static cluster of its addresses, and between which seconds pauses after failures grow."""
 
     cluster_name: str
+    retry_base_interval: float = 0.5
+    retry_max_interval: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicResources:
+    """The ADS stream to keep. ``servers`` are in order of preference; timeouts in seconds."""
+
+    servers: tuple[ManagementServer, ...]
     delta: bool
     cds: bool
     lds: bool
     set_node_on_first_message_only: bool = False
     cds_initial_fetch_timeout: float = 15.0
     lds_initial_fetch_timeout: float = 15.0
-    retry_base_interval: float = 0.5
-    retry_max_interval: float = 30.0
 
 
 def compile_dynamic_resources(bootstrap: Any) -> DynamicResources | None:
@@ -40,14 +47,10 @@ def compile_dynamic_resources(bootstrap: Any) -> DynamicResources | None:
         return None
     _check_node(bootstrap.node)
     path = "dynamic_resources.ads_config"
-    name = _cluster_name(section.ads_config, path)
-    base, most = _retry_intervals(section.ads_config, path)
     return DynamicResources(
-        cluster_name=name,
+        servers=_servers(section.ads_config, path),
         delta=_is_delta(section.ads_config, path),
         cds=section.HasField("cds_config"),
-        retry_base_interval=base,
-        retry_max_interval=most,
         lds=section.HasField("lds_config"),
         set_node_on_first_message_only=section.ads_config.set_node_on_first_message_only,
         cds_initial_fetch_timeout=seconds(
@@ -65,17 +68,20 @@ def _check_node(node: Any) -> None:
             raise ConfigError(f"node.{name}", "", "is required where dynamic_resources are used")
 
 
-def _cluster_name(ads: Any, path: str) -> str:
+def _servers(source: Any, path: str) -> tuple[ManagementServer, ...]:
     place = join(path, "grpc_services")
-    if len(ads.grpc_services) != 1:
-        raise ConfigError(place, f"{len(ads.grpc_services)} services", "exactly one is supported")
-    return required(ads.grpc_services[0].envoy_grpc, "cluster_name", f"{place}[0].envoy_grpc")
+    if not source.grpc_services:
+        raise ConfigError(place, "0 services", "at least one is required")
+    return tuple(_server(each.envoy_grpc, f"{place}[{i}].envoy_grpc") for i, each in enumerate(source.grpc_services))
 
 
-def _retry_intervals(ads: Any, path: str) -> tuple[float, float]:
+def _server(service: Any, path: str) -> ManagementServer:
+    name = required(service, "cluster_name", path)
+    return ManagementServer(name, *_retry_intervals(service.retry_policy, join(path, "retry_policy.retry_back_off")))
+
+
+def _retry_intervals(policy: Any, place: str) -> tuple[float, float]:
     """Seconds from which, and up to which, the pause between two attempts grows; Envoy's defaults."""
-    place = join(path, "grpc_services[0].envoy_grpc.retry_policy.retry_back_off")
-    policy = ads.grpc_services[0].envoy_grpc.retry_policy
     if not policy.HasField("retry_back_off"):
         return 0.5, 30.0
     back_off = policy.retry_back_off

@@ -18,9 +18,9 @@ from isthmus_proxy.grpc.status import INTERNAL, UNAVAILABLE, GrpcError
 from isthmus_proxy.grpc.task import TaskCall
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.apply import Discovery
-from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES
+from isthmus_proxy.xds.servers import Server, Servers
 from isthmus_proxy.xds.subscription import Response
 
 _log = logging.getLogger(__name__)
@@ -39,22 +39,20 @@ _OPTIONS = CallOptions(
 
 
 class XdsClient:
-    """See the module. ``cluster`` is the control plane's; ``after_update`` follows every response that was taken into service."""
+    """See the module. ``servers`` are tried in order; ``after_update`` follows every response that was taken into service."""
 
     def __init__(
         self,
         discovery: Discovery,
         grpc: GrpcClient,
-        cluster: str,
-        backoff: Backoff,
+        servers: tuple[Server, ...],
         stats: StatsStore,
         after_update: Callable[[], None],
         last_good: LastGoodFile | None = None,
     ) -> None:
         self._discovery = discovery
         self._grpc = grpc
-        self._cluster = cluster
-        self._backoff = backoff
+        self._servers = Servers(servers, lambda cluster: len(grpc.addresses(cluster)))
         self._after_update = after_update
         self._last_good = last_good
         self._heard = False
@@ -62,7 +60,10 @@ class XdsClient:
         scope = stats.scope("control_plane")
         self._connected = scope.gauge("connected_state")
         self._identifier = scope.text("identifier")
+        self._server = scope.text("server")
+        self._changes = scope.counter("server_changes")
         self._attempts = 0
+        self._waited = False  # for initial_fetch_timeout, in vain
         self._outage = ""
         self._stream: TaskCall | None = None
         self._deadline: trio.CancelScope | None = None
@@ -77,18 +78,21 @@ class XdsClient:
                 try:
                     with trio.CancelScope() as self._call:
                         await self._serve()
+                    self._waited = True
                     raise GrpcError(UNAVAILABLE, "it said nothing within initial_fetch_timeout")  # noqa: TRY301
                 except GrpcError as error:
                     self._discovery.disconnected()
                     self._lost(error)
                     self._start_from_last_good()
-                await trio.sleep(self._backoff.next_delay())
+                await trio.sleep(self._servers.failed())
 
     async def _serve(self) -> None:
         self._attempts += 1
-        with TaskCall(self._grpc, self._cluster, self._method, _OPTIONS) as stream:
+        with TaskCall(self._grpc, self._servers.current.cluster, self._method, _OPTIONS) as stream:
             try:
                 await stream.wait_started()
+                if self._servers.strange:
+                    self._discovery.session.distrust()
                 self._discovery.connected()
                 self._stream = stream
                 await self._send(stream)
@@ -106,11 +110,7 @@ class XdsClient:
         except DecodeError as error:
             raise GrpcError(INTERNAL, f"an unreadable response: {error}") from None
         if not self._connected.value:
-            self._connected.value = 1
-            self._backoff.reset()
-            if self._outage:
-                _log.info("connected to the control plane again")
-                self._outage = ""
+            self._first_received()
         self._heard = True
         self._settled.set()
         if self._last_good is not None:
@@ -126,6 +126,15 @@ class XdsClient:
             _log.warning("%s update rejected: %s", kind, reasons or "unreadable resources")
         self._moved()
         self._after_update()
+
+    def _first_received(self) -> None:
+        """The stream is one indeed."""
+        self._connected.value = 1
+        self._changes.value += self._servers.answered()
+        self._server.value = self._servers.current.cluster
+        if self._outage:
+            _log.info("connected to the control plane again (%s)", self._servers.current.cluster)
+            self._outage = ""
 
     def _apply(self, response: Response) -> bool | None:
         try:
@@ -163,11 +172,8 @@ class XdsClient:
 
     def _start_from_last_good(self) -> None:
         """When no address of the control plane has ever answered: serve what a former process had."""
-        if (
-            not self._may_restore
-            or self._attempts < len(self._grpc.addresses(self._cluster))
-            or self._last_good is None
-        ):
+        tried = self._waited or self._attempts >= self._servers.attempts_at_all
+        if not self._may_restore or not tried or self._last_good is None:
             return
         if self._last_good.restore():
             _log.warning("the last good configuration is in service until the control plane answers")
@@ -183,10 +189,11 @@ class XdsClient:
     def _lost(self, error: GrpcError) -> None:
         """Say so once per outage, then stay silent."""
         if not self._outage:
-            addresses = ", ".join(f"{host}:{port}" for host, port in self._grpc.addresses(self._cluster))
+            cluster = self._servers.current.cluster
+            addresses = ", ".join(f"{host}:{port}" for host, port in self._grpc.addresses(cluster))
             _log.warning(
                 "control plane %s (%s): %s; what was received stays in service, trying again",
-                self._cluster,
+                cluster,
                 addresses or "no address yet",
                 error,
             )

@@ -89,6 +89,11 @@ class Session:
         subscription.receive(response, now)
         subscription.distrust()
 
+    def distrust(self) -> None:
+        """The next stream is of another server: it is to send everything, or to say that it is gone."""
+        for subscription in self._subscriptions.values():
+            subscription.distrust()
+
     def take_requests(self) -> list[Request]:
         """Requests to send now, in order."""
         requests, self._outgoing = self._outgoing, []
