@@ -18,6 +18,27 @@ from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TY
 HOST = "reviews.shop"
 TO_HOST = [{"destination": {"host": HOST}}]
 CLUSTER_LOCAL = "details.default.svc.cluster.local"
+LIMITS: dict[str, Any] = {
+    "connectionPool": {
+        "tcp": {"maxConnections": 9, "connectTimeout": "2s", "idleTimeout": "0s"},
+        "http": {"http1MaxPendingRequests": 8, "http2MaxRequests": 7, "maxRequestsPerConnection": 6, "maxRetries": 5,
+                 "idleTimeout": "30s", "h2UpgradePolicy": "UPGRADE", "maxConcurrentStreams": 4},
+    },
+    "outlierDetection": {
+        "splitExternalLocalOriginErrors": True, "consecutiveLocalOriginFailures": 3, "consecutiveGatewayErrors": 4,
+        "consecutive5xxErrors": 0, "interval": "1s", "baseEjectionTime": "600s", "maxEjectionPercent": 100,
+        "minHealthPercent": 10,
+    },
+}  # fmt: skip
+COOKIE = {"name": "user", "path": "/", "ttl": "0s", "attributes": [{"name": "SameSite", "value": "Lax"}]}
+HASHED: list[dict[str, Any]] = [
+    {"name": name, "labels": {"version": name}, "trafficPolicy": {"loadBalancer": {"consistentHash": key}}}
+    for name, key in (
+        ("v1", {"httpCookie": COOKIE, "maglev": {"tableSize": 65537}}),
+        ("v2", {"httpQueryParameterName": "user", "ringHash": {"minimumRingSize": 64}}),
+        ("v3", {"httpHeaderName": "x-user", "maglev": {}}),
+    )
+]
 OBJECTS: list[ConfigObject] = [
     service(HOST, "v1", "v2", addresses=["240.0.0.1"]),
     rule(HOST, "v1", "v2", trafficPolicy={"loadBalancer": {"simple": "RANDOM"}}),
@@ -47,12 +68,19 @@ OBJECTS: list[ConfigObject] = [
         {"match": [{"uri": {"prefix": "/closed"}}], "directResponse": {"status": 503, "body": {"string": "closed"}}},
         {"match": [{"uri": {"prefix": "/regex"}}], "route": TO_HOST,
          "rewrite": {"uriRegexRewrite": {"match": "^/regex/(.*)$", "rewrite": r"/\1"}}},
+        {"match": [{"uri": {"prefix": "/hashed"}}],
+         "route": [{"destination": {"host": "hashed.shop", "subset": name}, "weight": 1} for name in ("v1", "v2", "v3")]},
         {"route": TO_HOST, "retries": {"attempts": 0}},
     ),
     service("ratings.shop", "v1", port=9090, protocol="GRPC"),
     service(CLUSTER_LOCAL, "v1"),
     split(CLUSTER_LOCAL, {"v9": 1}),
     service("external.example", port=80, resolution="DNS", endpoints=[]),
+    rule("external.example", trafficPolicy=LIMITS | {"loadBalancer": {"consistentHash": {"useSourceIp": True}}}),
+    service("hashed.shop", "v1", "v2", port=9091),
+    rule("hashed.shop", subsets=HASHED),
+    service("pool.shop", "v1", port=3307, protocol="TCP", addresses=["240.0.0.10"]),
+    rule("pool.shop", trafficPolicy=LIMITS | {"loadBalancer": {"consistentHash": {"useSourceIp": True}}}),
     service("db.shop", "v1", port=3306, protocol="MYSQL", addresses=["240.0.0.9", "2001:db8::9"]),
     service("queue.shop", "v1", port=5672, protocol="TCP"),
     service("empty.shop"),

@@ -92,7 +92,6 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
         ("VirtualService", "spec.http.0.route.0.weight", "ten", "spec.http[0].route[0].weight", "'ten'"),
         ("VirtualService", "spec.http.0.route.0.weight", -5, "spec.http[0].route[0].weight", "-5"),
         ("VirtualService", "spec.tcp", [{"route": [ROUTE]}], "spec.tcp", "reviews.shop"),
-        ("DestinationRule", "spec.trafficPolicy.outlierDetection", {"interval": "1s"}, "spec.trafficPolicy.outlierDetection", "1s"),
         ("DestinationRule", "spec.trafficPolicy.loadBalancer.simple", "PASSTHROUGH", "spec.trafficPolicy.loadBalancer.simple", "PASS"),
         ("DestinationRule", "spec.trafficPolicy", {"tls": {"mode": "SIMPLE"}}, "spec.trafficPolicy.tls.mode", "SIMPLE"),
         ("DestinationRule", "spec.subsets", [{"name": "a|b"}], "spec.subsets[0].name", "'a|b'"),

@@ -109,6 +109,11 @@ def test_routes_and_listeners_name_their_objects() -> None:
 
 HOSTS = ["a.shop", "b.shop", "c.default.svc.cluster.local", "c"]
 VERSIONS = ["v1", "v2", "v3"]
+POLICIES: list[dict[str, Any]] = [
+    {},
+    {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}},
+    {"loadBalancer": {"consistentHash": {"useSourceIp": True}}, "connectionPool": {"tcp": {"idleTimeout": "9s"}}},
+]
 
 
 @st.composite
@@ -122,7 +127,8 @@ def worlds(draw: st.DrawFn) -> list[ConfigObject]:
         name = f"n{number}"
         objects.append(service(host, *versions, port=port, protocol=protocol, name=name))
         if draw(st.booleans()):
-            objects.append(rule(host, *draw(st.sets(st.sampled_from(VERSIONS))), name=name))
+            policy = draw(st.sampled_from(POLICIES))
+            objects.append(rule(host, *draw(st.sets(st.sampled_from(VERSIONS))), name=name, trafficPolicy=policy))
         if draw(st.booleans()):
             weights = draw(st.dictionaries(st.sampled_from(VERSIONS), st.integers(1, 100), min_size=1))
             objects.append(split(draw(st.sampled_from(HOSTS)), weights, name=name))

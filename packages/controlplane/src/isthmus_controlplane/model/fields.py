@@ -42,16 +42,34 @@ def _leaves(*names: str) -> dict[str, Supported]:
 _DESTINATION: FieldTable = {**_leaves("host", "subset"), "port": _leaves("number")}
 _HEADERS: FieldTable = {"request": _leaves("set", "add", "remove"), "response": _leaves("set", "add", "remove")}
 _LOAD_BALANCER: FieldTable = {
-    "simple": Supported(("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST"))
+    "simple": Supported(("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST")),
+    "consistentHash": {
+        **_leaves("httpHeaderName", "useSourceIp", "httpQueryParameterName", "minimumRingSize"),
+        "httpCookie": {**_leaves("name", "path", "ttl"), "attributes": _leaves("name", "value")},
+        "ringHash": _leaves("minimumRingSize"),
+        "maglev": _leaves("tableSize"),
+    },
+}
+_CONNECTION_POOL: FieldTable = {
+    "tcp": _leaves("maxConnections", "connectTimeout", "idleTimeout"),
+    "http": _leaves(
+        "http1MaxPendingRequests", "http2MaxRequests", "maxRequestsPerConnection", "maxRetries", "idleTimeout",
+        "h2UpgradePolicy", "maxConcurrentStreams",
+    ),
+}  # fmt: skip
+_OUTLIER_DETECTION: FieldTable = _leaves(
+    "splitExternalLocalOriginErrors", "consecutiveLocalOriginFailures", "consecutiveGatewayErrors",
+    "consecutive5xxErrors", "interval", "baseEjectionTime", "maxEjectionPercent", "minHealthPercent",
+)  # fmt: skip
+_POLICY_OF_A_PORT: FieldTable = {
+    "loadBalancer": _LOAD_BALANCER,
+    "connectionPool": _CONNECTION_POOL,
+    "outlierDetection": _OUTLIER_DETECTION,
+    "tls": {"mode": Supported(("DISABLE",))},
 }
 _TRAFFIC_POLICY: FieldTable = {
-    "loadBalancer": _LOAD_BALANCER,
-    "tls": {"mode": Supported(("DISABLE",))},
-    "portLevelSettings": {
-        "port": _leaves("number"),
-        "loadBalancer": _LOAD_BALANCER,
-        "tls": {"mode": Supported(("DISABLE",))},
-    },
+    **_POLICY_OF_A_PORT,
+    "portLevelSettings": {**_POLICY_OF_A_PORT, "port": _leaves("number")},
 }
 
 WORKLOAD_ENTRY: FieldTable = _leaves("address", "ports", "labels", "locality", "weight", "serviceAccount")

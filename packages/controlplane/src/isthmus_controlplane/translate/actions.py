@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
@@ -32,21 +32,33 @@ _REDIRECT_CODES = {
     307: RedirectAction.TEMPORARY_REDIRECT,
     308: RedirectAction.PERMANENT_REDIRECT,
 }
-ClusterOf = Callable[[Any], str]
 
 
-def forward(cluster: str) -> Any:
+class Destinations(Protocol):
+    """What the destinations of a route stand for."""
+
+    def cluster(self, destination: Any) -> str:
+        """Name the cluster of a Destination."""
+
+    def hash_policy(self, destination: Any) -> Any:
+        """Return the HashPolicy by which its cluster balances; None where it does not hash."""
+
+
+def forward(cluster: str, hash_policy: Any = None) -> Any:
     """Forward to one cluster with Istio's defaults: no timeout, the default retries."""
-    return RouteAction(cluster=cluster, timeout=Duration(), retry_policy=retry_policy(None))
+    hashing = [hash_policy] if hash_policy is not None else []
+    return RouteAction(cluster=cluster, timeout=Duration(), retry_policy=retry_policy(None), hash_policy=hashing)
 
 
-def set_action(route: Any, http: Any, cluster_of: ClusterOf, listener_port: int, *, proxyless: bool = False) -> None:
+def set_action(
+    route: Any, http: Any, destinations: Destinations, listener_port: int, *, proxyless: bool = False
+) -> None:
     """Set on an Envoy Route the action of an Istio HTTPRoute.
 
     Args:
         route: the message to fill.
         http: the HTTPRoute.
-        cluster_of: names the cluster of a Destination.
+        destinations: what the destinations in it stand for.
         listener_port: the port to which requests came, for redirects.
         proxyless: for a gRPC client, which reads the timeout of a route from ``max_stream_duration`` (gRFC A31).
     """
@@ -55,32 +67,41 @@ def set_action(route: Any, http: Any, cluster_of: ClusterOf, listener_port: int,
     elif http.HasField("direct_response"):
         route.direct_response.CopyFrom(_direct_response(http.direct_response))
     else:
-        _set_forward(route, http, cluster_of)
+        _set_forward(route, http, destinations)
         if proxyless and http.timeout.ToNanoseconds() > 0:
             route.route.max_stream_duration.max_stream_duration.CopyFrom(http.timeout)
     edit_headers(route, http.headers)
 
 
-def _set_forward(route: Any, http: Any, cluster_of: ClusterOf) -> None:
+def _set_forward(route: Any, http: Any, destinations: Destinations) -> None:
     action = RouteAction(timeout=http.timeout if http.HasField("timeout") else Duration())
     policy = retry_policy(http.retries if http.HasField("retries") else None)
     if policy is not None:
         action.retry_policy.CopyFrom(policy)
     targets = [target for target in http.route if target.weight > 0] if len(http.route) > 1 else list(http.route)
     if len(targets) == 1:
-        action.cluster = cluster_of(targets[0].destination)
+        action.cluster = destinations.cluster(targets[0].destination)
         edit_headers(route, targets[0].headers)
     else:
-        action.weighted_clusters.CopyFrom(WeightedCluster(clusters=_weights(targets, cluster_of)))
+        action.weighted_clusters.CopyFrom(WeightedCluster(clusters=_weights(targets, destinations)))
+    _hash(action, targets, destinations)
     _rewrite(action, http.rewrite)
     route.route.CopyFrom(action)
 
 
-def _weights(targets: Iterable[Any], cluster_of: ClusterOf) -> list[Any]:
+def _hash(action: Any, targets: Iterable[Any], destinations: Destinations) -> None:
+    """Hash by every key that one of the destinations wants; a request is hashed before its destination is drawn."""
+    for target in targets:
+        policy = destinations.hash_policy(target.destination)
+        if policy is not None and policy not in action.hash_policy:
+            action.hash_policy.append(policy)
+
+
+def _weights(targets: Iterable[Any], destinations: Destinations) -> list[Any]:
     clusters = []
     for target in targets:
         weight = WeightedCluster.ClusterWeight(
-            name=cluster_of(target.destination), weight=UInt32Value(value=target.weight)
+            name=destinations.cluster(target.destination), weight=UInt32Value(value=target.weight)
         )
         edit_headers(weight, target.headers)
         clusters.append(weight)

@@ -17,6 +17,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from isthmus_controlplane.model.scope import ANY_ADDRESS, Scope
+from isthmus_controlplane.translate.load_balancer import hashes_source_ip
 from isthmus_controlplane.translate.message import ads, packed, socket_address
 from isthmus_controlplane.translate.names import (
     BLACK_HOLE_CLUSTER,
@@ -24,6 +25,7 @@ from isthmus_controlplane.translate.names import (
     VIRTUAL_OUTBOUND,
     VIRTUAL_OUTBOUND_PORT,
 )
+from isthmus_controlplane.translate.traffic_policy import DEFAULT_POLICY, TrafficPolicy
 
 _HTTP_CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 _TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -45,9 +47,9 @@ def connection_manager(stat_prefix: str, route_configuration: str) -> Any:
     )
 
 
-def tcp_listener(name: str, address: str, port: int, cluster: str, scope: Scope) -> Any:
-    """A listener that carries bytes to one cluster."""
-    return _outbound(name, address, port, _tcp_proxy(cluster), scope)
+def tcp_listener(name: str, address: str, port: int, cluster: str, scope: Scope, policy: TrafficPolicy) -> Any:
+    """A listener that carries bytes to one cluster, whose traffic policy may limit how long connections idle."""
+    return _outbound(name, address, port, _tcp_proxy(cluster, policy), scope)
 
 
 def _outbound(name: str, address: str, port: int, network_filter: Any, scope: Scope) -> Any:
@@ -88,8 +90,14 @@ def virtual_outbound(scope: Scope, *, pass_through: bool) -> Any:
     return listener
 
 
-def _tcp_proxy(cluster: str) -> Any:
-    return Filter(name=_TCP_PROXY, typed_config=packed(TcpProxy(stat_prefix=cluster, cluster=cluster)))
+def _tcp_proxy(cluster: str, policy: TrafficPolicy = DEFAULT_POLICY) -> Any:
+    proxy = TcpProxy(stat_prefix=cluster, cluster=cluster)
+    pool = policy.connection_pool
+    if pool is not None and pool.tcp.HasField("idle_timeout"):
+        proxy.idle_timeout.CopyFrom(pool.tcp.idle_timeout)
+    if hashes_source_ip(policy.load_balancer):
+        proxy.hash_policy.add().source_ip.SetInParent()
+    return Filter(name=_TCP_PROXY, typed_config=packed(proxy))
 
 
 def api_listener(name: str, route_configuration: str) -> Any:

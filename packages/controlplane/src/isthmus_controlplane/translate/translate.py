@@ -10,6 +10,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_controlplane.model.claims import listener_addresses
 from isthmus_controlplane.model.model import Model
+from isthmus_controlplane.model.references import references_of
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
 from isthmus_controlplane.model.service import Port, Service, visible
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
@@ -27,6 +28,7 @@ from isthmus_controlplane.translate.names import (
     with_port,
 )
 from isthmus_controlplane.translate.patch import Patch
+from isthmus_controlplane.translate.traffic_policy import traffic_policy, uses_consistent_hash
 from isthmus_controlplane.translate.translation import (
     CLUSTER_TYPE,
     ENDPOINT_TYPE,
@@ -90,7 +92,7 @@ class _Translator:
         """Build all resources."""
         self.services = [service for service in self.model.services.values() if self.sees(service)]
         self._clusters()
-        self.context = RouteContext(self.model, self.scope, self.out.names(CLUSTER_TYPE))
+        self.context = RouteContext(self.model, self.scope, self.out.names(CLUSTER_TYPE), self._hashing())
         match self.scope:
             case Scope(kind="grpc"):
                 self._proxyless()
@@ -130,6 +132,13 @@ class _Translator:
         kind = self.scope.kind
         return self.memo.clusters(kind, service, rule, lambda: tuple(service_clusters(service, rule, kind)))
 
+    def _hashing(self) -> dict[str, ConfigObject]:
+        """The DestinationRules that routes depend on; gRPC clients do not hash."""
+        if self.scope.kind == "grpc":
+            return {}
+        rules = ((host, self.model.rule(host, self.scope.namespace)) for host in self.model.rules)
+        return {host: rule for host, rule in rules if rule is not None and uses_consistent_hash(rule.spec)}
+
     def _http_ports(self) -> list[tuple[Service, Port]]:
         return [(service, port) for service in self.services for port in service.http_ports]
 
@@ -167,8 +176,10 @@ class _Translator:
             self.out.report(Problem(str(service.key), "spec.ports", message))
             return
         cluster = cluster_name(port.number, "", service.host)
-        listener = tcp_listener(name, address, port.number, cluster, self.scope)
-        self.out.add(LISTENER_TYPE, name, listener, [service.key])
+        rule = self.model.rule(service.host, self.scope.namespace)
+        policy = traffic_policy(rule.spec if rule is not None else None, None, port.number)
+        listener = tcp_listener(name, address, port.number, cluster, self.scope, policy)
+        self.out.add(LISTENER_TYPE, name, listener, [service.key, rule.key] if rule is not None else [service.key])
 
     def _http_proxy(self, port: int) -> None:
         """Istio's explicit proxy: one listener for all HTTP hosts and ports, told apart by the Host header."""
@@ -185,6 +196,7 @@ class _Translator:
             # Destinations may be any service, so their ports and the names of all clusters count too.
             [(service.host, service.ports) for service in self.services],
             self.context.clusters,
+            self.context.hashing,
             self.pass_through,
         )
 
@@ -212,7 +224,14 @@ class _Translator:
 
     def _route_origins(self, service: Service) -> tuple[ObjectKey, ...]:
         governing = self.model.route(service.host, self.scope.namespace)
-        return (service.key, governing.key) if governing is not None else (service.key,)
+        if governing is None:
+            return (service.key, *self._hashed_by(service.host))
+        targets = references_of(governing, self.model.services) if self.context.hashing else ()
+        return (service.key, governing.key, *(key for target in targets for key in self._hashed_by(target.host)))
+
+    def _hashed_by(self, host: str) -> tuple[ObjectKey, ...]:
+        rule = self.context.hashing.get(host)
+        return (rule.key,) if rule is not None else ()
 
     def _proxyless(self) -> None:
         """Proxyless gRPC clients ask for ``host:port``; most write the port, so bare names are not offered."""

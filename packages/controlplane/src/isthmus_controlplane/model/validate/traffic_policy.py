@@ -1,0 +1,113 @@
+"""Rules of traffic policies: load balancing, connection pools, outlier detection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from isthmus_controlplane.model.fields import FieldProblem, shown
+from isthmus_controlplane.model.validate.text import (
+    check_duration,
+    check_header_name,
+    check_header_value,
+    check_port,
+)
+
+MAX_RING_SIZE = 8 * 1024 * 1024  # Cluster.RingHashLbConfig.maximum_ring_size, its default
+MAX_TABLE_SIZE = 5_000_011  # Cluster.MaglevLbConfig.table_size
+_WHOLE = 100  # per cent
+
+
+def check_traffic_policy(policy: Any, path: str) -> Iterator[FieldProblem]:
+    """Yield what is wrong with one TrafficPolicy."""
+    yield from _settings(policy, path)
+    seen: set[int] = set()
+    for index, setting in enumerate(policy.port_level_settings):
+        below = f"{path}.portLevelSettings[{index}]"
+        yield from check_port(setting.port.number, f"{below}.port.number")
+        if setting.port.number in seen:
+            yield FieldProblem(f"{below}.port.number", f"{setting.port.number} has two settings: keep one")
+        seen.add(setting.port.number)
+        yield from _settings(setting, below)
+
+
+def _settings(policy: Any, path: str) -> Iterator[FieldProblem]:
+    if policy.load_balancer.HasField("consistent_hash"):
+        yield from _consistent_hash(policy.load_balancer.consistent_hash, f"{path}.loadBalancer.consistentHash")
+    yield from _connection_pool(policy.connection_pool, f"{path}.connectionPool")
+    yield from _outlier_detection(policy.outlier_detection, f"{path}.outlierDetection")
+
+
+def _consistent_hash(settings: Any, path: str) -> Iterator[FieldProblem]:
+    match settings.WhichOneof("hash_key"):
+        case None:
+            keys = "httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName"
+            yield FieldProblem(path, f"does not say what is hashed: give one of {keys}")
+        case "http_header_name":
+            yield from check_header_name(settings.http_header_name, f"{path}.httpHeaderName")
+        case "http_cookie":
+            yield from _cookie(settings.http_cookie, f"{path}.httpCookie")
+        case "use_source_ip" if not settings.use_source_ip:
+            yield FieldProblem(f"{path}.useSourceIp", "False leaves nothing to hash: write true or give another key")
+        case "http_query_parameter_name" if not settings.http_query_parameter_name:
+            yield FieldProblem(f"{path}.httpQueryParameterName", "'' is not the name of a parameter")
+    for size, below in (
+        (settings.ring_hash.minimum_ring_size, f"{path}.ringHash.minimumRingSize"),
+        (settings.minimum_ring_size, f"{path}.minimumRingSize"),
+    ):
+        if size > MAX_RING_SIZE:
+            yield FieldProblem(below, f"{size} is too large: use at most {MAX_RING_SIZE}")
+    if settings.maglev.table_size and not _is_table_size(settings.maglev.table_size):
+        message = f"{settings.maglev.table_size} is not a prime of at most {MAX_TABLE_SIZE}"
+        yield FieldProblem(f"{path}.maglev.tableSize", message)
+
+
+def _is_table_size(size: int) -> bool:
+    return 1 < size <= MAX_TABLE_SIZE and all(size % factor for factor in range(2, int(size**0.5) + 1))
+
+
+def _cookie(cookie: Any, path: str) -> Iterator[FieldProblem]:
+    yield from check_header_name(cookie.name, f"{path}.name")  # a cookie's name is a token too (RFC 6265 section 4.1.1)
+    yield from _cookie_text(cookie.path, f"{path}.path")
+    if cookie.HasField("ttl"):
+        yield from check_duration(cookie.ttl, f"{path}.ttl", zero=True)
+    for index, attribute in enumerate(cookie.attributes):
+        below = f"{path}.attributes[{index}]"
+        yield from check_header_name(attribute.name, f"{below}.name")
+        yield from _cookie_text(attribute.value, f"{below}.value")
+
+
+def _cookie_text(text: str, path: str) -> Iterator[FieldProblem]:
+    yield from check_header_value(text, path)
+    if ";" in text:
+        yield FieldProblem(path, f"{shown(text)} has a ';', which ends an attribute of a cookie: remove it")
+
+
+def _connection_pool(pool: Any, path: str) -> Iterator[FieldProblem]:
+    yield from _duration(pool.tcp, "connectTimeout", f"{path}.tcp.connectTimeout", zero=False)
+    for side in ("tcp", "http"):
+        yield from _duration(getattr(pool, side), "idleTimeout", f"{path}.{side}.idleTimeout", zero=True)
+        for field, value in getattr(pool, side).ListFields():
+            if field.cpp_type == field.CPPTYPE_INT32 and value < 0:
+                below = f"{path}.{side}.{field.json_name}"
+                yield FieldProblem(below, f"{value} is negative: use 1 or more, or 0 for no limit")
+
+
+def _outlier_detection(settings: Any, path: str) -> Iterator[FieldProblem]:
+    for name in ("interval", "baseEjectionTime"):
+        yield from _duration(settings, name, f"{path}.{name}", zero=False)
+    for name, value in (
+        ("maxEjectionPercent", settings.max_ejection_percent),
+        ("minHealthPercent", settings.min_health_percent),
+    ):
+        if not 0 <= value <= _WHOLE:
+            yield FieldProblem(f"{path}.{name}", f"{value} is not a percentage: use 0 to {_WHOLE}")
+    if settings.consecutive_local_origin_failures.value and not settings.split_external_local_origin_errors:
+        message = "has no effect without splitExternalLocalOriginErrors: add that or remove this"
+        yield FieldProblem(f"{path}.consecutiveLocalOriginFailures", message)
+
+
+def _duration(message: Any, name: str, path: str, *, zero: bool) -> Iterator[FieldProblem]:
+    field = next(each for each in message.DESCRIPTOR.fields if each.json_name == name)
+    if message.HasField(field.name):
+        yield from check_duration(getattr(message, field.name), path, zero=zero)

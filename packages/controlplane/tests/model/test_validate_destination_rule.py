@@ -1,0 +1,102 @@
+"""Rules of traffic policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from isthmus_controlplane.model.document import DocumentError
+from isthmus_controlplane.model.testing import rule
+
+HASH = "loadBalancer.consistentHash"
+
+
+def paths(**spec: Any) -> set[str]:
+    try:
+        rule("reviews.shop", **spec)
+    except DocumentError as error:
+        return {problem.path.removeprefix("spec.") for problem in error.problems}
+    return set()
+
+
+def hashed(**settings: Any) -> dict[str, Any]:
+    return {"loadBalancer": {"consistentHash": settings}}
+
+
+def pool(**sides: Any) -> dict[str, Any]:
+    return {"connectionPool": sides}
+
+
+def outliers(**settings: Any) -> dict[str, Any]:
+    return {"outlierDetection": settings}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        hashed(httpHeaderName="x-user", minimumRingSize=64),
+        hashed(httpCookie={"name": "user"}, ringHash={"minimumRingSize": 8388608}),
+        hashed(httpCookie={"name": "user", "path": "/", "ttl": "0s", "attributes": [{"name": "Secure"}]}),
+        hashed(useSourceIp=True, maglev={"tableSize": 5000011}),
+        hashed(httpQueryParameterName="user", maglev={}),
+        pool(tcp={"maxConnections": 0, "connectTimeout": "0.001s", "idleTimeout": "0s"}, http={"maxRetries": 2147483647}),
+        outliers(consecutive5xxErrors=0, maxEjectionPercent=100, minHealthPercent=0, interval="1s"),
+        outliers(splitExternalLocalOriginErrors=True, consecutiveLocalOriginFailures=1),
+    ],
+)  # fmt: skip
+def test_good_policies_at_every_level(policy: dict[str, Any]) -> None:
+    at_port = {"portLevelSettings": [policy | {"port": {"number": 80}}]}
+    assert paths(trafficPolicy=policy) == set()
+    assert paths(trafficPolicy=at_port) == set()
+    assert paths(subsets=[{"name": "a", "trafficPolicy": policy | at_port}]) == set()
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        (hashed(), HASH),
+        (hashed(maglev={}), HASH),
+        (hashed(httpHeaderName="a b"), f"{HASH}.httpHeaderName"),
+        (hashed(httpHeaderName=""), f"{HASH}.httpHeaderName"),
+        (hashed(httpCookie={}), f"{HASH}.httpCookie.name"),
+        (hashed(httpCookie={"name": "a", "path": "/; Secure"}), f"{HASH}.httpCookie.path"),
+        (hashed(httpCookie={"name": "a", "ttl": "-1s"}), f"{HASH}.httpCookie.ttl"),
+        (hashed(httpCookie={"name": "a", "attributes": [{"name": ""}]}), f"{HASH}.httpCookie.attributes[0].name"),
+        (hashed(httpCookie={"name": "a", "attributes": [{"name": "a", "value": "b\r\n"}]}), f"{HASH}.httpCookie.attributes[0].value"),
+        (hashed(useSourceIp=False), f"{HASH}.useSourceIp"),
+        (hashed(httpQueryParameterName=""), f"{HASH}.httpQueryParameterName"),
+        (hashed(useSourceIp=True, minimumRingSize=8388609), f"{HASH}.minimumRingSize"),
+        (hashed(useSourceIp=True, ringHash={"minimumRingSize": 8388609}), f"{HASH}.ringHash.minimumRingSize"),
+        (hashed(useSourceIp=True, maglev={"tableSize": 65536}), f"{HASH}.maglev.tableSize"),
+        (hashed(useSourceIp=True, maglev={"tableSize": 5000077}), f"{HASH}.maglev.tableSize"),
+        (pool(tcp={"maxConnections": -1}), "connectionPool.tcp.maxConnections"),
+        (pool(tcp={"connectTimeout": "0s"}), "connectionPool.tcp.connectTimeout"),
+        (pool(tcp={"maxConnectionDuration": "60s"}), "connectionPool.tcp.maxConnectionDuration"),
+        (pool(tcp={"idleTimeout": "-1s"}), "connectionPool.tcp.idleTimeout"),
+        (pool(http={"idleTimeout": "0.0001s"}), "connectionPool.http.idleTimeout"),
+        (pool(http={"http2MaxRequests": -1}), "connectionPool.http.http2MaxRequests"),
+        (pool(http={"http2KeepAlive": {"interval": "1s"}}), "connectionPool.http.http2KeepAlive"),
+        (pool(http={"useClientProtocol": True}), "connectionPool.http.useClientProtocol"),
+        (pool(tcp={"tcpKeepalive": {"probes": 3}}), "connectionPool.tcp.tcpKeepalive"),
+        ({"loadBalancer": {"localityLbSetting": {"enabled": False}}}, "loadBalancer.localityLbSetting"),
+        ({"loadBalancer": {"warmup": {"duration": "9s"}}}, "loadBalancer.warmup"),
+        (outliers(consecutiveErrors=7), "outlierDetection.consecutiveErrors"),
+        (outliers(interval="0s"), "outlierDetection.interval"),
+        (outliers(baseEjectionTime="0s"), "outlierDetection.baseEjectionTime"),
+        (outliers(maxEjectionPercent=101), "outlierDetection.maxEjectionPercent"),
+        (outliers(minHealthPercent=-1), "outlierDetection.minHealthPercent"),
+        (outliers(consecutiveLocalOriginFailures=1), "outlierDetection.consecutiveLocalOriginFailures"),
+    ],
+)  # fmt: skip
+def test_bad_policies_at_every_level(policy: dict[str, Any], path: str) -> None:
+    at_port = {"portLevelSettings": [policy | {"port": {"number": 80}}]}
+    assert paths(trafficPolicy=policy) == {f"trafficPolicy.{path}"}
+    assert paths(trafficPolicy=at_port) == {f"trafficPolicy.portLevelSettings[0].{path}"}
+    assert paths(subsets=[{"name": "a", "trafficPolicy": policy}]) == {f"subsets[0].trafficPolicy.{path}"}
+
+
+def test_a_port_has_one_setting() -> None:
+    twice = [{"port": {"number": 80}}, {"port": {"number": 80}}]
+    assert paths(trafficPolicy={"portLevelSettings": twice}) == {"trafficPolicy.portLevelSettings[1].port.number"}
