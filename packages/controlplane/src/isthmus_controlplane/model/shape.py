@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from isthmus_controlplane.model.duration import with_json_durations
 from isthmus_controlplane.model.fields import FieldProblem, shown
 
 MAX_DEPTH = 32
@@ -28,6 +29,7 @@ _EXPECTED = {
 
 def parse_spec(value: object, message: type[Message], path: str = "spec") -> tuple[Message | None, list[FieldProblem]]:
     """Parse a YAML value as ``message``; returns it, or None and every field that does not fit."""
+    value = with_json_durations(value, message.DESCRIPTOR)
     problems = list(_check(value, message.DESCRIPTOR, path, 0))
     if problems:
         return None, problems
@@ -112,5 +114,5 @@ def _check_well_known(value: object, descriptor: Any, path: str) -> Iterator[Fie
     try:
         json_format.ParseDict(form, GetMessageClass(descriptor)())
     except (json_format.ParseError, AttributeError, TypeError, ValueError):
-        expected = "a duration such as 5s or 0.25s" if descriptor.name == "Duration" else f"a {descriptor.name}"
+        expected = "a duration such as 5s, 250ms or 1h" if descriptor.name == "Duration" else f"a {descriptor.name}"
         yield FieldProblem(path, f"{shown(value)} is not {expected}")
