@@ -85,7 +85,7 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
         ("VirtualService", "spec.http", [], "spec.http", "empty"),
         ("VirtualService", "spec.gateways", ["ingress"], "spec.gateways[0]", "'ingress'"),
         ("VirtualService", "spec.http.0.fault", {"abort": {"httpStatus": 500}}, "spec.http[0].fault", "500"),
-        ("VirtualService", "spec.http.0.mirror", {"host": "a"}, "spec.http[0].mirror", '"host"'),
+        ("VirtualService", "spec.http.0.mirrorPercent", 5, "spec.http[0].mirrorPercent", "5"),
         ("VirtualService", "spec.http.0.corsPolicy", {"allowMethods": ["GET"]}, "spec.http[0].corsPolicy", "GET"),
         ("VirtualService", "spec.http.0.timeout", "5 seconds", "spec.http[0].timeout", "'5 seconds'"),
         ("VirtualService", "spec.http.0.timeout", "-1s", "spec.http[0].timeout", "-1s"),

@@ -250,6 +250,52 @@ def test_header_edits_of_one_destination_stay_with_it() -> None:
     assert [("response_headers_to_add" in each) for each in clusters] == [True, False]
 
 
+def mirrored(http: dict[str, Any], *objects: ConfigObject) -> list[Any]:
+    made = configuration(service(HOST), *objects, virtual_service(HOST, {"route": ROUTE} | http))
+    (host,) = [each for each in made["virtual_hosts"] if each["name"] == f"{HOST}:8080"]
+    found: list[Any] = host["routes"][0]["route"].get("request_mirror_policies", [])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("http", "numerators"),
+    [
+        ({"mirror": {"host": HOST}}, [1_000_000]),
+        ({"mirror": {"host": HOST}, "mirrorPercentage": {"value": 0.1}}, [1000]),
+        ({"mirror": {"host": HOST}, "mirrorPercentage": {"value": 0}}, []),
+        ({"mirror": {"host": HOST}, "mirrorPercentage": {}}, []),
+        ({"mirrors": [{"destination": {"host": HOST}, "percentage": {"value": 33.3}}, {"destination": {"host": HOST}}]},
+         [333_000, 1_000_000]),
+    ],
+)  # fmt: skip
+def test_mirrors(http: dict[str, Any], numerators: list[int]) -> None:
+    assert mirrored(http) == [
+        {
+            "cluster": CLUSTER,
+            "runtime_fraction": {"default_value": {"numerator": numerator, "denominator": "MILLION"}},
+            "trace_sampled": False,
+        }
+        for numerator in numerators
+    ]
+
+
+def test_a_mirror_may_be_another_host_and_subset() -> None:
+    other = service("other.shop", "v1"), rule("other.shop", "v1")
+    (policy,) = mirrored({"mirror": {"host": "other.shop", "subset": "v1"}}, *other)
+    assert policy["cluster"] == "outbound|8080|v1|other.shop"
+
+
+def test_nothing_is_mirrored_to_what_is_gone() -> None:
+    other, web = service("other.shop"), service(HOST)
+    route = virtual_service(HOST, {"route": ROUTE, "mirror": {"host": "other.shop"}})
+    state = admitted([web, route], admitted([web, other, route]))
+    made: Any = translate(state.model, Scope()).messages[ROUTE_TYPE]["8080"]
+    assert made.virtual_hosts[0].name == f"{HOST}:8080"
+    assert made.virtual_hosts[0].routes[0].route.cluster == CLUSTER
+    assert not made.virtual_hosts[0].routes[0].route.request_mirror_policies
+    assert [problem.path for problem in state.problems] == ["spec.http[0].mirror.host"]
+
+
 def test_short_names_of_cluster_services() -> None:
     host = "reviews.shop.svc.cluster.local"
 

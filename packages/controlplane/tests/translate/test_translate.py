@@ -132,6 +132,13 @@ def worlds(draw: st.DrawFn) -> list[ConfigObject]:
         if draw(st.booleans()):
             weights = draw(st.dictionaries(st.sampled_from(VERSIONS), st.integers(1, 100), min_size=1))
             objects.append(split(draw(st.sampled_from(HOSTS)), weights, name=name))
+        elif draw(st.booleans()):
+            mirrors = [
+                {"destination": {"host": draw(st.sampled_from(HOSTS)), "subset": draw(st.sampled_from(VERSIONS))}}
+            ]
+            objects.append(
+                virtual_service(host, {"route": [{"destination": {"host": host}}], "mirrors": mirrors}, name=name)
+            )
     return objects
 
 
@@ -141,6 +148,7 @@ def named_clusters(translation: Translation) -> set[str]:
         for host in configuration.virtual_hosts:  # type: ignore[attr-defined]
             for route in host.routes:
                 found.update(weight.name for weight in route.route.weighted_clusters.clusters)
+                found.update(mirror.cluster for mirror in route.route.request_mirror_policies)
                 if route.route.cluster:
                     found.add(route.route.cluster)
     return found

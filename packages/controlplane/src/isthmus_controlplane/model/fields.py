@@ -40,6 +40,7 @@ def _leaves(*names: str) -> dict[str, Supported]:
 
 
 _DESTINATION: FieldTable = {**_leaves("host", "subset"), "port": _leaves("number")}
+_PERCENT: FieldTable = _leaves("value")
 _HEADERS: FieldTable = {"request": _leaves("set", "add", "remove"), "response": _leaves("set", "add", "remove")}
 _LOAD_BALANCER: FieldTable = {
     "simple": Supported(("UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST")),
@@ -99,6 +100,9 @@ VIRTUAL_SERVICE: FieldTable = {
         "rewrite": {**_leaves("uri", "authority"), "uriRegexRewrite": _leaves("match", "rewrite")},
         "retries": _leaves("attempts", "perTryTimeout", "retryOn", "retryIgnorePreviousHosts", "backoff"),
         "headers": _HEADERS,
+        "mirror": _DESTINATION,
+        "mirrorPercentage": _PERCENT,
+        "mirrors": {"destination": _DESTINATION, "percentage": _PERCENT},
     },
 }  # fmt: skip
 

@@ -25,14 +25,21 @@ class Reference:
 
 
 def references_of(obj: ConfigObject, services: Mapping[str, Service]) -> Iterator[Reference]:
-    """Yield every destination of a VirtualService."""
-    spec: Any = obj.spec
+    """Yield every destination of a VirtualService, those of mirrors too."""
+    for path, destination in _destinations(obj.spec):
+        host = full_host(services, destination.host, obj.key.namespace)
+        yield Reference(path, destination, host, destination.subset)
+
+
+def _destinations(spec: Any) -> Iterator[tuple[str, Any]]:
     for index, route in enumerate(spec.http):
+        path = f"spec.http[{index}]"
         for position, target in enumerate(route.route):
-            destination = target.destination
-            host = full_host(services, destination.host, obj.key.namespace)
-            path = f"spec.http[{index}].route[{position}].destination"
-            yield Reference(path, destination, host, destination.subset)
+            yield f"{path}.route[{position}].destination", target.destination
+        if route.HasField("mirror"):
+            yield f"{path}.mirror", route.mirror
+        for position, mirror in enumerate(route.mirrors):
+            yield f"{path}.mirrors[{position}].destination", mirror.destination
 
 
 def dangling(obj: ConfigObject, services: Mapping[str, Service], rules: RuleIndex) -> Iterator[FieldProblem]:

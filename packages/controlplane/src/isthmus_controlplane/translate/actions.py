@@ -20,6 +20,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import HTTPRedirect
 from isthmus_controlplane.translate.message import packed
+from isthmus_controlplane.translate.mirrors import mirror_policy, mirrors_of
 
 # Istio's retry policy for routes that say nothing about retries.
 DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
@@ -86,6 +87,8 @@ def _set_forward(route: Any, http: Any, destinations: Destinations) -> None:
         action.weighted_clusters.CopyFrom(WeightedCluster(clusters=_weights(targets, destinations)))
     _hash(action, targets, destinations)
     _rewrite(action, http.rewrite)
+    policies = (mirror_policy(destinations.cluster(target), percent) for target, percent in mirrors_of(http))
+    action.request_mirror_policies.extend(policy for policy in policies if policy is not None)
     route.route.CopyFrom(action)
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem, shown
+from isthmus_controlplane.model.validate.destination import check_destination, check_mirrors
 from isthmus_controlplane.model.validate.text import (
     check_duration,
     check_header_format,
     check_header_name,
     check_header_value,
-    check_host,
-    check_label_name,
     check_port,
     check_regex,
     check_substitution,
@@ -28,6 +27,7 @@ RETRY_CONDITIONS = frozenset({
     "refused-stream", "retriable-status-codes", "http3-post-connect-failure", "cancelled", "deadline-exceeded",
     "internal", "resource-exhausted", "unavailable",
 })  # fmt: skip
+_NEEDS_ROUTE = frozenset({"timeout", "retries", "rewrite", "mirror", "mirrors"})
 # Changing these by header edits would break the message or its routing.
 _PROTECTED_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 
@@ -64,21 +64,19 @@ def _route_only_fields(route: Any, path: str) -> Iterator[FieldProblem]:
         yield from _retries(route.retries, f"{path}.retries")
     if route.HasField("rewrite"):
         yield from _rewrite(route.rewrite, f"{path}.rewrite")
+    yield from check_mirrors(route, path)
     if not route.route:
-        for name in ("timeout", "retries", "rewrite"):
-            if route.HasField(name):
-                yield FieldProblem(f"{path}.{name}", "has no effect beside redirect or directResponse: remove it")
+        for field, _ in route.ListFields():
+            if field.name in _NEEDS_ROUTE:
+                message = "has no effect beside redirect or directResponse: remove it"
+                yield FieldProblem(f"{path}.{field.json_name}", message)
 
 
 def _destinations(route: Any, path: str) -> Iterator[FieldProblem]:
     total = 0
     for index, target in enumerate(route.route):
         below = f"{path}.route[{index}]"
-        yield from check_host(target.destination.host, f"{below}.destination.host", wildcard=False)
-        if target.destination.subset:
-            yield from check_label_name(target.destination.subset, f"{below}.destination.subset")
-        if target.destination.HasField("port"):
-            yield from check_port(target.destination.port.number, f"{below}.destination.port.number")
+        yield from check_destination(target.destination, f"{below}.destination")
         if target.weight < 0:
             yield FieldProblem(f"{below}.weight", f"{target.weight} is negative: use 0 to 100")
         total += target.weight

@@ -118,6 +118,12 @@ def check_duration(duration: Any, path: str, *, zero: bool) -> Iterator[FieldPro
         yield FieldProblem(path, f"{duration.ToJsonString()} is too short: use at least 0.001s")
 
 
+def check_percent(value: float, path: str) -> Iterator[FieldProblem]:
+    """A percentage; what is smaller than a millionth of all cannot be told from nothing."""
+    if value != 0 and not 0.0001 <= value <= 100:
+        yield FieldProblem(path, f"{value} is not a percentage: use 0 or 0.0001 to 100")
+
+
 def is_ip_address(text: str) -> bool:
     """Whether ``text`` is an IPv4 or IPv6 literal."""
     try:
