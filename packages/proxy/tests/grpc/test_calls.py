@@ -62,12 +62,17 @@ class Server:
         try:
             await self.flush()
             while data := await stream.receive_some(65536):
-                for event in self.h2.receive_data(bytes(data)):
+                try:
+                    events = self.h2.receive_data(bytes(data))
+                except h2.exceptions.ProtocolError:  # what comes in after this end has said goodbye
+                    await self.flush()  # the goodbye itself may not have been sent yet
+                    return
+                for event in events:
                     self.take(event)
                 if not self.mute:
                     await self.flush()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, h2.exceptions.ProtocolError):
-            pass  # the last of them: what comes in after this end has said goodbye
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
 
     async def flush(self) -> None:
         async with self.sending:

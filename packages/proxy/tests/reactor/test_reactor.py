@@ -82,13 +82,13 @@ async def test_reads_and_writes(reactor: Reactor, pair: Pair) -> None:
 
 async def test_polling_busily_serves_timers_and_other_tasks_and_ends(pair: Pair) -> None:
     async with trio.open_nursery() as nursery:
-        reactor = Reactor(busy_poll=0.05)
+        reactor = Reactor(busy_poll=0.5)
         await nursery.start(reactor.run)
         collector = Collector()
         connection = Connection(reactor, pair[0], collector, 1000)
         connection.start()
         fired: list[int] = []
-        reactor.call_later(0.02, lambda: fired.append(1))
+        reactor.call_later(0.3, lambda: fired.append(1))
         turns = 0
         pair[1].send(b"a")
         while not (collector.data and fired):
