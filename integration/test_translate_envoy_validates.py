@@ -30,6 +30,11 @@ LIMITS: dict[str, Any] = {
         "minHealthPercent": 10,
     },
 }  # fmt: skip
+CORS = {
+    "allowOrigins": [{"exact": "*"}, {"prefix": "https://"}, {"prefix": ""}, {"regex": ".*[.]shop"}],
+    "allowMethods": ["GET", "POST"], "allowHeaders": ["x-a", "*"], "exposeHeaders": ["x-b"], "maxAge": "24h",
+    "allowCredentials": True, "unmatchedPreflights": "IGNORE",
+}  # fmt: skip
 COOKIE = {"name": "user", "path": "/", "ttl": "0s", "attributes": [{"name": "SameSite", "value": "Lax"}]}
 HASHED: list[dict[str, Any]] = [
     {"name": name, "labels": {"version": name}, "trafficPolicy": {"loadBalancer": {"consistentHash": key}}}
@@ -68,6 +73,11 @@ OBJECTS: list[ConfigObject] = [
         {"match": [{"uri": {"prefix": "/closed"}}], "directResponse": {"status": 503, "body": {"string": "closed"}}},
         {"match": [{"uri": {"prefix": "/regex"}}], "route": TO_HOST,
          "rewrite": {"uriRegexRewrite": {"match": "^/regex/(.*)$", "rewrite": r"/\1"}}},
+        {"match": [{"uri": {"prefix": "/faulty"}}], "route": TO_HOST,
+         "fault": {"delay": {"fixedDelay": "5s", "percentage": {"value": 0.1}}, "abort": {"httpStatus": 503}}},
+        {"match": [{"uri": {"prefix": "/closed-for-grpc"}}], "directResponse": {"status": 200},
+         "fault": {"abort": {"grpcStatus": "UNAVAILABLE", "percentage": {"value": 100}}}},
+        {"match": [{"uri": {"prefix": "/browser"}}], "route": TO_HOST, "corsPolicy": CORS},
         {"match": [{"uri": {"prefix": "/mirrored"}}], "route": TO_HOST, "mirror": {"host": "hashed.shop", "subset": "v1"},
          "mirrorPercentage": {"value": 0.5}},
         {"match": [{"uri": {"prefix": "/copied"}}], "route": TO_HOST,

@@ -103,6 +103,14 @@ VIRTUAL_SERVICE: FieldTable = {
         "mirror": _DESTINATION,
         "mirrorPercentage": _PERCENT,
         "mirrors": {"destination": _DESTINATION, "percentage": _PERCENT},
+        "fault": {
+            "delay": {"fixedDelay": YES, "percentage": _PERCENT},
+            "abort": {**_leaves("httpStatus", "grpcStatus"), "percentage": _PERCENT},
+        },
+        "corsPolicy": _leaves(
+            "allowOrigins", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge", "allowCredentials",
+            "unmatchedPreflights",
+        ),
     },
 }  # fmt: skip
 

@@ -19,6 +19,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import HTTPRedirect
+from isthmus_controlplane.model.scope import NodeKind
+from isthmus_controlplane.translate.http_filters import set_overrides
 from isthmus_controlplane.translate.message import packed
 from isthmus_controlplane.translate.mirrors import mirror_policy, mirrors_of
 
@@ -52,7 +54,7 @@ def forward(cluster: str, hash_policy: Any = None) -> Any:
 
 
 def set_action(
-    route: Any, http: Any, destinations: Destinations, listener_port: int, *, proxyless: bool = False
+    route: Any, http: Any, destinations: Destinations, listener_port: int, *, kind: NodeKind = "sidecar"
 ) -> None:
     """Set on an Envoy Route the action of an Istio HTTPRoute.
 
@@ -61,7 +63,7 @@ def set_action(
         http: the HTTPRoute.
         destinations: what the destinations in it stand for.
         listener_port: the port to which requests came, for redirects.
-        proxyless: for a gRPC client, which reads the timeout of a route from ``max_stream_duration`` (gRFC A31).
+        kind: of the node; a gRPC client reads the timeout of a route from ``max_stream_duration`` (gRFC A31).
     """
     if http.HasField("redirect"):
         route.redirect.CopyFrom(_redirect(http.redirect, listener_port))
@@ -69,9 +71,10 @@ def set_action(
         route.direct_response.CopyFrom(_direct_response(http.direct_response))
     else:
         _set_forward(route, http, destinations)
-        if proxyless and http.timeout.ToNanoseconds() > 0:
+        if kind == "grpc" and http.timeout.ToNanoseconds() > 0:
             route.route.max_stream_duration.max_stream_duration.CopyFrom(http.timeout)
     edit_headers(route, http.headers)
+    set_overrides(route, http, kind)
 
 
 def _set_forward(route: Any, http: Any, destinations: Destinations) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
-    HttpFilter,
     Rds,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from isthmus_controlplane.model.scope import ANY_ADDRESS, Scope
+from isthmus_controlplane.translate.http_filters import http_filters
 from isthmus_controlplane.translate.load_balancer import hashes_source_ip
 from isthmus_controlplane.translate.message import ads, packed, socket_address
 from isthmus_controlplane.translate.names import (
@@ -29,21 +29,22 @@ from isthmus_controlplane.translate.traffic_policy import DEFAULT_POLICY, Traffi
 
 _HTTP_CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 _TCP_PROXY = "envoy.filters.network.tcp_proxy"
-_ROUTER = "envoy.filters.http.router"
 
 
-def http_listener(name: str, address: str, port: int, route_configuration: str, scope: Scope) -> Any:
-    """A listener whose requests are routed by a route configuration that comes over ADS."""
-    manager = connection_manager(f"outbound_{name}", route_configuration)
+def http_listener(
+    name: str, address: str, port: int, route_configuration: str, scope: Scope, filters: Collection[str]
+) -> Any:
+    """A listener whose requests pass these filters and are routed by a route configuration that comes over ADS."""
+    manager = connection_manager(f"outbound_{name}", route_configuration, filters)
     return _outbound(name, address, port, Filter(name=_HTTP_CONNECTION_MANAGER, typed_config=packed(manager)), scope)
 
 
-def connection_manager(stat_prefix: str, route_configuration: str) -> Any:
-    """The HTTP connection manager of an outbound listener."""
+def connection_manager(stat_prefix: str, route_configuration: str, filters: Collection[str]) -> Any:
+    """The HTTP connection manager of an outbound listener, with the filters of these names before the router."""
     return HttpConnectionManager(
         stat_prefix=stat_prefix,
         rds=Rds(config_source=ads(), route_config_name=route_configuration),
-        http_filters=[HttpFilter(name=_ROUTER, typed_config=packed(Router()))],
+        http_filters=http_filters(filters),
     )
 
 
@@ -100,8 +101,8 @@ def _tcp_proxy(cluster: str, policy: TrafficPolicy = DEFAULT_POLICY) -> Any:
     return Filter(name=_TCP_PROXY, typed_config=packed(proxy))
 
 
-def api_listener(name: str, route_configuration: str) -> Any:
+def api_listener(name: str, route_configuration: str, filters: Collection[str]) -> Any:
     """The listener of a proxyless gRPC client: only the connection manager, nothing listens."""
     listener = Listener(name=name)
-    listener.api_listener.api_listener.CopyFrom(packed(connection_manager(name, route_configuration)))
+    listener.api_listener.api_listener.CopyFrom(packed(connection_manager(name, route_configuration, filters)))
     return listener

@@ -50,6 +50,12 @@ def _string(condition: Any) -> Any:
             return None
 
 
+def string_match(condition: Any) -> Any:
+    """Translate a StringMatch; one that everything matches is an empty prefix, which clients refuse, as a regex."""
+    matcher = _string(condition)
+    return matcher if matcher is not None else StringMatcher(safe_regex=RegexMatcher(regex=".*"))
+
+
 def _header(name: str, condition: Any) -> Any:
     value = _string(condition)
     return (

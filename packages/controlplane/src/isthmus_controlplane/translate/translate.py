@@ -16,6 +16,7 @@ from isthmus_controlplane.model.service import Port, Service, visible
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
+from isthmus_controlplane.translate.http_filters import filters_of
 from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
 from isthmus_controlplane.translate.memo import Clusters, Memo
 from isthmus_controlplane.translate.names import (
@@ -149,8 +150,9 @@ class _Translator:
             by_number.setdefault(port.number, []).append((service, port))
         for number, members in sorted(by_number.items()):
             name = listener_name(self.scope.bind, number)
-            listener = http_listener(name, self.scope.bind, number, str(number), self.scope)
-            self.out.add(LISTENER_TYPE, name, listener, (service.key for service, _ in members))
+            filters, keys = self._filters(members)
+            listener = http_listener(name, self.scope.bind, number, str(number), self.scope, filters)
+            self.out.add(LISTENER_TYPE, name, listener, (*(service.key for service, _ in members), *keys))
             self._route_configuration(str(number), members, port_domains)
         self._tcp_listeners()
         if self.scope.interception != "NONE":
@@ -183,9 +185,17 @@ class _Translator:
 
     def _http_proxy(self, port: int) -> None:
         """Istio's explicit proxy: one listener for all HTTP hosts and ports, told apart by the Host header."""
-        listener = http_listener(HTTP_PROXY, self.scope.bind or LOOPBACK, port, HTTP_PROXY, self.scope)
-        self.out.add(LISTENER_TYPE, HTTP_PROXY, listener, ())
-        self._route_configuration(HTTP_PROXY, self._http_ports(), proxy_domains)
+        members = self._http_ports()
+        filters, keys = self._filters(members)
+        listener = http_listener(HTTP_PROXY, self.scope.bind or LOOPBACK, port, HTTP_PROXY, self.scope, filters)
+        self.out.add(LISTENER_TYPE, HTTP_PROXY, listener, keys)
+        self._route_configuration(HTTP_PROXY, members, proxy_domains)
+
+    def _filters(self, members: Iterable[tuple[Service, Port]]) -> tuple[frozenset[str], tuple[ObjectKey, ...]]:
+        """Name the HTTP filters that routes to these services need, and the VirtualServices that need them."""
+        governing = (self.model.route(service.host, self.scope.namespace) for service, _ in members)
+        needs = {obj.key: filters_of(obj.spec, self.scope.kind) for obj in governing if obj is not None}
+        return frozenset().union(*needs.values()), tuple(key for key, filters in needs.items() if filters)
 
     def _route_configuration(self, name: str, members: Iterable[tuple[Service, Port]], domains: Domains) -> None:
         claimed = self._claim_domains(members, domains)
@@ -238,6 +248,7 @@ class _Translator:
         for service, port in self._http_ports():
             name = with_port(service.host, port.number)
             keys = self._route_origins(service)
-            self.out.add(LISTENER_TYPE, name, api_listener(name, name), keys)
+            filters, _ = self._filters([(service, port)])
+            self.out.add(LISTENER_TYPE, name, api_listener(name, name, filters), keys)
             host = virtual_host(service, port, port_domains(service, port, self.scope.namespace), self.context)
             self.out.add(ROUTE_TYPE, name, RouteConfiguration(name=name, virtual_hosts=[host]), keys)

@@ -108,7 +108,7 @@ def _routes(service: Service, port: Port, governing: ConfigObject | None, contex
         for name, match in _matches(http, port.number, context.scope.namespace):
             route = Route(name=name, match=match)
             destinations = _Destinations(governing, port.number, context)
-            set_action(route, http, destinations, port.number, proxyless=context.scope.kind == "grpc")
+            set_action(route, http, destinations, port.number, kind=context.scope.kind)
             yield route
         if takes_everything(http):
             return

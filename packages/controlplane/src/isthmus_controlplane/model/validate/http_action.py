@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem, shown
+from isthmus_controlplane.model.validate.cors import check_cors
 from isthmus_controlplane.model.validate.destination import check_destination, check_mirrors
+from isthmus_controlplane.model.validate.fault import check_fault
 from isthmus_controlplane.model.validate.text import (
     check_duration,
     check_header_format,
@@ -54,6 +56,10 @@ def check_action(route: Any, path: str) -> Iterator[FieldProblem]:
     else:
         yield from _direct_response(route.direct_response, f"{path}.directResponse")
     yield from _route_only_fields(route, path)
+    if route.HasField("fault"):
+        yield from check_fault(route.fault, f"{path}.fault")
+    if route.HasField("cors_policy"):
+        yield from check_cors(route.cors_policy, f"{path}.corsPolicy")
     yield from _headers(route.headers, f"{path}.headers")
 
 

@@ -73,6 +73,11 @@ def check_string_match(match: Any, path: str) -> Iterator[FieldProblem]:
                 yield FieldProblem(f"{path}.{kind}", f"{shown(getattr(match, kind))} has control characters")
 
 
+def is_token(text: str) -> bool:
+    """Whether ``text`` is a token of RFC 9110 section 5.6.2."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def check_header_name(name: str, path: str) -> Iterator[FieldProblem]:
     """A field name of RFC 9110 section 5.1; pseudo-headers cannot be set by the user."""
     if not _TOKEN.fullmatch(name):
