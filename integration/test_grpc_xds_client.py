@@ -28,9 +28,11 @@ from google.protobuf.message import Message
 
 from harness.eventually import eventually_async, patience
 from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.model.testing import admitted, rule, service, virtual_service
 from isthmus_controlplane.snapshot.resource import type_url_of
 from isthmus_controlplane.snapshot.resource_type import CLUSTER
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
+from isthmus_controlplane.translate import translate
 from isthmus_controlplane.xds.server import XdsServer
 
 TARGET = "who.shop:80"
@@ -217,6 +219,44 @@ async def test_service_without_resources_fails_and_heals() -> None:
         assert (await answer).startswith("error")
         m.publish(listener("r"), route("r", "a"), cluster("a"), endpoints("a", m.ports["one"]))
         await eventually_async(lambda: m.answered_by("one"), what="the service that was added")
+
+
+def translated(port: int, *http: dict[str, Any]) -> list[Message]:
+    """What Istio objects about the one service become for a gRPC client."""
+    host = TARGET.partition(":")[0]
+    endpoint = {"address": "127.0.0.1", "ports": {"main": port}}
+    policy = {
+        "connectionPool": {"http": {"http2MaxRequests": 100, "idleTimeout": "60s"}, "tcp": {"connectTimeout": "2s"}},
+        "outlierDetection": {"consecutive5xxErrors": 5, "interval": "1s", "minHealthPercent": 10},
+        "loadBalancer": {"consistentHash": {"httpHeaderName": "x-user", "maglev": {}}},
+    }
+    objects = (
+        service(host, port=80, protocol="GRPC", endpoints=[endpoint]),
+        rule(host, trafficPolicy=policy),
+        virtual_service(host, *http),
+    )
+    resources = translate(admitted(objects).model, Scope(kind="grpc")).messages
+    return [message for messages in resources.values() for message in messages.values()]
+
+
+@pytest.mark.asyncio
+async def test_what_istio_objects_become_is_taken_and_faults_are_injected() -> None:
+    to_host: dict[str, Any] = {"route": [{"destination": {"host": TARGET.partition(":")[0]}}]}
+    extras = {"mirrors": [to_host["route"][0]], "corsPolicy": {"allowOrigins": [{"exact": "*"}]}}
+    everyone = {"percentage": {"value": 100}}
+    async with running("one") as m:
+        m.publish(*translated(m.ports["one"], to_host | extras))
+        assert await m.ask() == "one"
+        fault = {"fault": {"abort": {"grpcStatus": "DATA_LOSS"} | everyone, "delay": {"fixedDelay": "1ms"} | everyone}}
+        m.publish(*translated(m.ports["one"], to_host | extras | fault))
+        await eventually_async(lambda: _answers(m, "error DATA_LOSS"), what="the abort")
+        m.publish(*translated(m.ports["one"], to_host))
+        await eventually_async(lambda: m.answered_by("one"), what="the end of the fault")
+        await eventually_async(lambda: _settled(m.server), what="every push acknowledged")
+
+
+async def _answers(mesh: Mesh, start: str) -> bool:
+    return (await mesh.ask()).startswith(start)
 
 
 async def _settled(server: XdsServer) -> bool:

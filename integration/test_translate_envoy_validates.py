@@ -1,6 +1,10 @@
-"""Everything the control plane generates is taken by a real Envoy (``--mode validate``)."""
+"""Everything the control plane generates is taken by a real Envoy (``--mode validate``) and by our proxy."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from harness.envoy import validate
+from harness.eventually import patience
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import admitted, rule, service, split, virtual_service
@@ -141,10 +146,8 @@ def with_endpoints_inline(cluster: dict[str, Any], endpoints: Mapping[str, Messa
     return cluster
 
 
-@pytest.mark.parametrize("inline", [False, True], ids=["over ADS", "inline"])
-@pytest.mark.parametrize("policy", ["REGISTRY_ONLY", "ALLOW_ANY"])
-@pytest.mark.parametrize("scope", list(SCOPES))
-def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool) -> None:
+def bootstrap(scope: str, policy: Any, *, inline: bool) -> dict[str, Any]:
+    """A bootstrap with all resources of one scope."""
     admission = admitted(OBJECTS, mesh=MeshSettings(policy))
     messages = translate(admission.model, SCOPES[scope]).messages
     clusters = [plain(message) for message in messages[CLUSTER_TYPE].values()]
@@ -154,10 +157,25 @@ def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool) -> No
     if inline:
         clusters = [with_endpoints_inline(cluster, messages[ENDPOINT_TYPE]) for cluster in clusters]
         listeners = [with_routes_inline(listener, messages[ROUTE_TYPE]) for listener in listeners]
-    bootstrap = {
+    return {
         "node": {"id": "sidecar~127.0.0.1~test.default~default.svc.cluster.local", "cluster": "test"},
         "dynamic_resources": {"ads_config": ADS},
         "static_resources": {"clusters": [ADS_CLUSTER, *clusters], "listeners": listeners},
     }
-    taken, said = validate(bootstrap)
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["over ADS", "inline"])
+@pytest.mark.parametrize("policy", ["REGISTRY_ONLY", "ALLOW_ANY"])
+@pytest.mark.parametrize("scope", list(SCOPES))
+def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool) -> None:
+    taken, said = validate(bootstrap(scope, policy, inline=inline))
     assert taken, said
+
+
+@pytest.mark.parametrize("scope", list(SCOPES))
+def test_our_proxy_takes_every_resource(scope: str, tmp_path: Path) -> None:
+    path = tmp_path / "bootstrap.json"
+    path.write_text(json.dumps(bootstrap(scope, "REGISTRY_ONLY", inline=True)))
+    command = [sys.executable, "-m", "isthmus_proxy", "validate", "-c", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience())
+    assert ended.returncode == 0, ended.stderr
