@@ -102,6 +102,11 @@ OBJECTS: list[ConfigObject] = [
     rule("pool.shop", trafficPolicy=LIMITS | {"loadBalancer": {"consistentHash": {"useSourceIp": True}}}),
     service("db.shop", "v1", port=3306, protocol="MYSQL", addresses=["240.0.0.9", "2001:db8::9"]),
     service("queue.shop", "v1", port=5672, protocol="TCP"),
+    rule("queue.shop", "v1", "v2", trafficPolicy=LIMITS),
+    virtual_service("queue.shop", tcp=[
+        {"match": [{"port": 1}], "route": [{"destination": {"host": "db.shop"}}]},
+        {"route": [{"destination": {"host": "queue.shop", "subset": name}, "weight": 5} for name in ("v1", "v2")]},
+    ]),
     service("empty.shop"),
 ]  # fmt: skip
 SCOPES = {

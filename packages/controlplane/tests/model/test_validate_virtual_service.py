@@ -130,3 +130,40 @@ def test_a_route_after_one_that_takes_everything_is_unreachable(first: dict[str,
 @pytest.mark.parametrize("match", [{"method": {"exact": "GET"}}, {"uri": {"prefix": "/a"}}, {"headers": {"a": {}}}])
 def test_a_route_after_one_with_conditions_is_reachable(match: dict[str, Any]) -> None:
     assert paths({"match": [match], "route": ROUTE}, {"route": ROUTE}) == set()
+
+
+def tcp_paths(*tcp: dict[str, Any]) -> set[str]:
+    try:
+        virtual_service(HOST, tcp=list(tcp))
+    except DocumentError as error:
+        return {problem.path.removeprefix("spec.") for problem in error.problems}
+    return set()
+
+
+def test_a_virtual_service_may_have_tcp_routes_only() -> None:
+    at_port = {"match": [{"port": 3306, "gateways": ["mesh"], "sourceNamespace": "shop"}], "route": ROUTE}
+    assert tcp_paths(at_port, {"route": [ROUTE[0] | {"weight": 9}, ROUTE[0] | {"weight": 1}]}) == set()
+    assert tcp_paths() == {"http"}
+
+
+@pytest.mark.parametrize(
+    ("tcp", "path"),
+    [
+        ({}, "tcp[0].route"),
+        ({"route": [*ROUTE, *ROUTE]}, "tcp[0].route"),
+        ({"route": [ROUTE[0] | {"weight": -1}]}, "tcp[0].route[0].weight"),
+        ({"route": [{"destination": {"host": "*.shop"}}]}, "tcp[0].route[0].destination.host"),
+        ({"route": ROUTE, "match": [{"port": 70000}]}, "tcp[0].match[0].port"),
+        ({"route": ROUTE, "match": [{"gateways": ["ingress"]}]}, "tcp[0].match[0].gateways[0]"),
+        ({"route": ROUTE, "match": [{"destinationSubnets": ["10.0.0.0/8"]}]}, "tcp[0].match[0].destinationSubnets"),
+        ({"route": ROUTE, "match": [{"sourceSubnet": "10.0.0.0/8"}]}, "tcp[0].match[0].sourceSubnet"),
+    ],
+)
+def test_bad_tcp_routes(tcp: dict[str, Any], path: str) -> None:
+    assert tcp_paths(tcp) == {path}
+
+
+@pytest.mark.parametrize("match", [[], [{"gateways": ["mesh"]}], [{"port": 80}, {}]])
+def test_a_tcp_route_after_one_that_takes_everything_is_unreachable(match: list[dict[str, Any]]) -> None:
+    assert tcp_paths({"match": match, "route": ROUTE}, {"route": ROUTE}) == {"tcp[1]"}
+    assert tcp_paths({"match": [{"port": 80}], "route": ROUTE}, {"route": ROUTE}) == set()

@@ -124,7 +124,11 @@ class _Routes:
             if found and obj.key not in self.held:
                 self.held |= {obj.key}
                 self._report(
-                    obj, ((each.path, f"{each.message}; until then requests for it get 503") for each in found)
+                    obj,
+                    (
+                        (each.path, f"{each.message}; until then requests for it get 503, and connections are closed")
+                        for each in found
+                    ),
                 )
 
     def _report_unknown_hosts(self, obj: ConfigObject) -> None:

@@ -40,6 +40,10 @@ def _leaves(*names: str) -> dict[str, Supported]:
 
 
 _DESTINATION: FieldTable = {**_leaves("host", "subset"), "port": _leaves("number")}
+_TCP_ROUTE: FieldTable = {
+    "match": _leaves("port", "gateways", "sourceNamespace"),
+    "route": {"destination": _DESTINATION, "weight": YES},
+}
 _PERCENT: FieldTable = _leaves("value")
 _HEADERS: FieldTable = {"request": _leaves("set", "add", "remove"), "response": _leaves("set", "add", "remove")}
 _LOAD_BALANCER: FieldTable = {
@@ -88,6 +92,7 @@ DESTINATION_RULE: FieldTable = {
 }
 VIRTUAL_SERVICE: FieldTable = {
     **_leaves("hosts", "gateways", "exportTo"),
+    "tcp": _TCP_ROUTE,
     "http": {
         **_leaves("name", "timeout"),
         "match": _leaves(

@@ -16,19 +16,28 @@ RuleIndex = Mapping[str, tuple[ConfigObject, ...]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reference:
-    """One destination of a VirtualService: its path, and the full host and subset that it names."""
+    """One destination of a VirtualService: its path, the full host and subset that it names, and whether requests or
+    connections go there."""
 
     path: str
     destination: Any
     host: str
     subset: str
+    http: bool
 
 
 def references_of(obj: ConfigObject, services: Mapping[str, Service]) -> Iterator[Reference]:
     """Yield every destination of a VirtualService, those of mirrors too."""
-    for path, destination in _destinations(obj.spec):
-        host = full_host(services, destination.host, obj.key.namespace)
-        yield Reference(path, destination, host, destination.subset)
+    for http, destinations in ((True, _destinations(obj.spec)), (False, _tcp_destinations(obj.spec))):
+        for path, destination in destinations:
+            host = full_host(services, destination.host, obj.key.namespace)
+            yield Reference(path, destination, host, destination.subset, http)
+
+
+def _tcp_destinations(spec: Any) -> Iterator[tuple[str, Any]]:
+    for index, route in enumerate(spec.tcp):
+        for position, target in enumerate(route.route):
+            yield f"spec.tcp[{index}].route[{position}].destination", target.destination
 
 
 def _destinations(spec: Any) -> Iterator[tuple[str, Any]]:
@@ -51,7 +60,7 @@ def dangling(obj: ConfigObject, services: Mapping[str, Service], rules: RuleInde
             yield FieldProblem(f"{reference.path}.host", message)
             continue
         yield from _missing_subset(reference, rules)
-        yield from _missing_port(reference, service, _listener_ports(obj, services))
+        yield from _missing_port(reference, service, _listener_ports(obj, services, http=reference.http))
 
 
 def _missing_subset(reference: Reference, rules: RuleIndex) -> Iterator[FieldProblem]:
@@ -68,33 +77,44 @@ def _missing_subset(reference: Reference, rules: RuleIndex) -> Iterator[FieldPro
 
 
 def _missing_port(reference: Reference, service: Service, listening: tuple[int, ...]) -> Iterator[FieldProblem]:
-    ports = ", ".join(str(port.number) for port in service.http_ports) or "none"
-    if not service.http_ports:
-        yield FieldProblem(f"{reference.path}.host", f"{reference.host!r} has no HTTP port: route to one that has")
+    what = "HTTP" if reference.http else "TCP"
+    candidates = service.ports_of(http=reference.http)
+    ports = ", ".join(str(port.number) for port in candidates) or "none"
+    if not candidates:
+        yield FieldProblem(f"{reference.path}.host", f"{reference.host!r} has no {what} port: route to one that has")
     elif reference.destination.HasField("port"):
         number = reference.destination.port.number
-        port = service.port(number)
-        if port is None or not port.is_http:
-            message = f"{number} is not an HTTP port of {reference.host!r}: it has {ports}"
+        if service.port(number) not in candidates:
+            message = (
+                f"{number} is not {'an' if reference.http else 'a'} {what} port of {reference.host!r}: it has {ports}"
+            )
             yield FieldProblem(f"{reference.path}.port.number", message)
-    elif len(service.http_ports) > 1 and any(destination_port(service, number) is None for number in listening):
-        message = f"{reference.host!r} has several HTTP ports ({ports}): say which one"
+    elif any(destination_port(service, number, http=reference.http) is None for number in listening):
+        message = f"{reference.host!r} has several {what} ports ({ports}): say which one"
         yield FieldProblem(f"{reference.path}.port.number", message)
 
 
-def destination_port(service: Service, listener_port: int, chosen: int | None = None) -> Port | None:
-    """Return the HTTP port of a destination: the chosen one, else the only one, else the one the request came to."""
-    if chosen is not None:
-        port = service.port(chosen)
-    elif len(service.http_ports) == 1:
-        port = service.http_ports[0]
-    else:
-        port = service.port(listener_port)
-    return port if port is not None and port.is_http else None
+def destination_port(
+    service: Service, listener_port: int, chosen: int | None = None, *, http: bool = True
+) -> Port | None:
+    """Return the port of a destination: the chosen one, else the only one, else the one the request came to.
+
+    Args:
+        service: the destination.
+        listener_port: to which the request or the connection came.
+        chosen: by the user.
+        http: whether a port for HTTP is wanted, or one for TCP.
+    """
+    candidates = service.ports_of(http=http)
+    if chosen is None and len(candidates) == 1:
+        return candidates[0]
+    port = service.port(chosen if chosen is not None else listener_port)
+    return port if port in candidates else None
 
 
-def _listener_ports(obj: ConfigObject, services: Mapping[str, Service]) -> tuple[int, ...]:
-    """The ports on which requests reach these routes: the HTTP ports of the services they govern."""
+def _listener_ports(obj: ConfigObject, services: Mapping[str, Service], *, http: bool) -> tuple[int, ...]:
+    """The ports on which these routes are taken: those for HTTP, or for TCP, of the services they govern."""
     spec: Any = obj.spec
     governed = (find_service(services, host, obj.key.namespace) for host in spec.hosts)
-    return tuple(sorted({port.number for service in governed if service is not None for port in service.http_ports}))
+    found = {port.number for service in governed if service is not None for port in service.ports_of(http=http)}
+    return tuple(sorted(found))

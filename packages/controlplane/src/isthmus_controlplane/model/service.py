@@ -94,7 +94,11 @@ class Service:
     @property
     def http_ports(self) -> tuple[Port, ...]:
         """The ports that are routed by request, in order."""
-        return tuple(port for port in self.ports if port.is_http)
+        return self.ports_of(http=True)
+
+    def ports_of(self, *, http: bool) -> tuple[Port, ...]:
+        """Return the ports that are routed by request, or those by connection, in order."""
+        return tuple(port for port in self.ports if port.is_http == http)
 
 
 def visible(export_to: Iterable[str], owner: str, namespace: str) -> bool:

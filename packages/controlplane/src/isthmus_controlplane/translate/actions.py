@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
@@ -20,6 +20,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import HTTPRedirect
 from isthmus_controlplane.model.scope import NodeKind
+from isthmus_controlplane.translate.destinations import Destinations
 from isthmus_controlplane.translate.http_filters import set_overrides
 from isthmus_controlplane.translate.message import packed
 from isthmus_controlplane.translate.mirrors import mirror_policy, mirrors_of
@@ -35,16 +36,6 @@ _REDIRECT_CODES = {
     307: RedirectAction.TEMPORARY_REDIRECT,
     308: RedirectAction.PERMANENT_REDIRECT,
 }
-
-
-class Destinations(Protocol):
-    """What the destinations of a route stand for."""
-
-    def cluster(self, destination: Any) -> str:
-        """Name the cluster of a Destination."""
-
-    def hash_policy(self, destination: Any) -> Any:
-        """Return the HashPolicy by which its cluster balances; None where it does not hash."""
 
 
 def forward(cluster: str, hash_policy: Any = None) -> Any:

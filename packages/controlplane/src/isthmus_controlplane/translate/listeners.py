@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
@@ -48,9 +48,20 @@ def connection_manager(stat_prefix: str, route_configuration: str, filters: Coll
     )
 
 
-def tcp_listener(name: str, address: str, port: int, cluster: str, scope: Scope, policy: TrafficPolicy) -> Any:
-    """A listener that carries bytes to one cluster, whose traffic policy may limit how long connections idle."""
-    return _outbound(name, address, port, _tcp_proxy(cluster, policy), scope)
+def tcp_listener(
+    name: str, address: str, port: int, shares: Sequence[tuple[str, int]], scope: Scope, policy: TrafficPolicy
+) -> Any:
+    """A listener that carries the bytes of each connection to one cluster.
+
+    Args:
+        name: of the listener.
+        address: to which it binds, or for which connections are redirected to it.
+        port: likewise.
+        shares: the clusters, at least one, and their weights.
+        scope: for whom.
+        policy: may limit how long connections idle, and say what is hashed.
+    """
+    return _outbound(name, address, port, _tcp_proxy(shares, policy), scope)
 
 
 def _outbound(name: str, address: str, port: int, network_filter: Any, scope: Scope) -> Any:
@@ -80,9 +91,11 @@ def virtual_outbound(scope: Scope, *, pass_through: bool) -> Any:
         use_original_dst=BoolValue(value=True),
         filter_chains=[
             FilterChain(
-                name="virtualOutbound-blackhole", filter_chain_match=own_port, filters=[_tcp_proxy(BLACK_HOLE_CLUSTER)]
+                name="virtualOutbound-blackhole",
+                filter_chain_match=own_port,
+                filters=[_tcp_proxy([(BLACK_HOLE_CLUSTER, 1)])],
             ),
-            FilterChain(name="virtualOutbound-catchall-tcp", filters=[_tcp_proxy(rest)]),
+            FilterChain(name="virtualOutbound-catchall-tcp", filters=[_tcp_proxy([(rest, 1)])]),
         ],
         traffic_direction=TrafficDirection.OUTBOUND,
     )
@@ -91,8 +104,13 @@ def virtual_outbound(scope: Scope, *, pass_through: bool) -> Any:
     return listener
 
 
-def _tcp_proxy(cluster: str, policy: TrafficPolicy = DEFAULT_POLICY) -> Any:
-    proxy = TcpProxy(stat_prefix=cluster, cluster=cluster)
+def _tcp_proxy(shares: Sequence[tuple[str, int]], policy: TrafficPolicy = DEFAULT_POLICY) -> Any:
+    proxy = TcpProxy(stat_prefix=shares[0][0])
+    if len(shares) == 1:
+        proxy.cluster = shares[0][0]
+    else:
+        for cluster, weight in shares:
+            proxy.weighted_clusters.clusters.add(name=cluster, weight=weight)
     pool = policy.connection_pool
     if pool is not None and pool.tcp.HasField("idle_timeout"):
         proxy.idle_timeout.CopyFrom(pool.tcp.idle_timeout)

@@ -16,6 +16,7 @@ from isthmus_controlplane.model.service import Port, Service, visible
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
+from isthmus_controlplane.translate.destinations import RouteContext
 from isthmus_controlplane.translate.http_filters import filters_of
 from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
 from isthmus_controlplane.translate.memo import Clusters, Memo
@@ -29,6 +30,7 @@ from isthmus_controlplane.translate.names import (
     with_port,
 )
 from isthmus_controlplane.translate.patch import Patch
+from isthmus_controlplane.translate.tcp_routes import tcp_shares
 from isthmus_controlplane.translate.traffic_policy import traffic_policy, uses_consistent_hash
 from isthmus_controlplane.translate.translation import (
     CLUSTER_TYPE,
@@ -38,7 +40,6 @@ from isthmus_controlplane.translate.translation import (
     Translation,
 )
 from isthmus_controlplane.translate.virtual_hosts import (
-    RouteContext,
     catch_all,
     port_domains,
     proxy_domains,
@@ -177,11 +178,15 @@ class _Translator:
             )
             self.out.report(Problem(str(service.key), "spec.ports", message))
             return
-        cluster = cluster_name(port.number, "", service.host)
+        governing = self.model.route(service.host, self.scope.namespace)
+        routed = tcp_shares(governing, port, self.context) if governing is not None else ()
+        shares = routed or ((cluster_name(port.number, "", service.host), 1),)
         rule = self.model.rule(service.host, self.scope.namespace)
         policy = traffic_policy(rule.spec if rule is not None else None, None, port.number)
-        listener = tcp_listener(name, address, port.number, cluster, self.scope, policy)
-        self.out.add(LISTENER_TYPE, name, listener, [service.key, rule.key] if rule is not None else [service.key])
+        listener = tcp_listener(name, address, port.number, shares, self.scope, policy)
+        used = (rule, governing if routed else None)
+        keys = (service.key, *(obj.key for obj in used if obj is not None))
+        self.out.add(LISTENER_TYPE, name, listener, keys)
 
     def _http_proxy(self, port: int) -> None:
         """Istio's explicit proxy: one listener for all HTTP hosts and ports, told apart by the Host header."""

@@ -2,89 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Route, RouteAction, VirtualHost
 from google.protobuf.duration_pb2 import Duration
 
 from isthmus_controlplane.model.host import short_names
-from isthmus_controlplane.model.model import Model, subsets_of
-from isthmus_controlplane.model.references import destination_port
-from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.model.validate.virtual_service import takes_everything
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate.actions import forward, set_action
-from isthmus_controlplane.translate.load_balancer import hash_policy
+from isthmus_controlplane.translate.destinations import Destinations, RouteContext
 from isthmus_controlplane.translate.matches import match_everything, route_match
 from isthmus_controlplane.translate.names import (
-    BLACK_HOLE_CLUSTER,
     PASSTHROUGH_CLUSTER,
     cluster_name,
     virtual_host_name,
     with_port,
 )
-from isthmus_controlplane.translate.traffic_policy import traffic_policy
 
 BLOCK_ALL = "block_all"
 ALLOW_ANY = "allow_any"
 BLOCKED_STATUS = 502  # what Istio answers under REGISTRY_ONLY
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RouteContext:
-    """What routes are built against.
-
-    Attributes:
-        model: the configuration.
-        scope: for whom.
-        clusters: names of the clusters that exist for this scope; a route names no other.
-        hashing: the DestinationRules that balance by consistent hash, by host; routes to these hosts say what is hashed.
-    """
-
-    model: Model
-    scope: Scope
-    clusters: frozenset[str]
-    hashing: Mapping[str, ConfigObject] = dataclasses.field(default_factory=dict)
-
-    def hash_policy(self, host: str, port: int, subset: str) -> Any:
-        """Return the HashPolicy by which a cluster balances; None where it does not hash."""
-        rule = self.hashing.get(host)
-        if rule is None:
-            return None
-        policy = traffic_policy(rule.spec, subsets_of(rule).get(subset), port)
-        return hash_policy(policy.load_balancer)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Destinations:
-    """What the destinations of a VirtualService stand for when a request comes to ``port``."""
-
-    governing: ConfigObject
-    port: int
-    context: RouteContext
-
-    def cluster(self, destination: Any) -> str:
-        """Name the cluster; for one that does not exist the black hole, so its share of requests gets 503."""
-        found = self._find(destination)
-        if found is None:
-            return BLACK_HOLE_CLUSTER
-        host, port = found
-        name = cluster_name(port, destination.subset, host)
-        return name if name in self.context.clusters else BLACK_HOLE_CLUSTER
-
-    def hash_policy(self, destination: Any) -> Any:
-        """Return the HashPolicy by which the cluster balances, or None."""
-        found = self._find(destination)
-        return self.context.hash_policy(*found, destination.subset) if found is not None else None
-
-    def _find(self, destination: Any) -> tuple[str, int] | None:
-        service = self.context.model.service(destination.host, self.governing.key.namespace)
-        chosen = destination.port.number if destination.HasField("port") else None
-        target = destination_port(service, self.port, chosen) if service is not None else None
-        return (service.host, target.number) if service is not None and target is not None else None
 
 
 def virtual_host(service: Service, port: Port, domains: Iterable[str], context: RouteContext) -> Any:
@@ -98,16 +38,16 @@ def virtual_host(service: Service, port: Port, domains: Iterable[str], context: 
 
 
 def _routes(service: Service, port: Port, governing: ConfigObject | None, context: RouteContext) -> Iterator[Any]:
-    if governing is None:
+    spec: Any = governing.spec if governing is not None else None
+    if governing is None or not spec.http:
         cluster = cluster_name(port.number, "", service.host)
         hashed = context.hash_policy(service.host, port.number, "")
         yield Route(name="default", match=match_everything(), route=forward(cluster, hashed))
         return
-    spec: Any = governing.spec
     for http in spec.http:
         for name, match in _matches(http, port.number, context.scope.namespace):
             route = Route(name=name, match=match)
-            destinations = _Destinations(governing, port.number, context)
+            destinations = Destinations(governing, port.number, context)
             set_action(route, http, destinations, port.number, kind=context.scope.kind)
             yield route
         if takes_everything(http):

@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem, shown
 from isthmus_controlplane.model.validate.cors import check_cors
-from isthmus_controlplane.model.validate.destination import check_destination, check_mirrors
+from isthmus_controlplane.model.validate.destination import check_destination, check_mirrors, check_weights
 from isthmus_controlplane.model.validate.fault import check_fault
 from isthmus_controlplane.model.validate.text import (
     check_duration,
@@ -22,7 +22,6 @@ from isthmus_controlplane.model.validate.text import (
 REDIRECT_CODES = (301, 302, 303, 307, 308)
 MAX_BODY_BYTES = 4096  # RouteConfiguration.max_direct_response_body_size_bytes, its default
 MAX_ATTEMPTS = 100
-MAX_TOTAL_WEIGHT = 1_000_000
 # Conditions of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on that need no further setting.
 RETRY_CONDITIONS = frozenset({
     "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx",
@@ -79,18 +78,11 @@ def _route_only_fields(route: Any, path: str) -> Iterator[FieldProblem]:
 
 
 def _destinations(route: Any, path: str) -> Iterator[FieldProblem]:
-    total = 0
+    yield from check_weights(route.route, f"{path}.route")
     for index, target in enumerate(route.route):
         below = f"{path}.route[{index}]"
         yield from check_destination(target.destination, f"{below}.destination")
-        if target.weight < 0:
-            yield FieldProblem(f"{below}.weight", f"{target.weight} is negative: use 0 to 100")
-        total += target.weight
         yield from _headers(target.headers, f"{below}.headers")
-    if len(route.route) > 1 and total == 0:
-        yield FieldProblem(f"{path}.route", "all weights are 0: give at least one destination a weight")
-    if total > MAX_TOTAL_WEIGHT:
-        yield FieldProblem(f"{path}.route", f"the weights add up to {total}: keep the sum at most {MAX_TOTAL_WEIGHT}")
 
 
 def _redirect(redirect: Any, path: str) -> Iterator[FieldProblem]:
