@@ -263,7 +263,8 @@ class Proxy:
             self.freezer.changed,
             self.options.xds_cache_path,
         )
-        self.surroundings.remote_secrets = dynamic.secrets
+        if resources.ads is not None:
+            self.surroundings.remote_secrets = dynamic.secrets
         self.lifecycle.clusters_ready = lambda: dynamic.discovery.clusters_ready
         self.lifecycle.note = dynamic.note
         self.lifecycle.listeners_ready = lambda: dynamic.discovery.initialized

@@ -19,6 +19,7 @@ from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.config.runtime import layer_values
+from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.grpc.client import GrpcClient
 from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.observe.stats import StatsStore
@@ -34,6 +35,7 @@ from isthmus_proxy.xds.resources import SHORT_NAMES, decode
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.servers import Server
 from isthmus_proxy.xds.session import Session
+from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
     from isthmus_proxy.tls.secrets import RemoteSecrets
@@ -55,16 +57,24 @@ class DynamicConfiguration:
         after_update: Callable[[], None],
         last_good_path: Path | None = None,
     ) -> None:
+        if last_good_path is not None and (resources.cds_source or resources.lds_source or resources.ads is None):
+            reason = "keeps what comes over ads only; set cds_config and lds_config to ads, or leave it out"
+            raise ConfigError("--xds-cache-path", str(last_good_path), reason)
+        ads = resources.ads or ApiSource(())
         session = Session(
             bootstrap.node,
-            "delta" if resources.delta else "sotw",
-            node_in_all=not resources.set_node_on_first_message_only,
+            "delta" if ads.delta else "sotw",
+            node_in_all=not ads.set_node_on_first_message_only,
         )
         sources = Sources(
             clusters=resources.cds,
             listeners=resources.lds,
             clusters_timeout=resources.cds_initial_fetch_timeout,
             listeners_timeout=resources.lds_initial_fetch_timeout,
+            aggregated=resources.ads is not None,
+            clusters_source=resources.cds_source,
+            listeners_source=resources.lds_source,
+            servers=frozenset(each.name for each in bootstrap.clusters if each.discovery != "EDS"),
         )
         self._bootstrap = bootstrap
         self.discovery = Discovery(session, sources, stats, trio.current_time, time.time)
@@ -73,6 +83,7 @@ class DynamicConfiguration:
             cluster_discovery.Compilers(compile_cluster, compile_assignment),
             self.discovery.subscribe_endpoints,
             trio.current_time,
+            self.discovery.check_source,
         )
         self._listeners = listener_discovery.ListenerDiscovery(
             listeners,
@@ -80,6 +91,7 @@ class DynamicConfiguration:
             listener_discovery.Compilers(compile_listener, compile_route_configuration),
             self.discovery.subscribe_routes,
             trio.current_time,
+            self.discovery.check_source,
         )
         self.last_good = last_good = self._last_good(last_good_path, stats)
 
@@ -88,12 +100,10 @@ class DynamicConfiguration:
             if last_good is not None:
                 last_good.changed()
 
-        servers = tuple(
-            Server(each.cluster_name, Backoff(random.random, each.retry_base_interval, each.retry_max_interval))
-            for each in resources.servers
-        )
         self._runtime = RuntimeDiscovery(routes.runtime, bootstrap.runtime.discovered, layer_values)
-        self._client = XdsClient(self.discovery, GrpcClient(surroundings), servers, stats, updated, last_good)
+        self._client = XdsClient(
+            self.discovery, GrpcClient(surroundings), make_servers(ads), stats, updated, last_good, make_servers
+        )
 
     def _last_good(self, path: Path | None, stats: StatsStore) -> LastGoodFile | None:
         node = self._bootstrap.node
@@ -131,7 +141,7 @@ class DynamicConfiguration:
 
     def version(self, kind: str) -> str:
         """Version of the last response of a type (``cds``) that was taken in full."""
-        return self.discovery.session.version(_TYPES[kind])
+        return self.discovery.sessions.version(_TYPES[kind])
 
     def unready(self) -> dict[str, list[str]]:
         """What warms: listeners with the route configurations that they wait for, and clusters."""
@@ -142,8 +152,8 @@ class DynamicConfiguration:
     def resources(self, kind: str) -> Iterator[DynamicResource]:
         """Everything received of a type (``cds``), refused versions included, for ``/config_dump``."""
         type_url = _TYPES[kind]
-        accepted = self.discovery.session.accepted(type_url)
-        rejected = self.discovery.session.rejected(type_url)
+        accepted = self.discovery.sessions.accepted(type_url)
+        rejected = self.discovery.sessions.rejected(type_url)
         warming: Container[str] = self._listeners.warming if kind == "lds" else self._clusters.warming
         for name in sorted(accepted.keys() | rejected.keys()):
             stored, refused = accepted.get(name), rejected.get(name)
@@ -157,6 +167,14 @@ class DynamicConfiguration:
                 refused.rejected_at if refused else 0.0,
                 refused.version if refused else "",
             )
+
+
+def make_servers(source: ApiSource) -> tuple[Server, ...]:
+    """The management servers of a stream, each with its own back-off."""
+    return tuple(
+        Server(each.cluster_name, Backoff(random.random, each.retry_base_interval, each.retry_max_interval))
+        for each in source.servers
+    )
 
 
 def static_messages(bootstrap: Bootstrap, field: str) -> Iterator[Message]:

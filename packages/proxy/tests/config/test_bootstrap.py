@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from isthmus_proxy.config.bootstrap import load
+from isthmus_proxy.config.dynamic import DynamicResources
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import HttpConnectionManagerConfig, SocketAddress, TcpProxyConfig
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReference, SocketAddress, TcpProxyConfig
 from isthmus_proxy.route.model import DirectResponseAction, ForwardAction, RedirectAction
+from isthmus_proxy.xds.source import ApiSource, ManagementServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -62,7 +64,8 @@ def test_the_dynamic_examples(name: str, delta: bool) -> None:
     bootstrap = load(EXAMPLES / name)
     dynamic = bootstrap.dynamic_resources
     assert dynamic is not None
-    assert ([each.cluster_name for each in dynamic.servers], dynamic.delta, dynamic.cds, dynamic.lds) == (
+    assert dynamic.ads is not None
+    assert ([each.cluster_name for each in dynamic.ads.servers], dynamic.ads.delta, dynamic.cds, dynamic.lds) == (
         ["xds"],
         delta,
         True,
@@ -295,7 +298,7 @@ def test_pauses_between_attempts_at_the_control_plane(
     tmp_path: Path, fields: dict[str, str], intervals: tuple[float, float]
 ) -> None:
     resources = loaded(tmp_path, with_back_off(**fields)).dynamic_resources
-    (server,) = resources.servers
+    (server,) = resources.ads.servers
     assert (server.retry_base_interval, server.retry_max_interval) == intervals
 
 
@@ -315,5 +318,106 @@ def test_several_management_servers_are_kept_in_order_each_with_its_pauses(tmp_p
     document = with_back_off(base_interval="0.2s")
     services = document["dynamic_resources"]["ads_config"]["grpc_services"]
     services.append({"envoy_grpc": {"cluster_name": services[0]["envoy_grpc"]["cluster_name"]}})
-    servers = loaded(tmp_path, document).dynamic_resources.servers
+    servers = loaded(tmp_path, document).dynamic_resources.ads.servers
     assert [(each.retry_base_interval, each.retry_max_interval) for each in servers] == [(0.2, 2.0), (0.5, 30.0)]
+
+
+OWN = {
+    "api_config_source": {
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+    },
+    "initial_fetch_timeout": "3s",
+}
+
+
+def own_source(**changes: Any) -> Any:
+    return OWN | {"api_config_source": OWN["api_config_source"] | changes}  # type: ignore[operator]
+
+
+def with_streams_of_their_own() -> Any:
+    """ads.yaml without ADS: clusters and listeners by streams of their own, endpoints and routes of the bootstrap too."""
+    document = example("ads.yaml")
+    document["dynamic_resources"] = {"cds_config": OWN, "lds_config": OWN}
+    document["static_resources"]["clusters"].append(
+        {"name": "e", "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": OWN}}
+    )
+    static = example("static.yaml")["static_resources"]["listeners"][0]
+    manager = static["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["route_config"]
+    manager["rds"] = {"route_config_name": "r", "config_source": OWN}
+    document["static_resources"]["listeners"] = [static]
+    return document
+
+
+def test_every_type_may_come_by_a_stream_of_its_own(tmp_path: Path) -> None:
+    bootstrap = loaded(tmp_path, with_streams_of_their_own())
+    own = ApiSource((ManagementServer("xds"),), delta=True, set_node_on_first_message_only=True)
+    dynamic = bootstrap.dynamic_resources
+    assert (dynamic.ads, dynamic.cds_source, dynamic.lds_source) == (None, own, own)
+    assert (dynamic.cds_initial_fetch_timeout, dynamic.lds_initial_fetch_timeout) == (3.0, 3.0)
+    assert bootstrap.clusters[-1].eds_source == own
+    assert bootstrap.clusters[-1].eds_initial_fetch_timeout == 3.0
+    assert bootstrap.listeners[0].filter_chains[0].network_filter.route == RdsReference("r", 3.0, own)
+
+
+def test_streams_of_the_bootstraps_own_resources_need_no_dynamic_resources(tmp_path: Path) -> None:
+    document = with_streams_of_their_own()
+    del document["dynamic_resources"]
+    assert loaded(tmp_path, document).dynamic_resources == DynamicResources()
+    del document["node"]
+    assert "node.id" in refused(tmp_path, document)
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "path"),
+    [
+        ("cds_config", own_source(api_type="REST"), "dynamic_resources.cds_config.api_config_source.api_type"),
+        (
+            "lds_config",
+            own_source(api_type="AGGREGATED_GRPC"),
+            "dynamic_resources.lds_config.api_config_source.api_type",
+        ),
+        ("lds_config", own_source(grpc_services=[]), "lds_config.api_config_source.grpc_services = 0 services"),
+        (
+            "cds_config",
+            own_source(grpc_services=[{"envoy_grpc": {"cluster_name": "gone"}}]),
+            'cds_config.api_config_source.grpc_services[0].envoy_grpc.cluster_name = "gone"',
+        ),
+        (
+            "cds_config",
+            own_source(grpc_services=[{"envoy_grpc": {"cluster_name": "e"}}]),
+            'cds_config.api_config_source.grpc_services[0].envoy_grpc.cluster_name = "e"',
+        ),
+        (
+            "eds",
+            own_source(grpc_services=[{"envoy_grpc": {"cluster_name": "gone"}}]),
+            'eds_cluster_config.grpc_services[0].envoy_grpc.cluster_name = "gone"',
+        ),
+        ("eds", {"ads": {}}, "clusters[1].eds_cluster_config"),
+        ("rds", {"ads": {}}, "listeners[0].rds"),
+        ("cds_config", {"ads": {}}, "dynamic_resources.ads_config"),
+        ("rds", {"path_config_source": {"path": "/x"}}, 'rds.config_source = "path_config_source"'),
+    ],
+)
+def test_streams_that_cannot_be_are_refused(tmp_path: Path, place: str, source: object, path: str) -> None:
+    document = with_streams_of_their_own()
+    static = document["static_resources"]
+    if place == "eds":
+        static["clusters"][1]["eds_cluster_config"]["eds_config"] = source
+    elif place == "rds":
+        static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["rds"]["config_source"] = source
+    else:
+        document["dynamic_resources"][place] = source
+    assert path in refused(tmp_path, document)
+
+
+def test_runtime_layers_come_by_the_aggregated_stream_only(tmp_path: Path) -> None:
+    document = with_streams_of_their_own()
+    layer = {"name": "l", "rtds_layer": {"name": "l", "rtds_config": {"ads": {}}}}
+    document["layered_runtime"] = {"layers": [layer]}
+    assert "rtds_layer.rtds_config" in refused(tmp_path, document)
+    layer["rtds_layer"]["rtds_config"] = OWN  # type: ignore[index]
+    assert "only ads is supported" in refused(tmp_path, document)

@@ -14,6 +14,7 @@ import pytest
 import trio
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
@@ -34,9 +35,12 @@ from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.client import XdsClient
-from isthmus_proxy.xds.resources import CLUSTER
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT
 from isthmus_proxy.xds.servers import Server
 from isthmus_proxy.xds.session import Session
+from isthmus_proxy.xds.source import ApiSource, ManagementServer
+
+FIRST = ApiSource((ManagementServer("xds-0"),))
 
 
 class ControlPlane:
@@ -44,6 +48,8 @@ class ControlPlane:
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
+        self.answers: dict[str, bytes] = {}  # of other types
+        self.paths: list[str] = []
         self.down = False
         self.requests: list[DiscoveryRequest] = []
         self.connections = 0
@@ -70,6 +76,7 @@ class ControlPlane:
                 for event in connection.receive_data(bytes(data)):
                     if isinstance(event, h2.events.RequestReceived):
                         self.stream_id = event.stream_id
+                        self.paths.append(dict(event.headers)[b":path"].decode())
                         connection.send_headers(
                             event.stream_id, [(":status", "200"), ("content-type", "application/grpc")]
                         )
@@ -83,6 +90,8 @@ class ControlPlane:
         self.requests.append(request)
         if request.type_url == CLUSTER and not request.response_nonce:
             connection.send_data(self.stream_id, frame(self.answer))
+        elif request.type_url in self.answers and not request.response_nonce:
+            connection.send_data(self.stream_id, frame(self.answers[request.type_url]))
 
 
 class NoListeners:
@@ -97,7 +106,7 @@ class NoListeners:
 
 
 class Proxy:
-    def __init__(self, *ports: int, pause: float = 0.01) -> None:
+    def __init__(self, *ports: int, pause: float = 0.01, own: bool = False) -> None:
         self.stats = StatsStore()
         self.clusters = ClusterManager(
             lambda name: self.stats.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0
@@ -105,14 +114,24 @@ class Proxy:
         self.updates = 0
         self.discovery = Discovery(
             Session(Node(id="me"), "sotw"),
-            Sources(clusters=True, listeners=False),
+            Sources(
+                clusters=True,
+                listeners=False,
+                aggregated=not own,
+                clusters_source=FIRST if own else None,
+                servers=frozenset({"xds-0", "xds-1"}),
+            ),
             self.stats,
             trio.current_time,
             lambda: 1.0,
         )
         compilers = cluster_discovery.Compilers(compile_cluster, compile_assignment)
         clusters = cluster_discovery.ClusterDiscovery(
-            self.clusters, compilers, self.discovery.subscribe_endpoints, trio.current_time
+            self.clusters,
+            compilers,
+            self.discovery.subscribe_endpoints,
+            trio.current_time,
+            self.discovery.check_source,
         )
         listeners = listener_discovery.ListenerDiscovery(
             NoListeners(),
@@ -120,6 +139,7 @@ class Proxy:
             listener_discovery.Compilers(compile_listener, compile_route_configuration),
             self.discovery.subscribe_routes,
             trio.current_time,
+            self.discovery.check_source,
         )
         self.discovery.start(clusters, listeners, (), ())
         self.servers = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), lambda: 0.0, lambda: 0.0)
@@ -130,8 +150,19 @@ class Proxy:
         self.reactor = Reactor()
         self.surroundings = Surroundings(self.reactor, self.servers, lambda: 0.0, random.Random(1))
         grpc = GrpcClient(self.surroundings)
-        servers = tuple(Server(f"xds-{index}", Backoff(lambda: 0.0, pause)) for index in range(len(ports)))
-        self.client = XdsClient(self.discovery, grpc, servers, self.stats, self.updated)
+
+        def servers(*names: str) -> tuple[Server, ...]:
+            return tuple(Server(name, Backoff(lambda: 0.0, pause)) for name in names)
+
+        aggregated = () if own else servers(*(f"xds-{index}" for index in range(len(ports))))
+        self.client = XdsClient(
+            self.discovery,
+            grpc,
+            aggregated,
+            self.stats,
+            self.updated,
+            make_servers=lambda source: servers(*(each.cluster_name for each in source.servers)),
+        )
 
     def updated(self) -> None:
         self.updates += 1
@@ -147,14 +178,14 @@ def clusters(version: str, *names: str) -> bytes:
 
 
 @asynccontextmanager
-async def running_with(*planes: ControlPlane) -> AsyncIterator[Proxy]:
+async def running_with(*planes: ControlPlane, own: bool = False) -> AsyncIterator[Proxy]:
     async with trio.open_nursery() as nursery:
         ports = []
         for plane in planes:
             (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
             nursery.start_soon(trio.serve_listeners, plane.serve, [listener])
             ports.append(listener.socket.getsockname()[1])
-        proxy = Proxy(*ports)
+        proxy = Proxy(*ports, own=own)
         await nursery.start(proxy.reactor.run)
         nursery.start_soon(proxy.client.run)
         yield proxy
@@ -183,7 +214,7 @@ async def test_updates_arrive_and_are_acknowledged() -> None:
 
 @pytest.mark.trio
 async def test_after_a_loss_it_comes_back_with_what_it_has(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "isthmus_proxy.xds.client")
+    caplog.set_level(logging.INFO, "isthmus_proxy.xds.stream")
     async with running(clusters("1", "a")) as (proxy, plane):
         await eventually(lambda: len(plane.requests) == 2)
         plane.answer = clusters("2", "a", "c")
@@ -230,6 +261,54 @@ async def test_a_server_that_goes_down_while_it_serves_is_followed_by_the_next()
         assert second.requests[0].version_info == ""
         assert proxy.stats.value("control_plane.connected_state") == 1
         assert proxy.stats.value("control_plane.server_changes") == 1
+
+
+def clusters_with_endpoints_elsewhere(version: str, *names: str) -> bytes:
+    response = DiscoveryResponse(type_url=CLUSTER, version_info=version, nonce=version)
+    for name in names:
+        made = Cluster(name=name, type=Cluster.EDS)
+        source = made.eds_cluster_config.eds_config.api_config_source
+        source.api_type, source.transport_api_version = source.GRPC, 2
+        source.grpc_services.add().envoy_grpc.cluster_name = "xds-1"
+        response.resources.add().Pack(made)
+    message: bytes = response.SerializeToString()
+    return message
+
+
+def endpoints_of(name: str, port: int) -> bytes:
+    assignment = ClusterLoadAssignment(cluster_name=name)
+    address = assignment.endpoints.add().lb_endpoints.add().endpoint.address.socket_address
+    address.address, address.port_value = "127.0.0.1", port
+    response = DiscoveryResponse(type_url=ENDPOINT, version_info="1", nonce="1")
+    response.resources.add().Pack(assignment)
+    message: bytes = response.SerializeToString()
+    return message
+
+
+@pytest.mark.trio
+async def test_types_come_by_streams_of_their_own_from_servers_of_their_own() -> None:
+    first, second = ControlPlane(clusters_with_endpoints_elsewhere("1", "a")), ControlPlane(b"")
+    second.answers[ENDPOINT] = endpoints_of("a", 4)
+    async with running_with(first, second, own=True) as proxy:
+        await eventually(lambda: len(first.requests) == 2 and len(second.requests) == 2)
+        assert first.paths == ["/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters"]
+        assert second.paths == ["/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints"]
+        assert [host.address for host in proxy.clusters.hosts("a")] == [("127.0.0.1", 4)]
+        connected = ["cluster_manager.cds.control_plane.connected_state", "control_plane.eds.xds-1.connected_state"]
+        assert [proxy.stats.value(name) for name in connected] == [1, 1]
+        # Each comes back by itself, with what it has.
+        second.answers[ENDPOINT] = endpoints_of("a", 5)
+        second.drop()
+        await eventually(lambda: len(second.requests) == 4)
+        assert (second.requests[2].version_info, list(second.requests[2].resource_names)) == ("1", ["a"])
+        assert [host.address for host in proxy.clusters.hosts("a")] == [("127.0.0.1", 5)]
+        assert (first.connections, second.connections) == (1, 2)
+        # Nobody needs endpoints any more, and so not their stream.
+        first.answer = clusters("2", "b")
+        first.drop()
+        await eventually(lambda: proxy.clusters.names() == ["b"])
+        await eventually(lambda: proxy.stats.value("control_plane.eds.xds-1.connected_state") == 0)
+        assert second.connections == 2
 
 
 @pytest.mark.trio

@@ -12,6 +12,7 @@ from isthmus_proxy.cluster.original_dst_model import OriginalDst
 from isthmus_proxy.cluster.outlier.model import OutlierDetectionConfig
 from isthmus_proxy.cluster.transport import RAW, TransportSocket, TransportSocketMatch
 from isthmus_proxy.codec.http2.options import Http2Options
+from isthmus_proxy.xds.source import ApiSource
 
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"]
 
@@ -91,6 +92,7 @@ class ClusterConfig:
     connect_timeout: float = 5.0
     eds_service_name: str = ""
     eds_initial_fetch_timeout: float = 15.0
+    eds_source: ApiSource | None = None
     assignment: Assignment | None = None  # inline load_assignment of STATIC and DNS clusters
     dns_refresh_rate: float = 5.0
     dns_failure_refresh_rate: tuple[float, float] = (5.0, 5.0)  # base and maximum of the back-off

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from isthmus_proxy.cluster.model import ClusterConfig
 from isthmus_proxy.config import documents
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.cluster import compile_cluster
-from isthmus_proxy.config.dynamic import DynamicResources, compile_dynamic_resources
+from isthmus_proxy.config.dynamic import DynamicResources, check_node, compile_dynamic_resources
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.overload import compile_overload
 from isthmus_proxy.config.parse import fill, join, shown
@@ -22,7 +23,6 @@ from isthmus_proxy.config.stats import compile_stats_settings, compile_stats_sin
 from isthmus_proxy.config.values import socket_address
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
-    FilterChain,
     HttpConnectionManagerConfig,
     ListenerConfig,
     RdsReference,
@@ -34,6 +34,7 @@ from isthmus_proxy.observe.statsd import StatsdConfig
 from isthmus_proxy.overload.model import OverloadConfig
 from isthmus_proxy.registry_api.model import RegistryApiConfig
 from isthmus_proxy.runtime import RuntimeConfig
+from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
     from isthmus_proxy.tls.model import Secret
@@ -79,10 +80,9 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     check(proto)
     runtime = compile_runtime(proto.layered_runtime)
     dynamic = compile_dynamic_resources(proto)
-    if runtime.discovered and dynamic is None:
+    if runtime.discovered and (dynamic is None or dynamic.ads is None):
         place = "layered_runtime.layers.rtds_layer.rtds_config"
         raise ConfigError(place, "", "asks for ads, but dynamic_resources.ads_config is not set")
-    _check_servers(proto, dynamic)
     secrets = _secrets(proto.static_resources.secrets)
     _refuse_duplicates("secrets", [name for name, _ in secrets])
     clusters = tuple(
@@ -95,7 +95,8 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     )
     _refuse_duplicates("clusters", [cluster.name for cluster in clusters])
     _refuse_duplicates("listeners", [listener.name for listener in listeners])
-    _check_references(listeners, clusters, dynamic)
+    _check_routes_of(listeners, {cluster.name for cluster in clusters})
+    dynamic = _check_sources(proto, listeners, clusters, dynamic)
     outlier_log = proto.cluster_manager.outlier_detection.event_log_path
     overload = None
     if proto.HasField("overload_manager"):
@@ -121,12 +122,46 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
     )
 
 
-def _check_servers(proto: Any, dynamic: DynamicResources | None) -> None:
-    known = {item.name for item in proto.static_resources.clusters}
-    for index, server in enumerate(dynamic.servers if dynamic else ()):
-        if server.cluster_name not in known:
-            path = f"dynamic_resources.ads_config.grpc_services[{index}].envoy_grpc.cluster_name"
-            raise ConfigError(path, shown(server.cluster_name), "is not among static_resources.clusters")
+def _check_sources(
+    proto: Any,
+    listeners: tuple[ListenerConfig, ...],
+    clusters: tuple[ClusterConfig, ...],
+    dynamic: DynamicResources | None,
+) -> DynamicResources | None:
+    """Raise ConfigError for streams that cannot be. Returns what there is of xDS, if it be only for routes or endpoints."""
+    used = list(_sources(listeners, clusters))
+    if dynamic is None and used:
+        if any(source is not None for _, source in used):
+            check_node(proto.node)
+        dynamic = DynamicResources()
+    known = {cluster.name for cluster in clusters if cluster.discovery != "EDS"}
+    for path, source in [*(dynamic.named() if dynamic else ()), *used]:
+        if source is None:
+            if dynamic is None or dynamic.ads is None:
+                raise ConfigError(path, "", "asks for ads, but dynamic_resources.ads_config is not set")
+            continue
+        for index, server in enumerate(source.servers):
+            if server.cluster_name not in known:
+                place = f"{path}.grpc_services[{index}].envoy_grpc.cluster_name"
+                reason = "is not among static_resources.clusters, other than those of type EDS"
+                raise ConfigError(place, shown(server.cluster_name), reason)
+    return dynamic
+
+
+def _sources(
+    listeners: tuple[ListenerConfig, ...], clusters: tuple[ClusterConfig, ...]
+) -> Iterator[tuple[str, ApiSource | None]]:
+    """Where routes of listeners and endpoints of clusters come from, each with the path that says so."""
+    for index, listener in enumerate(listeners):
+        for chain in listener.all_chains:
+            manager = chain.network_filter
+            if isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig) and isinstance(
+                manager.route, RdsReference
+            ):
+                yield f"static_resources.listeners[{index}].rds", manager.route.source
+    for index, cluster in enumerate(clusters):
+        if cluster.discovery == "EDS":
+            yield f"static_resources.clusters[{index}].eds_cluster_config", cluster.eds_source
 
 
 def _secrets(protos: Any) -> tuple[tuple[str, Secret], ...]:
@@ -151,35 +186,16 @@ def _refuse_duplicates(field: str, names: list[str]) -> None:
             raise ConfigError(f"static_resources.{field}[{index}].name", shown(name), "this name is used twice")
 
 
-def _check_references(
-    listeners: tuple[ListenerConfig, ...],
-    clusters: tuple[ClusterConfig, ...],
-    dynamic: DynamicResources | None,
-) -> None:
-    known = {cluster.name for cluster in clusters}
+def _check_routes_of(listeners: tuple[ListenerConfig, ...], known: set[str]) -> None:
     for index, listener in enumerate(listeners):
         for chain in listener.all_chains:
-            _check_chain(chain, f"static_resources.listeners[{index}]", known, dynamic)
-    for index, cluster in enumerate(clusters):
-        if cluster.discovery == "EDS" and dynamic is None:
-            place = f"static_resources.clusters[{index}].eds_cluster_config"
-            raise ConfigError(place, "", "asks for ads, but dynamic_resources.ads_config is not set")
+            manager = chain.network_filter
+            if isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig):
+                _check_routes(manager, f"static_resources.listeners[{index}]", known)
 
 
-def _check_chain(chain: FilterChain, path: str, known: set[str], dynamic: DynamicResources | None) -> None:
-    network_filter = chain.network_filter
-    if isinstance(network_filter, HttpConnectionManagerConfig | RpcProxyConfig):
-        _check_routes(network_filter, path, known, dynamic)
-
-
-def _check_routes(
-    manager: HttpConnectionManagerConfig | RpcProxyConfig, path: str, known: set[str], dynamic: DynamicResources | None
-) -> None:
-    if isinstance(manager.route, RdsReference):
-        if dynamic is None:
-            raise ConfigError(join(path, "rds"), "", "asks for ads, but dynamic_resources.ads_config is not set")
-        return
-    if not manager.route.validate_clusters:
+def _check_routes(manager: HttpConnectionManagerConfig | RpcProxyConfig, path: str, known: set[str]) -> None:
+    if isinstance(manager.route, RdsReference) or not manager.route.validate_clusters:
         return
     for place, cluster in clusters_named(manager.route, "route_config"):
         if cluster not in known:

@@ -10,11 +10,11 @@ from isthmus_proxy.config.check import check
 from isthmus_proxy.config.circuit_breakers import compile_circuit_breakers
 from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.health_check import compile_health_check
-from isthmus_proxy.config.http_connection_manager import refuse_other_than_ads
 from isthmus_proxy.config.load_balancing import compile_load_balancing
 from isthmus_proxy.config.original_dst import compile_original_dst
 from isthmus_proxy.config.outlier_detection import compile_outlier_detection
 from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.source import compile_source
 from isthmus_proxy.config.transport_socket import compile_upstream_transport
 from isthmus_proxy.config.upstream_http import UpstreamHttp, compile_upstream_http
 from isthmus_proxy.config.values import (
@@ -26,6 +26,7 @@ from isthmus_proxy.config.values import (
     seconds,
 )
 from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.xds.source import ApiSource
 
 __all__ = ["compile_assignment", "compile_cluster"]
 
@@ -64,6 +65,7 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         connect_timeout=positive_seconds(proto, "connect_timeout", 5.0, path),
         eds_service_name=proto.eds_cluster_config.service_name,
         eds_initial_fetch_timeout=_eds_timeout(proto, path, discovery),
+        eds_source=_eds_source(proto, path, discovery),
         assignment=_assignment(proto, path, discovery),
         dns_refresh_rate=positive_seconds(proto, "dns_refresh_rate", 5.0, path),
         dns_failure_refresh_rate=failure,
@@ -117,8 +119,13 @@ def _eds_timeout(proto: Any, path: str, discovery: str) -> float:
     if discovery != "EDS":
         return 15.0
     path = join(path, "eds_cluster_config.eds_config")
-    refuse_other_than_ads(proto.eds_cluster_config.eds_config, path)
     return seconds(proto.eds_cluster_config.eds_config, "initial_fetch_timeout", 15.0, path)
+
+
+def _eds_source(proto: Any, path: str, discovery: str) -> ApiSource | None:
+    if discovery != "EDS":
+        return None
+    return compile_source(proto.eds_cluster_config.eds_config, join(path, "eds_cluster_config.eds_config"))
 
 
 def _assignment(proto: Any, path: str, discovery: str) -> Assignment | None:

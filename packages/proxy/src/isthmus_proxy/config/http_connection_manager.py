@@ -13,6 +13,7 @@ from isthmus_proxy.config.ip_ranges import compile_ranges
 from isthmus_proxy.config.local_replies import compile_local_replies
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.config.source import compile_source
 from isthmus_proxy.config.tracing import compile_tracing
 from isthmus_proxy.config.upgrades import compile_upgrades
 from isthmus_proxy.config.values import enum_name, flag, number, required, seconds
@@ -163,20 +164,12 @@ def compile_routes(proto: Any, path: str) -> RouteConfiguration | RdsReference:
     if chosen != "rds":
         raise ConfigError(path, "", "needs one of route_config and rds")
     path = join(path, chosen)
-    source = proto.rds.config_source
-    refuse_other_than_ads(source, join(path, "config_source"))
+    source, place = proto.rds.config_source, join(path, "config_source")
     return RdsReference(
         required(proto.rds, "route_config_name", path),
-        seconds(source, "initial_fetch_timeout", 15.0, join(path, "config_source")),
+        seconds(source, "initial_fetch_timeout", 15.0, place),
+        compile_source(source, place),
     )
-
-
-def refuse_other_than_ads(source: Any, path: str) -> None:
-    """Raise ConfigError unless the core.v3.ConfigSource is ``ads``."""
-    if source.WhichOneof("config_source_specifier") != "ads":
-        raise ConfigError(
-            path, shown(source.WhichOneof("config_source_specifier") or ""), "only ads is supported: ads: {}"
-        )
 
 
 def _headers_kb(proto: Any, path: str) -> int:

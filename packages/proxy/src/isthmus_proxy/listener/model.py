@@ -12,6 +12,7 @@ from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
 from isthmus_proxy.rpc.model import HeartbeatConfig, PoolMode, RpcLimits
 from isthmus_proxy.trace.model import TracingConfig
+from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.filters.stream_filter import FilterConfig
@@ -106,10 +107,11 @@ class LocalReplies:
 
 @dataclass(frozen=True, slots=True)
 class RdsReference:
-    """The route configuration comes over xDS under this name."""
+    """The route configuration comes over xDS under this name: by the aggregated stream, or that of ``source``."""
 
     route_config_name: str
     initial_fetch_timeout: float = 15.0
+    source: ApiSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

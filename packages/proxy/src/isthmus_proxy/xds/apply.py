@@ -7,10 +7,11 @@ not. No I/O: the clock and the wall clock are passed in, ``next_deadline`` and `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from isthmus_proxy.cluster.model import ClusterConfig
+from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
@@ -18,20 +19,32 @@ from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
 from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, Apply
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
+from isthmus_proxy.xds.sessions import Sessions
+from isthmus_proxy.xds.source import ApiSource
 from isthmus_proxy.xds.subscription import Request, Response
 from isthmus_proxy.xds.update_stats import UpdateStats
 
 NEVER = float("inf")
+MAX_SOURCES = 64
+"""Most sources that have streams of their own at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the bootstrap takes over xDS (dynamic_resources), with the seconds that each first update may take."""
+    """What the bootstrap takes over xDS (dynamic_resources), with the seconds that each first update may take.
+
+    ``aggregated``: there is an ADS stream, by which all comes that has no source of its own. ``servers`` are the clusters
+    that may be named as management servers.
+    """
 
     clusters: bool
     listeners: bool
     clusters_timeout: float = 15.0
     listeners_timeout: float = 15.0
+    aggregated: bool = True
+    clusters_source: ApiSource | None = None
+    listeners_source: ApiSource | None = None
+    servers: frozenset[str] = frozenset()
 
 
 class Discovery:
@@ -50,6 +63,7 @@ class Discovery:
         self._stats = stats
         self._clock = clock
         self._wall_clock = wall_clock
+        self.sessions = Sessions(session)
         self._fetch: dict[str, float] = {}  # deadlines of the first updates of CDS and LDS
         self._warming_gauges = (
             stats.scope("cluster_manager").gauge("warming_clusters"),
@@ -62,6 +76,8 @@ class Discovery:
         self._runtime: RuntimeDiscovery | None = None
         self._static_clusters: tuple[ClusterConfig, ...] = ()
         self._route_stats: dict[str, UpdateStats] = {}
+        self._announced: set[ApiSource] = set()  # by an update, before it is asked for anything there
+        self._route_sources: dict[str, ApiSource | None] = {}
         self._static_listeners: tuple[ListenerConfig, ...] = ()
         self._begun = False
         self._past_clusters = False
@@ -80,10 +96,10 @@ class Discovery:
         of ``runtime`` come before everything else.
         """
         self.clusters, self.listeners = clusters, listeners
-        self.session.add_type(CLUSTER, clusters.apply_clusters)
-        self.session.add_type(ENDPOINT, clusters.apply_assignments)
-        self.session.add_type(LISTENER, listeners.apply_listeners)
-        self.session.add_type(ROUTE, listeners.apply_routes)
+        self.sessions.add_type(CLUSTER, clusters.apply_clusters)
+        self.sessions.add_type(ENDPOINT, clusters.apply_assignments)
+        self.sessions.add_type(LISTENER, listeners.apply_listeners)
+        self.sessions.add_type(ROUTE, listeners.apply_routes)
         self._static_clusters = tuple(static_clusters)
         self._static_listeners = tuple(static_listeners)
         if runtime is None or not runtime.resources:
@@ -97,19 +113,38 @@ class Discovery:
     def _start_clusters(self) -> None:
         self._begun = True
         if self._sources.clusters:
-            self._ask(CLUSTER, self._sources.clusters_timeout)
+            self._ask(CLUSTER, self._sources.clusters_timeout, source=self._sources.clusters_source)
         self.clusters.start(self._static_clusters)
         self._advance()
 
-    def subscribe_endpoints(self, names: frozenset[str]) -> None:
-        """For ClusterDiscovery: the assignments that are needed."""
-        self.session.subscribe(ENDPOINT, names)
+    def subscribe_endpoints(self, wanted: Mapping[str, ApiSource | None]) -> None:
+        """For ClusterDiscovery: the assignments that are needed, with their sources."""
+        self._announced.clear()
+        self.sessions.subscribe(ENDPOINT, wanted)
 
-    def subscribe_routes(self, names: frozenset[str]) -> None:
-        """For ListenerDiscovery: the route configurations that are needed."""
-        for gone in self._route_stats.keys() - names:
+    def subscribe_routes(self, wanted: Mapping[str, ApiSource | None]) -> None:
+        """For ListenerDiscovery: the route configurations that are needed, with their sources."""
+        for gone in self._route_stats.keys() - wanted.keys():
             self._route_stats.pop(gone).scope.close()
-        self.session.subscribe(ROUTE, names)
+        self._route_sources = dict(wanted)
+        self._announced.clear()
+        self.sessions.subscribe(ROUTE, wanted)
+
+    def check_source(self, source: ApiSource | None) -> None:
+        """Raise ConfigError if nothing can come from ``source``; None is the aggregated stream."""
+        if source is None:
+            if not self._sources.aggregated:
+                raise ConfigError("ads", "", "dynamic_resources.ads_config is not set")
+            return
+        self._announced |= {own for _, own in self.sessions.own}
+        if source not in self._announced and len(self._announced) >= MAX_SOURCES:
+            raise ConfigError("api_config_source", "", f"there are {MAX_SOURCES} streams of other sources already")
+        self._announced.add(source)
+        for index, server in enumerate(source.servers):
+            if server.cluster_name not in self._sources.servers:
+                place = f"api_config_source.grpc_services[{index}].envoy_grpc.cluster_name"
+                reason = "is not among static_resources.clusters, other than those of type EDS"
+                raise ConfigError(place, f'"{server.cluster_name}"', reason)
 
     def subscribe_secrets(self, type_url: str, apply: Apply, names: frozenset[str]) -> None:
         """For SecretDiscovery: the secrets that are needed; the first ones make their type known."""
@@ -117,30 +152,38 @@ class Discovery:
             self.session.add_type(type_url, apply)
         self.session.subscribe(type_url, names)
 
-    def connected(self) -> None:
-        """A stream is up."""
-        self.session.connected()
+    def connected(self, session: Session | None = None) -> None:
+        """A stream is up: the aggregated one, or that of ``session``."""
+        (session or self.session).connected()
 
-    def disconnected(self) -> None:
+    def disconnected(self, session: Session | None = None) -> None:
         """The stream is gone, or none could be opened."""
-        self.session.disconnected()
-        for counted in (*self._counted.values(), *self._route_stats.values()):
-            counted.failed()
+        session = session or self.session
+        session.disconnected()
+        for type_url in (*self._counted, ROUTE):
+            for counted in self._counters_of(type_url, session):
+                counted.failed()
 
-    def receive(self, response: Response) -> bool | None:
-        """Take one response into service. True: all of it, False: not all, None: of a type never asked for.
+    def receive(self, response: Response, session: Session | None = None) -> bool | None:
+        """Take one response into service, by the aggregated stream or that of ``session``.
 
-        Raises ConfigError if the address of a listener of the bootstrap cannot be had.
+        True: all of it, False: not all, None: of a type never asked for. Raises ConfigError if the address of a listener of
+        the bootstrap cannot be had.
         """
         now = self._wall_clock()
+        session = session or self.session
 
         def applied() -> None:
             self._fetched(response.type_url)
             self._advance()
 
-        taken = self.session.receive(response, now, applied)
+        taken = session.receive(response, now, applied)
         if taken is not None:
-            self._count(response, taken=taken, now=now)
+            for counted in self._counters_of(response.type_url, session):
+                if taken:
+                    counted.taken(session.version(response.type_url), now)
+                else:
+                    counted.rejected()
         return taken
 
     def restore(self, responses: Iterable[Response]) -> None:
@@ -165,9 +208,9 @@ class Discovery:
         if type_url != RUNTIME or self._runtime is None or self._runtime.complete:
             self._fetch.pop(type_url, None)
 
-    def take_requests(self) -> list[Request]:
-        """Requests to send now, in order."""
-        requests = self.session.take_requests()
+    def take_requests(self, session: Session | None = None) -> list[Request]:
+        """Requests to send now, in order, by the aggregated stream or that of ``session``."""
+        requests = (session or self.session).take_requests()
         for request in requests:
             counted = self._counted.get(request.type_url)
             if counted is not None and not request.response_nonce:
@@ -199,12 +242,18 @@ class Discovery:
         """Whether all clusters of the first update have their endpoints, or have waited long enough."""
         return self._begun and CLUSTER not in self._fetch and (self._past_clusters or not self.clusters.warming)
 
-    def _ask(self, type_url: str, timeout: float, names: frozenset[str] | None = None) -> None:
+    def _ask(
+        self,
+        type_url: str,
+        timeout: float,
+        names: frozenset[str] | None = None,
+        source: ApiSource | None = None,
+    ) -> None:
         if timeout > 0:
             self._fetch[type_url] = self._clock() + timeout
         else:
             self._fetch[type_url] = NEVER
-        self.session.subscribe(type_url, names)
+        self.sessions.of(type_url, source).subscribe(type_url, names)
 
     def _advance(self) -> None:
         """Go on to the clusters once the run-time is there, and to the listeners once the clusters are.
@@ -218,24 +267,28 @@ class Discovery:
             self._past_clusters = True
             self.listeners.start(self._static_listeners)
             if self._sources.listeners:
-                self._ask(LISTENER, self._sources.listeners_timeout)
+                self._ask(LISTENER, self._sources.listeners_timeout, source=self._sources.listeners_source)
         self._warming_gauges[0].value = len(self.clusters.warming)
         self._warming_gauges[1].value = len(self.listeners.warming)
 
-    def _count(self, response: Response, *, taken: bool, now: float) -> None:
-        type_url = response.type_url
-        for counted in self._counters_of(type_url):
-            if taken:
-                counted.taken(self.session.version(type_url), now)
-            else:
-                counted.rejected()
-
-    def _counters_of(self, type_url: str) -> list[UpdateStats]:
+    def _counters_of(self, type_url: str, session: Session) -> list[UpdateStats]:
+        """What counts updates of a type that come by ``session``."""
         if type_url in self._counted:
-            return [self._counted[type_url]]
+            return (
+                [self._counted[type_url]] if self.sessions.find(type_url, self._source_of(type_url)) is session else []
+            )
         if type_url != ROUTE:
             return []
         for name, prefix in self.listeners.references.items():
             if name not in self._route_stats:
                 self._route_stats[name] = UpdateStats(self._stats.scope(f"http.{prefix}.rds.{name}"))
-        return list(self._route_stats.values())
+        return [
+            counted
+            for name, counted in self._route_stats.items()
+            if self.sessions.find(ROUTE, self._route_sources.get(name)) is session
+        ]
+
+    def _source_of(self, type_url: str) -> ApiSource | None:
+        if type_url == CLUSTER:
+            return self._sources.clusters_source
+        return self._sources.listeners_source if type_url == LISTENER else None

@@ -1,45 +1,35 @@
-"""Keeps one ADS stream to the control plane: connects, reconnects with back-off, pumps messages through ``Discovery``."""
+"""Talks to control planes: by the aggregated stream, and by streams of single types that come and go with what is needed.
+
+Keeps the deadlines of what waits, whatever stream it waits for, and starts from the last good configuration if the aggregated
+stream cannot be had.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 
 import trio
-import trio.lowlevel
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
-from google.protobuf.message import DecodeError
 
-from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.grpc.call import CallOptions, Liveness
 from isthmus_proxy.grpc.client import GrpcClient
-from isthmus_proxy.grpc.status import INTERNAL, UNAVAILABLE, GrpcError
-from isthmus_proxy.grpc.task import TaskCall
-from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.observe.stats import Scope, StatsStore
 from isthmus_proxy.xds.apply import Discovery
 from isthmus_proxy.xds.last_good_file import LastGoodFile
-from isthmus_proxy.xds.resources import SHORT_NAMES
-from isthmus_proxy.xds.servers import Server, Servers
-from isthmus_proxy.xds.subscription import Response
+from isthmus_proxy.xds.resources import CLUSTER, LISTENER, SHORT_NAMES
+from isthmus_proxy.xds.servers import Server
+from isthmus_proxy.xds.session import Session
+from isthmus_proxy.xds.source import ApiSource
+from isthmus_proxy.xds.stream import XdsStream
 
 _log = logging.getLogger(__name__)
 
-_SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
-_METHODS = {
-    "sotw": (_SERVICE + "StreamAggregatedResources", DiscoveryResponse),
-    "delta": (_SERVICE + "DeltaAggregatedResources", DeltaDiscoveryResponse),
-}
-_MB = 1024 * 1024
-_OPTIONS = CallOptions(
-    max_message_bytes=64 * _MB,  # 9,000 clusters are some 12 MB in one response
-    max_queued_bytes=16 * _MB,  # initial_resource_versions of 100,000 resources fit
-    liveness=Liveness(),
-)
+MakeServers = Callable[[ApiSource], tuple[Server, ...]]
 
 
 class XdsClient:
-    """See the module. ``servers`` are tried in order; ``after_update`` follows every response that was taken into service."""
+    """See the module. ``servers`` are those of the aggregated stream, none if there is no such stream; ``make_servers`` makes
+    those of others. ``after_update`` follows every response that was taken into service.
+    """
 
     def __init__(
         self,
@@ -49,152 +39,129 @@ class XdsClient:
         stats: StatsStore,
         after_update: Callable[[], None],
         last_good: LastGoodFile | None = None,
+        make_servers: MakeServers = lambda _source: (),
     ) -> None:
         self._discovery = discovery
         self._grpc = grpc
-        self._servers = Servers(servers, lambda cluster: len(grpc.addresses(cluster)))
+        self._stats = stats
         self._after_update = after_update
         self._last_good = last_good
+        self._make_servers = make_servers
         self._heard = False
         self._settled = trio.Event()
-        scope = stats.scope("control_plane")
-        self._connected = scope.gauge("connected_state")
-        self._identifier = scope.text("identifier")
-        self._server = scope.text("server")
-        self._changes = scope.counter("server_changes")
-        self._attempts = 0
-        self._waited = False  # for initial_fetch_timeout, in vain
-        self._outage = ""
-        self._stream: TaskCall | None = None
         self._deadline: trio.CancelScope | None = None
-        self._call: trio.CancelScope | None = None
-        self._method, self._response_type = _METHODS[discovery.session.variant]
+        self._nursery: trio.Nursery | None = None
+        self._own: dict[Session, trio.CancelScope] = {}
+        self._streams: list[XdsStream] = []
+        self._main: XdsStream | None = None
+        if servers:
+            scope = stats.scope("control_plane")
+            self._main = XdsStream(discovery, discovery.session, grpc, servers, scope, _MainObserver(self))
+            self._streams.append(self._main)
 
     async def run(self) -> None:
         """Stay connected, and keep the deadlines of what waits, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_deadlines)
-            while True:
-                try:
-                    with trio.CancelScope() as self._call:
-                        await self._serve()
-                    self._waited = True
-                    raise GrpcError(UNAVAILABLE, "it said nothing within initial_fetch_timeout")  # noqa: TRY301
-                except GrpcError as error:
-                    self._discovery.disconnected()
-                    self._lost(error)
-                    self._start_from_last_good()
-                await trio.sleep(self._servers.failed())
-
-    async def _serve(self) -> None:
-        self._attempts += 1
-        with TaskCall(self._grpc, self._servers.current.cluster, self._method, _OPTIONS) as stream:
-            try:
-                await stream.wait_started()
-                if self._servers.strange:
-                    self._discovery.session.distrust()
-                self._discovery.connected()
-                self._stream = stream
-                await self._send(stream)
-                while True:
-                    for message in await stream.receive():
-                        self._received(message)
-                        await self._send(stream)
-            finally:
-                self._stream = None
-                self._connected.value = 0
-
-    def _received(self, message: bytes) -> None:
-        try:
-            response = self._response_type.FromString(message)
-        except DecodeError as error:
-            raise GrpcError(INTERNAL, f"an unreadable response: {error}") from None
-        if not self._connected.value:
-            self._first_received()
-        self._heard = True
-        self._settled.set()
-        if self._last_good is not None:
-            self._last_good.heard()
-        taken = self._apply(response)
-        self._identifier.value = self._discovery.session.control_plane
-        kind = SHORT_NAMES.get(response.type_url, response.type_url)
-        if taken is None:
-            _log.warning("a response of type %s, which was never asked for, is ignored", kind)
-        elif not taken:
-            errors = self._discovery.session.rejected(response.type_url)
-            reasons = "; ".join(f"{name}: {rejected.reason}" for name, rejected in sorted(errors.items()))
-            _log.warning("%s update rejected: %s", kind, reasons or "unreadable resources")
-        self._moved()
-        self._after_update()
-
-    def _first_received(self) -> None:
-        """The stream is one indeed."""
-        self._connected.value = 1
-        self._changes.value += self._servers.answered()
-        self._server.value = self._servers.current.cluster
-        if self._outage:
-            _log.info("connected to the control plane again (%s)", self._servers.current.cluster)
-            self._outage = ""
-
-    def _apply(self, response: Response) -> bool | None:
-        try:
-            return self._discovery.receive(response)
-        except ConfigError:
-            raise  # the bootstrap's own listeners cannot open: there is nothing to go on with
-        except Exception as error:
-            # A fault of ours in one update must not take down what is served: go back to before, by a new stream.
-            _log.exception("an update could not be applied")
-            raise GrpcError(INTERNAL, f"an update could not be applied: {error!r}") from error
-
-    async def _send(self, stream: TaskCall) -> None:
-        for request in self._discovery.take_requests():
-            await stream.send(request.SerializeToString())
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._keep_deadlines)
+            self._match_streams()
+            if self._main is not None:
+                await self._main.run()
 
     async def _keep_deadlines(self) -> None:
         """Expire what waits; sleeps until the earliest deadline, which every update may move (``_moved``)."""
         while True:
             with trio.CancelScope(deadline=self._discovery.next_deadline()) as self._deadline:
                 await trio.sleep_forever()
-            if self._may_restore and self._stream is not None and self._call is not None:
-                self._call.cancel()
+            if self._may_restore and self._main is not None and self._main.up:
+                self._main.give_up_attempt()
                 await self._settled.wait()
                 continue
             self._discovery.expire()
-            self._after_update()
-            if self._stream is not None:
-                # A broken stream is noticed by its reader too, who reports it.
-                with contextlib.suppress(GrpcError):
-                    await self._send(self._stream)
+            self.updated()
+
+    # ---- Observer of every stream ----
+
+    def heard(self) -> None:
+        """See Observer."""
+
+    def updated(self) -> None:
+        """Something is in service, or given up: other streams may have to ask for more, or for less."""
+        self._moved()
+        self._match_streams()
+        for stream in self._streams:
+            if self._nursery is not None and stream.session.has_requests and stream.up:
+                self._nursery.start_soon(stream.flush)
+        self._after_update()
+
+    def lost(self, *, tried_all: bool) -> None:
+        """See Observer."""
+
+    # ---- of the aggregated stream ----
+
+    def main_heard(self) -> None:
+        """The control plane has answered: what a former process had is the past."""
+        self._heard = True
+        self._settled.set()
+        if self._last_good is not None:
+            self._last_good.heard()
+
+    def main_lost(self, *, tried_all: bool) -> None:
+        """When no address of the control plane has ever answered: serve what a former process had."""
+        if not self._may_restore or not tried_all or self._last_good is None:
+            return
+        if self._last_good.restore():
+            _log.warning("the last good configuration is in service until the control plane answers")
+            self.updated()
+        self._heard = True
+        self._settled.set()
 
     @property
     def _may_restore(self) -> bool:
         return not self._heard and self._last_good is not None
 
-    def _start_from_last_good(self) -> None:
-        """When no address of the control plane has ever answered: serve what a former process had."""
-        tried = self._waited or self._attempts >= self._servers.attempts_at_all
-        if not self._may_restore or not tried or self._last_good is None:
-            return
-        if self._last_good.restore():
-            _log.warning("the last good configuration is in service until the control plane answers")
-            self._after_update()
-            self._moved()
-        self._heard = True
-        self._settled.set()
-
     def _moved(self) -> None:
         if self._deadline is not None:
             self._deadline.deadline = self._discovery.next_deadline()
 
-    def _lost(self, error: GrpcError) -> None:
-        """Say so once per outage, then stay silent."""
-        if not self._outage:
-            cluster = self._servers.current.cluster
-            addresses = ", ".join(f"{host}:{port}" for host, port in self._grpc.addresses(cluster))
-            _log.warning(
-                "control plane %s (%s): %s; what was received stays in service, trying again",
-                cluster,
-                addresses or "no address yet",
-                error,
-            )
-        self._outage = str(error)
+    # ---- streams of single types ----
+
+    def _match_streams(self) -> None:
+        """Begin the streams that are needed, and end those that no longer are."""
+        wanted = {session: own for own, session in self._discovery.sessions.own.items()}
+        for session in [session for session in self._own if session not in wanted]:
+            self._own.pop(session).cancel()
+            self._streams = [stream for stream in self._streams if stream.session is not session]
+        for session, (type_url, source) in wanted.items():
+            if session not in self._own and self._nursery is not None:
+                scope = self._own[session] = trio.CancelScope()
+                servers = self._make_servers(source)
+                stream = XdsStream(
+                    self._discovery, session, self._grpc, servers, self._scope(type_url, source), self, type_url
+                )
+                self._streams.append(stream)
+                self._nursery.start_soon(_run_within, scope, stream)
+
+    def _scope(self, type_url: str, source: ApiSource) -> Scope:
+        if type_url == CLUSTER:
+            return self._stats.scope("cluster_manager.cds.control_plane")
+        if type_url == LISTENER:
+            return self._stats.scope("listener_manager.lds.control_plane")
+        return self._stats.scope(f"control_plane.{SHORT_NAMES[type_url]}.{source.servers[0].cluster_name}")
+
+
+class _MainObserver:
+    """Tells the client of the aggregated stream."""
+
+    def __init__(self, client: XdsClient) -> None:
+        self.heard = client.main_heard
+        self.updated = client.updated
+        self._lost = client.main_lost
+
+    def lost(self, *, tried_all: bool) -> None:
+        """See Observer."""
+        self._lost(tried_all=tried_all)
+
+
+async def _run_within(scope: trio.CancelScope, stream: XdsStream) -> None:
+    with scope:
+        await stream.run()

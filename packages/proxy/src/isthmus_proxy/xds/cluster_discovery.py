@@ -7,7 +7,7 @@ does not wait for the server to send the same endpoints again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.xds.resources import Update
+from isthmus_proxy.xds.source import ApiSource
 
 NEVER = float("inf")
 
@@ -57,23 +58,29 @@ class Warming:
 
 
 class ClusterDiscovery:
-    """See the module. ``subscribe`` is called with the names of all assignments that are needed."""
+    """See the module. ``subscribe`` is called with the names of all assignments that are needed, and their sources.
+
+    ``check`` raises ConfigError for a source that cannot be used; None is the aggregated stream.
+    """
 
     def __init__(
         self,
         clusters: Clusters,
         compilers: Compilers,
-        subscribe: Callable[[frozenset[str]], None],
+        subscribe: Callable[[Mapping[str, ApiSource | None]], None],
         clock: Callable[[], float],
+        check: Callable[[ApiSource | None], None],
     ) -> None:
         self._clusters = clusters
         self._compile = compilers
         self._subscribe = subscribe
         self._clock = clock
+        self._check = check
         self._static: frozenset[str] = frozenset()
         self._warming: dict[str, Warming] = {}
         self._users: dict[str, set[str]] = {}  # clusters by the name of their assignment
         self._assignment_of: dict[str, str] = {}  # the reverse
+        self._sources: dict[str, ApiSource | None] = {}  # by the name of the assignment
         self._assignments: dict[str, Assignment] = {}
         self.timeouts = 0
 
@@ -84,7 +91,7 @@ class ClusterDiscovery:
         for config in configs:
             if config.discovery == "EDS":
                 self._add(config)
-        self._subscribe(frozenset(self._users))
+        self._subscribe(self._sources)
 
     def apply_clusters(self, update: Update) -> dict[str, str]:
         """CDS. Returns reasons by name for what is refused."""
@@ -99,7 +106,7 @@ class ClusterDiscovery:
                 refused[resource.name] = str(error)
         for name in update.removed:
             self._remove(name)
-        self._subscribe(frozenset(self._users))
+        self._subscribe(self._sources)
         return refused
 
     def apply_assignments(self, update: Update) -> dict[str, str]:
@@ -148,15 +155,27 @@ class ClusterDiscovery:
             self._clusters.add_or_update(config)
             return
         wanted = config.eds_service_name or name
+        self._check_source(config, wanted)
         if self._assignment_of.get(name) != wanted:
             self._forget_assignment(name)
             self._assignment_of[name] = wanted
             self._users.setdefault(wanted, set()).add(name)
+        if self._sources.setdefault(wanted, config.eds_source) != config.eds_source:
+            self._sources[wanted] = config.eds_source
+            self._assignments.pop(wanted, None)
         timeout = config.eds_initial_fetch_timeout
         self._warming[name] = Warming(config, self._clock() + timeout if timeout > 0 else NEVER)
         assignment = self._assignments.get(wanted)
         if assignment is not None:
             self._use(name, assignment)
+
+    def _check_source(self, config: ClusterConfig, wanted: str) -> None:
+        """Raise ConfigError for a source that cannot be used, or is not that of others who want the same assignment."""
+        self._check(config.eds_source)
+        others = self._users.get(wanted, set()) - {config.name}
+        if others and self._sources[wanted] != config.eds_source:
+            reason = f"cluster {min(others)} takes the same endpoints from another source"
+            raise ConfigError("eds_cluster_config.eds_config", wanted, reason)
 
     def _use(self, name: str, assignment: Assignment) -> None:
         warming = self._warming.pop(name, None)
@@ -183,4 +202,5 @@ class ClusterDiscovery:
         users.discard(name)
         if not users:
             del self._users[wanted]
+            del self._sources[wanted]
             self._assignments.pop(wanted, None)

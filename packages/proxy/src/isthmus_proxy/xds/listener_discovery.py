@@ -8,7 +8,7 @@ swapped in at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerCo
 from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds.resources import Update
+from isthmus_proxy.xds.source import ApiSource
 
 NEVER = float("inf")
 _log = logging.getLogger(__name__)
@@ -68,26 +69,41 @@ def route_references(config: ListenerConfig) -> dict[str, tuple[RdsReference, st
     return references
 
 
+def all_references(config: ListenerConfig) -> Iterator[tuple[str, RdsReference]]:
+    """Every mention of a route configuration in a listener, by name."""
+    for chain in config.all_chains:
+        manager = chain.network_filter
+        if isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig) and isinstance(
+            manager.route, RdsReference
+        ):
+            yield manager.route.route_config_name, manager.route
+
+
 class ListenerDiscovery:
-    """See the module. ``subscribe`` is called with the names of all route configurations that are needed."""
+    """See the module. ``subscribe`` is called with the names of all route configurations that are needed, and
+    their sources; ``check`` raises ConfigError for a source that cannot be used. None is the aggregated stream.
+    """
 
     def __init__(
         self,
         listeners: Listeners,
         routes: RouteHandles,
         compilers: Compilers,
-        subscribe: Callable[[frozenset[str]], None],
+        subscribe: Callable[[Mapping[str, ApiSource | None]], None],
         clock: Callable[[], float],
+        check: Callable[[ApiSource | None], None],
     ) -> None:
         self._listeners = listeners
         self._routes = routes
         self._compile = compilers
         self._subscribe = subscribe
         self._clock = clock
+        self._check = check
         self._static: frozenset[str] = frozenset()
         self._warming: dict[str, Warming] = {}
         self._references: dict[str, dict[str, tuple[RdsReference, str]]] = {}  # by listener, in service or warming
         self._wanted: frozenset[str] = frozenset()
+        self._sources: dict[str, ApiSource | None] = {}  # of route configurations, by name
         self.timeouts = 0
         self.failures = 0
 
@@ -152,7 +168,23 @@ class ListenerDiscovery:
         """Stat prefix of the user of each route configuration that is wanted."""
         return {name: prefix for found in self._references.values() for name, (_, prefix) in found.items()}
 
+    def _check_sources(self, config: ListenerConfig) -> None:
+        """Raise ConfigError for a source that cannot be used, or is not that of others who want the same routes."""
+        own: dict[str, ApiSource | None] = {}
+        for name, reference in all_references(config):
+            self._check(reference.source)
+            same = own.setdefault(name, reference.source) == reference.source
+            if not same or (
+                self._sources.get(name, reference.source) != reference.source and self._is_used(name, config.name)
+            ):
+                raise ConfigError("rds.config_source", name, "the same routes are taken from another source as well")
+        self._sources.update(own)
+
+    def _is_used(self, route_name: str, but_by: str) -> bool:
+        return any(route_name in found for listener, found in self._references.items() if listener != but_by)
+
     def _add(self, config: ListenerConfig) -> None:
+        self._check_sources(config)
         references = route_references(config)
         missing = {
             name: self._clock() + reference.initial_fetch_timeout if reference.initial_fetch_timeout > 0 else NEVER
@@ -194,8 +226,9 @@ class ListenerDiscovery:
             _log.error("a listener that has warmed cannot open: %s", error)
 
     def _subscribe_wanted(self) -> None:
-        wanted = frozenset(name for references in self._references.values() for name in references)
+        self._sources = {name: each.source for found in self._references.values() for name, (each, _) in found.items()}
+        wanted = frozenset(self._sources)
         for name in self._wanted - wanted:
             self._routes.remove(name)
         self._wanted = wanted
-        self._subscribe(wanted)
+        self._subscribe(self._sources)

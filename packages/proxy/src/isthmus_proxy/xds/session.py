@@ -32,6 +32,10 @@ class Session:
         self._node_sent = False
         self.control_plane = ""
 
+    def sibling(self, variant: Variant, *, node_in_all: bool) -> Session:
+        """A session of the same node on a stream of its own."""
+        return Session(self._node, variant, node_in_all=node_in_all)
+
     def add_type(self, type_url: str, apply: Apply) -> None:
         """Know a type; it is asked for once ``subscribe`` names it."""
         subscription = self._subscriptions[type_url] = self._make(type_url, apply)
@@ -94,6 +98,11 @@ class Session:
         for subscription in self._subscriptions.values():
             subscription.distrust()
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._outgoing)
+
     def take_requests(self) -> list[Request]:
         """Requests to send now, in order."""
         requests, self._outgoing = self._outgoing, []
@@ -106,11 +115,13 @@ class Session:
 
     def rejected(self, type_url: str) -> Mapping[str, Rejected]:
         """Refused resources of a type by name."""
-        return self._subscriptions[type_url].rejected
+        subscription = self._subscriptions.get(type_url)
+        return subscription.rejected if subscription is not None else {}
 
     def version(self, type_url: str) -> str:
         """Version of the last response of a type that was taken in full (system version in delta)."""
-        return self._subscriptions[type_url].version
+        subscription = self._subscriptions.get(type_url)
+        return subscription.version if subscription is not None else ""
 
     def _queue(self, requests: list[Request]) -> None:
         if not self._up:

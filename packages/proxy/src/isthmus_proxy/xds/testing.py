@@ -29,14 +29,22 @@ from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT_NAMES
 from isthmus_proxy.xds.session import Session, Variant
+from isthmus_proxy.xds.source import ApiSource, ManagementServer
+
+
+def own_source(text: str) -> ApiSource | None:
+    """``own:c`` is a stream of one type from cluster c; anything else the aggregated one."""
+    server = text.removeprefix("own:")
+    return ApiSource((ManagementServer(server),)) if server != text else None
 
 
 def compile_cluster(proto: Any) -> ClusterConfig:
-    """A small compiler: alt_stat_name is the content, and ``bad`` is refused."""
+    """A small compiler: alt_stat_name is the content, and ``bad`` is refused. After ``own:`` it names a server of endpoints."""
     if proto.alt_stat_name == "bad":
         raise ConfigError("alt_stat_name", "bad", "is refused")
     kind = "STATIC" if proto.alt_stat_name == "static" else "EDS"
-    return ClusterConfig(proto.name, kind, content=proto.alt_stat_name)  # type: ignore[arg-type]
+    source = own_source(proto.alt_stat_name)
+    return ClusterConfig(proto.name, kind, content=proto.alt_stat_name, eds_source=source)  # type: ignore[arg-type]
 
 
 def compile_assignment(proto: Any) -> Assignment:
@@ -46,8 +54,9 @@ def compile_assignment(proto: Any) -> Assignment:
 
 
 def compile_listener(proto: Any) -> ListenerConfig:
-    """stat_prefix names the route configuration."""
-    manager = HttpConnectionManagerConfig("in", RdsReference(proto.stat_prefix))
+    """stat_prefix names the route configuration, and after ``@own:`` a server of its own."""
+    name, _, server = proto.stat_prefix.partition("@")
+    manager = HttpConnectionManagerConfig("in", RdsReference(name, source=own_source(server)))
     chains = (FilterChain("", manager),)
     return ListenerConfig(proto.name, SocketAddress("127.0.0.1", 1), chains, proto.stat_prefix)
 
@@ -85,7 +94,7 @@ class FakeListeners:
 class Proxy:
     """The client side with a clock of its own, and the sending half of a control plane."""
 
-    def __init__(self, variant: Variant = "sotw", *, lds: bool = True) -> None:
+    def __init__(self, variant: Variant = "sotw", *, lds: bool = True, sources: Sources | None = None) -> None:
         self.now = 0.0
         self.stats = StatsStore()
         self.clusters = ClusterManager(
@@ -96,7 +105,7 @@ class Proxy:
         self.session = Session(Node(id="sidecar"), variant)
         self.discovery = Discovery(
             self.session,
-            Sources(clusters=True, listeners=lds),
+            sources or Sources(clusters=True, listeners=lds, servers=frozenset({"one", "two"})),
             self.stats,
             lambda: self.now,
             lambda: 1_000.0 + self.now,
@@ -106,6 +115,7 @@ class Proxy:
             cluster_discovery.Compilers(compile_cluster, compile_assignment),
             self.discovery.subscribe_endpoints,
             lambda: self.now,
+            self.discovery.check_source,
         )
         self.lds = listener_discovery.ListenerDiscovery(
             self.listeners,
@@ -113,9 +123,11 @@ class Proxy:
             listener_discovery.Compilers(compile_listener, compile_route),
             self.discovery.subscribe_routes,
             lambda: self.now,
+            self.discovery.check_source,
         )
         self.variant = variant
         self.nonce = 0
+        self._up: list[Session] = []
 
     def start(self, clusters: tuple[ClusterConfig, ...] = (), listeners: tuple[ListenerConfig, ...] = ()) -> list[str]:
         """Begin, with a stream; the first requests."""
@@ -123,9 +135,17 @@ class Proxy:
         self.discovery.connected()
         return self.said()
 
-    def said(self) -> list[str]:
+    def said(self, session: Session | None = None) -> list[str]:
         """The requests since the last look, short: type, names, version/nonce, error."""
-        return [self.short(request) for request in self.discovery.take_requests()]
+        return [self.short(request) for request in self.discovery.take_requests(session)]
+
+    def own(self, type_url: str, server: str) -> Session:
+        """The session of a type with a stream of its own; its stream is up from the first look."""
+        session = self.discovery.sessions.own[type_url, ApiSource((ManagementServer(server),))]
+        if session not in self._up:
+            self._up.append(session)
+            self.discovery.connected(session)
+        return session
 
     def short(self, request: Any) -> str:
         """One request in a line."""
@@ -141,11 +161,18 @@ class Proxy:
             words.append(f"NACK {request.error_detail.message}")
         return " ".join(words)
 
-    def send(self, type_url: str, version: str, *messages: Any, removed: tuple[str, ...] = ()) -> list[str]:
-        """One response; what the proxy says to it."""
+    def send(
+        self,
+        type_url: str,
+        version: str,
+        *messages: Any,
+        removed: tuple[str, ...] = (),
+        session: Session | None = None,
+    ) -> list[str]:
+        """One response; what the proxy says to it, on the same stream."""
         self.nonce += 1
         response: Any
-        if self.variant == "sotw":
+        if (session.variant if session is not None else self.variant) == "sotw":
             response = discovery.DiscoveryResponse(type_url=type_url, version_info=version, nonce=str(self.nonce))
             for message in messages:
                 response.resources.add().Pack(message)
@@ -155,8 +182,8 @@ class Proxy:
             for message in messages:
                 name = message.cluster_name if isinstance(message, ClusterLoadAssignment) else message.name
                 response.resources.add(name=name, version=version).resource.Pack(message)
-        self.discovery.receive(response)
-        return self.said()
+        self.discovery.receive(response, session)
+        return self.said(session)
 
     def wait(self, seconds: float) -> list[str]:
         """Let time pass; what the proxy says then."""

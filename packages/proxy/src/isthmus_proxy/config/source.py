@@ -1,0 +1,56 @@
+"""Compiles config.core.v3.ConfigSource and ApiConfigSource: the aggregated stream, or a stream of one resource type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.values import enum_name, required, seconds
+from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.xds.source import ApiSource, ManagementServer
+
+_SHORTEST_PAUSE_S = 0.001
+
+
+def compile_source(source: Any, path: str) -> ApiSource | None:
+    """The stream that a ConfigSource names; None is the aggregated one (``ads``). Raises ConfigError."""
+    chosen = source.WhichOneof("config_source_specifier") or ""
+    if chosen == "api_config_source":
+        return compile_api_source(source.api_config_source, join(path, chosen))
+    if chosen != "ads":
+        raise ConfigError(path, shown(chosen), "only ads and api_config_source are supported")
+    return None
+
+
+def compile_api_source(source: Any, path: str) -> ApiSource:
+    """The servers of an ApiConfigSource, and how to talk to them. Raises ConfigError."""
+    kind = enum_name(source, "api_type")
+    if kind not in ("GRPC", "DELTA_GRPC"):
+        raise ConfigError(join(path, "api_type"), shown(kind), "must be GRPC or DELTA_GRPC")
+    return ApiSource(_servers(source, path), kind == "DELTA_GRPC", source.set_node_on_first_message_only)
+
+
+def _servers(source: Any, path: str) -> tuple[ManagementServer, ...]:
+    place = join(path, "grpc_services")
+    if not source.grpc_services:
+        raise ConfigError(place, "0 services", "at least one is required")
+    return tuple(_server(each.envoy_grpc, f"{place}[{i}].envoy_grpc") for i, each in enumerate(source.grpc_services))
+
+
+def _server(service: Any, path: str) -> ManagementServer:
+    name = required(service, "cluster_name", path)
+    return ManagementServer(name, *_retry_intervals(service.retry_policy, join(path, "retry_policy.retry_back_off")))
+
+
+def _retry_intervals(policy: Any, place: str) -> tuple[float, float]:
+    """Seconds from which, and up to which, the pause between two attempts grows; Envoy's defaults."""
+    if not policy.HasField("retry_back_off"):
+        return 0.5, 30.0
+    back_off = policy.retry_back_off
+    base = seconds(back_off, "base_interval", 0.0, place)
+    if base < _SHORTEST_PAUSE_S:
+        raise ConfigError(join(place, "base_interval"), f"{base:g}s", "is required and must be at least 0.001s")
+    most = seconds(back_off, "max_interval", 10 * base, place)
+    if most < base:
+        raise ConfigError(join(place, "max_interval"), f"{most:g}s", f"must not be less than base_interval, {base:g}s")
+    return base, most
