@@ -17,6 +17,7 @@ from typing import Any, Self
 import grpc
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ConfigSource
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -43,6 +44,13 @@ _TYPES = {"CDS": Cluster, "EDS": ClusterLoadAssignment, "LDS": Listener, "RDS": 
 _URLS = {name: f"type.googleapis.com/{kind.DESCRIPTOR.full_name}" for name, kind in _TYPES.items()}
 _NAMES = {url: name for name, url in _URLS.items()}
 _END = DiscoveryRequest()
+_SERVICES = {
+    "discovery.v3.AggregatedDiscoveryService": "StreamAggregatedResources",
+    "cluster.v3.ClusterDiscoveryService": "StreamClusters",
+    "endpoint.v3.EndpointDiscoveryService": "StreamEndpoints",
+    "listener.v3.ListenerDiscoveryService": "StreamListeners",
+    "route.v3.RouteDiscoveryService": "StreamRoutes",
+}
 
 
 @dataclass
@@ -60,9 +68,9 @@ class Plane:
         method = grpc.stream_stream_rpc_method_handler(
             self._stream, DiscoveryRequest.FromString, DiscoveryResponse.SerializeToString
         )
-        service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-        handler = grpc.method_handlers_generic_handler(service, {"StreamAggregatedResources": method})
-        self._server.add_generic_rpc_handlers((handler,))
+        for service, name in _SERVICES.items():
+            handler = grpc.method_handlers_generic_handler(f"envoy.service.{service}", {name: method})
+            self._server.add_generic_rpc_handlers((handler,))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
@@ -225,6 +233,96 @@ def test_messages_are_envoys_in_envoys_order(tmp_path: Path) -> None:
             seen[name] = [line for line in seen[name] if not line.startswith("RDS")]
     for name, lines in expected.items():
         assert found[name] == lines, name
+
+
+def own(source: ConfigSource) -> None:
+    """Let what ``source`` is of come by a stream of its own."""
+    source.api_config_source.api_type = ApiConfigSource.GRPC
+    source.api_config_source.transport_api_version = 2
+    source.api_config_source.grpc_services.add().envoy_grpc.cluster_name = "xds"
+
+
+def own_bootstrap(port: int) -> dict[str, Any]:
+    config = bootstrap(f"127.0.0.1:{port}", "GRPC")
+    source = {"api_config_source": config["dynamic_resources"]["ads_config"], "resource_api_version": "V3"}
+    config["dynamic_resources"] = {"cds_config": source, "lds_config": source}
+    return config
+
+
+def own_cluster(name: str) -> Cluster:
+    made = cluster(name)
+    own(made.eds_cluster_config.eds_config)
+    return made
+
+
+def own_listener(name: str, port: int, routes: str) -> Listener:
+    made = listener(name, port, routes)
+    manager = HttpConnectionManager()
+    made.filter_chains[0].filters[0].typed_config.Unpack(manager)
+    own(manager.rds.config_source)
+    made.filter_chains[0].filters[0].typed_config.Pack(manager)
+    return made
+
+
+def play_own(kind: type[Side], directory: Path, port: int, origin: Origin) -> dict[str, Any]:
+    """What is said of each type, and what is answered at the end. Streams have no order among each other."""
+    plane = Plane()
+    plane.start()
+    plane.say("CDS", own_cluster("a"))
+    plane.say("EDS", endpoints("a", 1))
+    plane.say("LDS", own_listener("l", port, "r"))
+    plane.say("RDS", routes("r", "gone"))
+
+    def wait_for(*lines: str) -> None:
+        eventually(lambda: all(line in plane.trace for line in lines), what=f"{lines}: {plane.trace}")
+
+    try:
+        with kind(own_bootstrap(plane.port), directory) as side:
+            side.wait_ready()
+            wait_for("CDS * v1 of CDS1", "EDS a v1 of EDS1", "LDS * v1 of LDS1", "RDS r v1 of RDS1")
+            plane.say("EDS", endpoints("a", origin.port))
+            wait_for("EDS a v2 of EDS2")
+            plane.say("CDS", own_cluster("a"), cluster("bad", sound=False))
+            wait_for("CDS * v1 of CDS2 refused")
+            plane.say("RDS", routes("r", "a"))
+            wait_for("RDS r v2 of RDS2")
+            plane.say("LDS", own_listener("l", port, "r"), own_listener("m", port + 1, "s"))
+            plane.say("RDS", routes("r", "a"), routes("s", "a"))
+            wait_for("LDS * v2 of LDS2")
+            eventually(lambda: answered(port) == 200 and answered(port + 1) == 200)
+            said: dict[str, Any] = {name: [line for line in plane.trace if line.startswith(name)] for name in _TYPES}
+            # Envoy opens a stream for each route configuration, here all of a type and server share one.
+            said["RDS"] = [
+                line
+                for line in said["RDS"]
+                if line.endswith(("first", "of RDS1", "of RDS2")) and "s" not in line.split()[1]
+            ]
+            for name in ("cluster_manager.cds.update_rejected", "listener_manager.lds.update_success"):
+                said[name] = side.stat(name)
+            for name in ("cluster_manager.cds", "listener_manager.lds"):
+                said[f"{name} connected"] = side.stat(f"{name}.control_plane.connected_state")
+    finally:
+        plane.stop()
+    return said
+
+
+def answered(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+@pytest.mark.peer("envoy")
+def test_messages_on_streams_of_single_types_are_envoys(tmp_path: Path) -> None:
+    port = free_port()
+    with Origin("one", "v1", tmp_path) as origin:
+        expected = play_own(Envoy, tmp_path / "envoy", port, origin)
+        assert play_own(Proxy, tmp_path / "isthmus", port, origin) == expected
 
 
 def secret(issued: Issued) -> Secret:

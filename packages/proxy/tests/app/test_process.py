@@ -199,6 +199,36 @@ def test_an_unreachable_control_plane_is_named_once_and_tried_again(
     assert proxy.wait() == 0
 
 
+def with_streams_of_their_own(tools: ModuleType) -> Any:
+    config = tools.with_ads(tools.free_port())
+    source = {"api_config_source": config["dynamic_resources"].pop("ads_config"), "resource_api_version": "V3"}
+    config["dynamic_resources"] = {"cds_config": source, "lds_config": source}
+    return config
+
+
+def test_without_ads_clusters_are_asked_for_by_their_own_stream(start: Callable[..., Any], tools: ModuleType) -> None:
+    proxy = start(with_streams_of_their_own(tools), ready=False)
+
+    def failures() -> dict[str, int]:
+        lines = dict(line.split(": ") for line in proxy.admin("/stats?filter=update_failure")[1].splitlines())
+        return {name: int(lines[name]) for name in lines}
+
+    tools.wait_for(lambda: failures()["cluster_manager.cds.update_failure"] >= 2)
+    assert failures()["listener_manager.lds.update_failure"] == 0
+    proxy.signal(signal.SIGTERM)
+    assert proxy.wait() == 0
+
+
+def test_the_last_good_configuration_is_of_ads_only(
+    start: Callable[..., Any], tools: ModuleType, tmp_path: Path
+) -> None:
+    proxy = start(with_streams_of_their_own(tools), "--xds-cache-path", str(tmp_path / "cache"), ready=False)
+    assert proxy.wait() == 1
+    assert "--xds-cache-path" in proxy.stderr
+    assert "keeps what comes over ads only" in proxy.stderr
+    assert "Traceback" not in proxy.stderr
+
+
 def test_a_taken_port_is_one_clear_message(start: Callable[..., Any], tools: ModuleType) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

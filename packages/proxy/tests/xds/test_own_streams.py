@@ -24,10 +24,10 @@ def test_endpoints_come_from_the_server_that_their_cluster_names(variant: Varian
     assert (proxy.said(one), proxy.said(two)) == (["eds B v n"], ["eds C v n"])
     proxy.send(ENDPOINT, "7", endpoints("A", 1))
     assert proxy.send(ENDPOINT, "7", endpoints("B", 2), session=one) == ["eds B v7 n3"]
-    assert not proxy.discovery.clusters_ready
+    ready = [proxy.discovery.clusters_ready]
     proxy.send(ENDPOINT, "9", endpoints("C", 3), session=two)
     assert [proxy.ports(name) for name in "ABC"] == [[1], [2], [3]]
-    assert proxy.discovery.clusters_ready
+    assert [*ready, proxy.discovery.clusters_ready] == [False, True]
     assert sorted(proxy.discovery.sessions.accepted(ENDPOINT)) == ["A", "B", "C"]
 
 
@@ -104,6 +104,20 @@ def test_clusters_and_listeners_come_by_streams_of_their_own_without_any_other()
     proxy.discovery.disconnected(cds)
     failures = [proxy.stats.value(f"{name}.update_failure") for name in ("cluster_manager.cds", "listener_manager.lds")]
     assert failures == [1, 0]
+
+
+def test_a_stream_of_its_own_has_its_own_variant() -> None:
+    source = ApiSource((ManagementServer("one"),), delta=True, set_node_on_first_message_only=True)
+    proxy = Proxy("sotw", sources=Sources(True, False, clusters_source=source, servers=frozenset({"one"})))
+    assert proxy.start() == []
+    session = proxy.discovery.sessions.own[CLUSTER, source]
+    proxy.discovery.connected(session)
+    assert proxy.said(session) == ["cds n"]
+    assert proxy.send(CLUSTER, "5", cluster("A", "static"), session=session) == ["cds n1"]
+    proxy.discovery.disconnected(session)
+    proxy.discovery.connected(session)
+    assert proxy.said(session) == ["cds A=5 n"]
+    assert proxy.clusters.names() == ["A"]
 
 
 def test_what_cannot_be_asked_for_is_refused_by_name() -> None:
