@@ -130,7 +130,40 @@ def test_what_cannot_be_asked_for_is_refused_by_name() -> None:
         line for line in proxy.send(LISTENER, "1", listener("L", "R"), listener("M", "R@own:one")) if "lds" in line
     ]
     assert "NACK M: rds.config_source" in nack
+    (nack,) = [
+        line for line in proxy.send(LISTENER, "2", listener("L", "R"), listener("N", "S@own:gone")) if "lds" in line
+    ]
+    assert "NACK N: api_config_source" in nack
     assert not proxy.discovery.sessions.own
+
+
+def test_endpoints_of_one_name_come_from_one_source() -> None:
+    proxy = Proxy()
+    proxy.start()
+    first, second = cluster("A"), cluster("B", "own:one")
+    first.eds_cluster_config.service_name = second.eds_cluster_config.service_name = "shared"
+    (nack,) = [line for line in proxy.send(CLUSTER, "1", first, second) if line.startswith("cds")]
+    assert "NACK B: eds_cluster_config.eds_config = shared: cluster A takes" in nack
+    # Alone it may.
+    proxy.send(CLUSTER, "2", second)
+    assert proxy.said(proxy.own(ENDPOINT, "one")) == ["eds shared v n"]
+
+
+@pytest.mark.parametrize("variant", BOTH)
+def test_all_who_share_a_name_may_change_its_source_together(variant: Variant) -> None:
+    proxy = Proxy(variant)
+    proxy.start()
+    first, second = cluster("A"), cluster("B")
+    first.eds_cluster_config.service_name = second.eds_cluster_config.service_name = "shared"
+    proxy.send(CLUSTER, "1", first, second)
+    proxy.send(ENDPOINT, "1", endpoints("shared", 1))
+    proxy.send(LISTENER, "1", listener("L", "R"), listener("M", "R"))
+    first.alt_stat_name = second.alt_stat_name = "own:two"
+    assert not [line for line in proxy.send(CLUSTER, "2", first, second) if "NACK" in line]
+    assert proxy.said(proxy.own(ENDPOINT, "two")) == ["eds shared v n"]
+    said = proxy.send(LISTENER, "2", listener("L", "R@own:one"), listener("M", "R@own:one"))
+    assert not [line for line in said if "NACK" in line]
+    assert proxy.said(proxy.own(ROUTE, "one")) == ["rds R v n"]
 
 
 def test_streams_are_bounded() -> None:

@@ -80,6 +80,7 @@ class ClusterDiscovery:
         self._warming: dict[str, Warming] = {}
         self._users: dict[str, set[str]] = {}  # clusters by the name of their assignment
         self._assignment_of: dict[str, str] = {}  # the reverse
+        self._outdated: set[str] = set()  # clusters that the update in hand will change or remove
         self._sources: dict[str, ApiSource | None] = {}  # by the name of the assignment
         self._assignments: dict[str, Assignment] = {}
         self.timeouts = 0
@@ -96,7 +97,9 @@ class ClusterDiscovery:
     def apply_clusters(self, update: Update) -> dict[str, str]:
         """CDS. Returns reasons by name for what is refused."""
         refused: dict[str, str] = {}
+        self._outdated = {resource.name for resource in update.resources}.union(update.removed)
         for resource in update.resources:
+            self._outdated.discard(resource.name)
             try:
                 if resource.name in self._static:
                     reason = "the bootstrap file has a cluster of this name"
@@ -172,7 +175,7 @@ class ClusterDiscovery:
     def _check_source(self, config: ClusterConfig, wanted: str) -> None:
         """Raise ConfigError for a source that cannot be used, or is not that of others who want the same assignment."""
         self._check(config.eds_source)
-        others = self._users.get(wanted, set()) - {config.name}
+        others = self._users.get(wanted, set()) - {config.name} - self._outdated
         if others and self._sources[wanted] != config.eds_source:
             reason = f"cluster {min(others)} takes the same endpoints from another source"
             raise ConfigError("eds_cluster_config.eds_config", wanted, reason)

@@ -103,6 +103,7 @@ class ListenerDiscovery:
         self._warming: dict[str, Warming] = {}
         self._references: dict[str, dict[str, tuple[RdsReference, str]]] = {}  # by listener, in service or warming
         self._wanted: frozenset[str] = frozenset()
+        self._outdated: set[str] = set()  # listeners that the update in hand will change
         self._sources: dict[str, ApiSource | None] = {}  # of route configurations, by name
         self.timeouts = 0
         self.failures = 0
@@ -121,7 +122,9 @@ class ListenerDiscovery:
         for name in update.removed:
             # Before the additions: a new listener may take over the address of one that goes.
             self._remove(name)
+        self._outdated = {resource.name for resource in update.resources}
         for resource in update.resources:
+            self._outdated.discard(resource.name)
             try:
                 if resource.name in self._static:
                     reason = "the bootstrap file has a listener of this name"
@@ -181,7 +184,8 @@ class ListenerDiscovery:
         self._sources.update(own)
 
     def _is_used(self, route_name: str, but_by: str) -> bool:
-        return any(route_name in found for listener, found in self._references.items() if listener != but_by)
+        others = self._references.keys() - self._outdated - {but_by}
+        return any(route_name in self._references[listener] for listener in others)
 
     def _add(self, config: ListenerConfig) -> None:
         self._check_sources(config)

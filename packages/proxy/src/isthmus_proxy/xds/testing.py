@@ -44,7 +44,8 @@ def compile_cluster(proto: Any) -> ClusterConfig:
         raise ConfigError("alt_stat_name", "bad", "is refused")
     kind = "STATIC" if proto.alt_stat_name == "static" else "EDS"
     source = own_source(proto.alt_stat_name)
-    return ClusterConfig(proto.name, kind, content=proto.alt_stat_name, eds_source=source)  # type: ignore[arg-type]
+    service = proto.eds_cluster_config.service_name
+    return ClusterConfig(proto.name, kind, content=proto.alt_stat_name, eds_service_name=service, eds_source=source)  # type: ignore[arg-type]
 
 
 def compile_assignment(proto: Any) -> Assignment:
