@@ -40,6 +40,7 @@ CORS = {
     "allowMethods": ["GET", "POST"], "allowHeaders": ["x-a", "*"], "exposeHeaders": ["x-b"], "maxAge": "24h",
     "allowCredentials": True, "unmatchedPreflights": "IGNORE",
 }  # fmt: skip
+WARMED = {"loadBalancer": {"simple": "ROUND_ROBIN", "warmup": {"duration": "60s", "minimumPercent": 5}}}
 COOKIE = {"name": "user", "path": "/", "ttl": "0s", "attributes": [{"name": "SameSite", "value": "Lax"}]}
 HASHED: list[dict[str, Any]] = [
     {"name": name, "labels": {"version": name}, "trafficPolicy": {"loadBalancer": {"consistentHash": key}}}
@@ -68,7 +69,8 @@ OBJECTS: list[ConfigObject] = [
                 {"destination": {"host": HOST, "subset": "v2"}, "weight": 25},
             ],
             "timeout": "3s",
-            "retries": {"attempts": 3, "retryOn": "5xx,503,reset", "perTryTimeout": "1s", "backoff": "0.05s"},
+            "retries": {"attempts": 3, "retryOn": "5xx,503,reset", "perTryTimeout": "1s", "backoff": "0.05s",
+                        "retryRemoteLocalities": True},
             "rewrite": {"uri": "/", "authority": "reviews.internal"},
             "headers": {"request": {"add": {"x-from": "%DOWNSTREAM_REMOTE_ADDRESS%", "x-percent": "100%%"}}},
         },
@@ -96,6 +98,8 @@ OBJECTS: list[ConfigObject] = [
     split(CLUSTER_LOCAL, {"v9": 1}),
     service("external.example", port=80, resolution="DNS", endpoints=[]),
     rule("external.example", trafficPolicy=LIMITS | {"loadBalancer": {"consistentHash": {"useSourceIp": True}}}),
+    service("ports.shop", "v1", port=9092),
+    rule("ports.shop", trafficPolicy={"portLevelSettings": [WARMED | LIMITS | {"port": {"number": 9092}}]}),
     service("hashed.shop", "v1", "v2", port=9091),
     rule("hashed.shop", subsets=HASHED),
     service("pool.shop", "v1", port=3307, protocol="TCP", addresses=["240.0.0.10"]),

@@ -24,6 +24,10 @@ def hashed(**settings: Any) -> dict[str, Any]:
     return {"loadBalancer": {"consistentHash": settings}}
 
 
+def warmed(settings: dict[str, Any], **beside: Any) -> dict[str, Any]:
+    return {"loadBalancer": {"warmup": {"duration": "9s"} | settings} | beside}
+
+
 def pool(**sides: Any) -> dict[str, Any]:
     return {"connectionPool": sides}
 
@@ -41,6 +45,9 @@ def outliers(**settings: Any) -> dict[str, Any]:
         hashed(httpCookie={"name": "user", "path": "/", "ttl": "0s", "attributes": [{"name": "Secure"}]}),
         hashed(useSourceIp=True, maglev={"tableSize": 5000011}),
         hashed(httpQueryParameterName="user", maglev={}),
+        warmed({"minimumPercent": 5}),
+        warmed({}, simple="ROUND_ROBIN"),
+        {"loadBalancer": {"warmupDurationSecs": "60s", "simple": "LEAST_REQUEST"}},
         pool(tcp={"maxConnections": 0, "connectTimeout": "0.001s", "idleTimeout": "0s"}, http={"maxRetries": 2147483647}),
         outliers(consecutive5xxErrors=0, maxEjectionPercent=100, minHealthPercent=0, interval="1s"),
         outliers(splitExternalLocalOriginErrors=True, consecutiveLocalOriginFailures=1),
@@ -81,7 +88,13 @@ def test_good_policies_at_every_level(policy: dict[str, Any]) -> None:
         (pool(http={"useClientProtocol": True}), "connectionPool.http.useClientProtocol"),
         (pool(tcp={"tcpKeepalive": {"probes": 3}}), "connectionPool.tcp.tcpKeepalive"),
         ({"loadBalancer": {"localityLbSetting": {"enabled": False}}}, "loadBalancer.localityLbSetting"),
-        ({"loadBalancer": {"warmup": {"duration": "9s"}}}, "loadBalancer.warmup"),
+        (warmed({"aggression": 2}), "loadBalancer.warmup.aggression"),
+        (warmed({"duration": "0s"}), "loadBalancer.warmup.duration"),
+        (warmed({"minimumPercent": 101}), "loadBalancer.warmup.minimumPercent"),
+        (warmed({}, simple="RANDOM"), "loadBalancer.warmup"),
+        (warmed({}, consistentHash={"useSourceIp": True}), "loadBalancer.warmup"),
+        (warmed({}, warmupDurationSecs="9s"), "loadBalancer.warmupDurationSecs"),
+        ({"loadBalancer": {"warmupDurationSecs": "0s"}}, "loadBalancer.warmupDurationSecs"),
         (outliers(consecutiveErrors=7), "outlierDetection.consecutiveErrors"),
         (outliers(interval="0s"), "outlierDetection.interval"),
         (outliers(baseEjectionTime="0s"), "outlierDetection.baseEjectionTime"),

@@ -26,6 +26,7 @@ def paths(*http: dict[str, Any]) -> set[str]:
     [
         {"route": ROUTE, "timeout": "0s"},
         {"route": ROUTE, "retries": {"attempts": 0}},
+        {"route": ROUTE, "retries": {"attempts": 1, "retryRemoteLocalities": True}},
         {"route": ROUTE, "retries": {"attempts": 3, "retryOn": "5xx,503, gateway-error", "perTryTimeout": "0.5s"}},
         {"redirect": {"uri": "/new", "authority": "other", "redirectCode": 308, "port": 8080}},
         {"directResponse": {"status": 503, "body": {"string": "closed"}}},
@@ -95,7 +96,6 @@ def test_good_routes(http: dict[str, Any]) -> None:
         ({"route": ROUTE, "retries": {"attempts": -1}}, "http[0].retries.attempts"),
         ({"route": ROUTE, "retries": {"attempts": 1, "retryOn": "sometimes"}}, "http[0].retries.retryOn"),
         ({"route": ROUTE, "retries": {"attempts": 1, "backoff": "0s"}}, "http[0].retries.backoff"),
-        ({"route": ROUTE, "retries": {"attempts": 1, "retryRemoteLocalities": True}}, "http[0].retries.retryRemoteLocalities"),
         ({"route": ROUTE, "rewrite": {"uri": "/a", "uriRegexRewrite": {"match": "a", "rewrite": "b"}}}, "http[0].rewrite.uriRegexRewrite"),
         ({"route": ROUTE, "rewrite": {"uriRegexRewrite": {"match": "a", "rewrite": r"\1"}}}, "http[0].rewrite.uriRegexRewrite.rewrite"),
         ({"route": ROUTE, "rewrite": {"uriRegexRewrite": {"match": "(", "rewrite": ""}}}, "http[0].rewrite.uriRegexRewrite.match"),

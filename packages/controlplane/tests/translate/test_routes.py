@@ -191,6 +191,15 @@ def test_timeout_and_retries() -> None:
     }
 
 
+def test_retries_may_leave_priorities_that_failed() -> None:
+    policy = route({"route": ROUTE, "retries": {"attempts": 3, "retryRemoteLocalities": True}})["route"]["retry_policy"]
+    kind = "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+    assert policy["retry_priority"] == {
+        "name": "envoy.retry_priorities.previous_priorities",
+        "typed_config": {"@type": kind, "update_frequency": 2},
+    }
+
+
 def test_no_attempts_mean_no_retries() -> None:
     assert "retry_policy" not in route({"route": ROUTE, "retries": {"attempts": 0}})["route"]
 

@@ -138,6 +138,19 @@ def test_consistent_hashing(settings: dict[str, Any], expected: dict[str, Any]) 
     assert {name: made.get(name) for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "field", "expected"),
+    [
+        ({"warmup": {"duration": "9s"}}, "least_request_lb_config", {"slow_start_window": "9s"}),
+        ({"warmupDurationSecs": "9s", "simple": "ROUND_ROBIN"}, "round_robin_lb_config", {"slow_start_window": "9s"}),
+        ({"warmup": {"duration": "9s", "minimumPercent": 5}}, "least_request_lb_config",
+         {"slow_start_window": "9s", "min_weight_percent": {"value": 5.0}}),
+    ],
+)  # fmt: skip
+def test_new_endpoints_are_warmed_up(settings: dict[str, Any], field: str, expected: dict[str, Any]) -> None:
+    assert cluster({"loadBalancer": settings})[field] == {"slow_start_config": expected}
+
+
 def test_grpc_clients_do_not_hash() -> None:
     scope = Scope(kind="grpc")
     assert "lb_policy" not in cluster(BY_USER, scope=scope)  # ROUND_ROBIN, the default

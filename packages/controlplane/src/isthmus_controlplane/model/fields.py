@@ -54,6 +54,8 @@ _LOAD_BALANCER: FieldTable = {
         "ringHash": _leaves("minimumRingSize"),
         "maglev": _leaves("tableSize"),
     },
+    "warmup": _leaves("duration", "minimumPercent"),
+    "warmupDurationSecs": YES,
 }
 _CONNECTION_POOL: FieldTable = {
     "tcp": _leaves("maxConnections", "connectTimeout", "idleTimeout"),
@@ -103,7 +105,9 @@ VIRTUAL_SERVICE: FieldTable = {
         "redirect": _leaves("uri", "authority", "port", "derivePort", "scheme", "redirectCode", "prefixRewrite"),
         "directResponse": {"status": YES, "body": _leaves("string", "bytes")},
         "rewrite": {**_leaves("uri", "authority"), "uriRegexRewrite": _leaves("match", "rewrite")},
-        "retries": _leaves("attempts", "perTryTimeout", "retryOn", "retryIgnorePreviousHosts", "backoff"),
+        "retries": _leaves(
+            "attempts", "perTryTimeout", "retryOn", "retryIgnorePreviousHosts", "retryRemoteLocalities", "backoff",
+        ),
         "headers": _HEADERS,
         "mirror": _DESTINATION,
         "mirrorPercentage": _PERCENT,

@@ -14,6 +14,9 @@ from envoy.config.route.v3.route_components_pb2 import (
     WeightedCluster,
 )
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
+    PreviousPrioritiesConfig,
+)
 from envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -29,6 +32,7 @@ from isthmus_controlplane.translate.mirrors import mirror_policy, mirrors_of
 DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 DEFAULT_ATTEMPTS = 2
 HOST_SELECTION_ATTEMPTS = 5
+PRIORITY_UPDATE_FREQUENCY = 2  # Istio's: attempts after which a priority that failed is left out
 _REDIRECT_CODES = {
     301: RedirectAction.MOVED_PERMANENTLY,
     302: RedirectAction.FOUND,
@@ -149,6 +153,10 @@ def _custom_retries(policy: Any, retries: Any) -> None:
             conditions.append("retriable-status-codes")
         policy.retry_on = ",".join(conditions)
         policy.retriable_status_codes.extend(codes)
+    if retries.retry_remote_localities.value:
+        priorities = PreviousPrioritiesConfig(update_frequency=PRIORITY_UPDATE_FREQUENCY)
+        policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        policy.retry_priority.typed_config.CopyFrom(packed(priorities))
     if retries.HasField("per_try_timeout"):
         policy.per_try_timeout.CopyFrom(retries.per_try_timeout)
     if retries.HasField("backoff"):

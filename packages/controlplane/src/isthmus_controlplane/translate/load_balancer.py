@@ -26,6 +26,25 @@ def set_load_balancer(cluster: Any, settings: Any) -> None:
         return
     simple = settings.simple if settings is not None else LoadBalancerSettings.UNSPECIFIED
     cluster.lb_policy = _SIMPLE.get(simple, Cluster.LEAST_REQUEST)
+    if settings is not None:
+        _set_slow_start(cluster, settings)
+
+
+def _set_slow_start(cluster: Any, settings: Any) -> None:
+    """Give new endpoints a share that grows; only these two policies can."""
+    if settings.HasField("warmup"):
+        duration = settings.warmup.duration
+    elif settings.HasField("warmup_duration_secs"):
+        duration = settings.warmup_duration_secs
+    else:
+        return
+    config = Cluster.SlowStartConfig(slow_start_window=duration)
+    if settings.warmup.HasField("minimum_percent"):
+        config.min_weight_percent.value = settings.warmup.minimum_percent.value
+    if cluster.lb_policy == Cluster.ROUND_ROBIN:
+        cluster.round_robin_lb_config.slow_start_config.CopyFrom(config)
+    elif cluster.lb_policy == Cluster.LEAST_REQUEST:
+        cluster.least_request_lb_config.slow_start_config.CopyFrom(config)
 
 
 def _set_consistent_hash(cluster: Any, settings: Any) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import LoadBalancerSettings
 from isthmus_controlplane.model.fields import FieldProblem, shown
 from isthmus_controlplane.model.validate.text import (
     check_duration,
     check_header_name,
     check_header_value,
+    check_percent,
     check_port,
 )
 
@@ -34,8 +36,23 @@ def check_traffic_policy(policy: Any, path: str) -> Iterator[FieldProblem]:
 def _settings(policy: Any, path: str) -> Iterator[FieldProblem]:
     if policy.load_balancer.HasField("consistent_hash"):
         yield from _consistent_hash(policy.load_balancer.consistent_hash, f"{path}.loadBalancer.consistentHash")
+    yield from _warmup(policy.load_balancer, f"{path}.loadBalancer")
     yield from _connection_pool(policy.connection_pool, f"{path}.connectionPool")
     yield from _outlier_detection(policy.outlier_detection, f"{path}.outlierDetection")
+
+
+def _warmup(settings: Any, path: str) -> Iterator[FieldProblem]:
+    given = [field for field, _ in settings.ListFields() if field.name in {"warmup", "warmup_duration_secs"}]
+    if len(given) > 1:
+        yield FieldProblem(f"{path}.warmupDurationSecs", "cannot stand beside warmup: keep that one")
+    for field in given:
+        if settings.HasField("consistent_hash") or settings.simple == LoadBalancerSettings.RANDOM:
+            message = "has an effect on ROUND_ROBIN and LEAST_REQUEST only: remove it"
+            yield FieldProblem(f"{path}.{field.json_name}", message)
+    yield from _duration(settings, "warmupDurationSecs", f"{path}.warmupDurationSecs", zero=False)
+    if settings.HasField("warmup"):
+        yield from check_duration(settings.warmup.duration, f"{path}.warmup.duration", zero=False)
+        yield from check_percent(settings.warmup.minimum_percent.value, f"{path}.warmup.minimumPercent")
 
 
 def _consistent_hash(settings: Any, path: str) -> Iterator[FieldProblem]:
