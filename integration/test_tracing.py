@@ -259,6 +259,41 @@ def test_contexts_and_spans_are_envoys(name: str, origin: Origin, tmp_path: Path
             collector.close()
 
 
+CHECKS: list[dict[str, str]] = [{}, {"traceparent": f"{W3C}01"}, {"traceparent": f"{W3C}00"}]
+
+
+def checked(side: Proxy | Envoy, address: str, collector: Collector) -> tuple[list[list[str]], int, list[str]]:
+    """What upstreams get of health checks, how many were counted, and what is reported once another request has been."""
+    side.wait_ready()
+    seen = [upstream_headers(address, "/echo", {"x-check": "1", **headers}) for headers in CHECKS]
+    upstream_headers(address, "/named/echo", {})
+    eventually(lambda: len(collector.spans()) > 0)
+    return seen, side.stat("http.in.tracing.health_check"), [span["name"] for span in collector.spans()]
+
+
+@pytest.mark.peer("envoy")
+def test_health_checks_are_not_traced(origin: Origin, tmp_path: Path) -> None:
+    health = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck",
+        "pass_through_mode": True,
+        "headers": [{"name": "x-check", "present_match": True}],
+    }
+    first, collectors = free_ports(2), (Collector(), Collector())
+    ours = bootstrap(first, origin.port, collectors[0].port, OTLP)
+    theirs = bootstrap(first + 1, origin.port, collectors[1].port, OTLP)
+    for each in (ours, theirs):
+        (manager,) = each["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+        manager["typed_config"]["http_filters"].insert(0, {"name": "health", "typed_config": health})
+    try:
+        with Proxy(ours, tmp_path) as proxy, Envoy(theirs, tmp_path) as envoy:
+            found = checked(proxy, f"127.0.0.1:{first}", collectors[0])
+            assert found == checked(envoy, f"127.0.0.1:{first + 1}", collectors[1])
+            assert found[1:] == (len(CHECKS), ["named"])
+    finally:
+        for collector in collectors:
+            collector.close()
+
+
 def test_spans_reach_a_collector_over_grpc(origin: Origin, tmp_path: Path) -> None:
     calls: list[bytes] = []
 

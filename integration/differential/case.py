@@ -179,7 +179,7 @@ def _step_value(action: str, value: Any) -> Any:
         return raw_bytes(value)
     if action == "request":
         return request(value)
-    return value.encode() if isinstance(value, str) else value
+    return value.encode() if isinstance(value, str) and action != "admin" else value
 
 
 def raw_bytes(value: Any) -> bytes:

@@ -123,9 +123,11 @@ class Player:
         source: str,
         recorder: Recorder,
         stats: Callable[[str], Mapping[str, int]],
+        order: Callable[[str], None],
     ) -> None:
-        """``stats`` reads the proxy's stats whose names match a pattern."""
+        """``stats`` reads the proxy's stats whose names match a pattern, ``order`` posts to a path of its admin server."""
         self._stats = stats
+        self._order = order
         self._case = case
         self._address = address
         self._source = source
@@ -146,6 +148,7 @@ class Player:
             "complete": lambda step: self._recorder.wait_complete(step.value),
             "wait": lambda step: time.sleep(step.value),
             "stat": lambda step: self._wait_stat(*step.value),
+            "admin": lambda step: self._order(step.value),
         }
 
     def play(self) -> list[Heard]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from differential.bootstrap import LOG_FILE, SOURCE
@@ -81,7 +82,10 @@ def source(number: int) -> str:
 def _play(case: Case, address: str, ports: Ports, recorder: Recorder) -> Observation:
     recorder.begin(case)
     listener = ("127.0.0.1", ports.listeners[case.listener])
-    heard = Player(case, listener, address, recorder, lambda name: _stats(f"127.0.0.1:{ports.admin}", (name,))).play()
+    admin = f"127.0.0.1:{ports.admin}"
+    heard = Player(
+        case, listener, address, recorder, lambda name: _stats(admin, (name,)), partial(_order, admin)
+    ).play()
     return Observation(tuple(heard), tuple(recorder.seen(case.forwards)))
 
 
@@ -93,6 +97,12 @@ def _wait_idle(admin: str) -> None:
         return not sum(value for name, value in stats.items() if not name.startswith("http.admin"))
 
     eventually(idle, within=SETTLE_S * 5, what="no downstream connections")
+
+
+def _order(admin: str, path: str) -> None:
+    answer = fetch(admin, path, method="POST")
+    if answer.status != 200:
+        raise RuntimeError(f"POST {path}: {answer.status} {answer.text}")
 
 
 def _stats(admin: str, patterns: Sequence[str]) -> dict[str, int]:

@@ -119,6 +119,8 @@ class Proxy:
         self.freezer = Freezer(trio.current_time)
         self.lifecycle = Lifecycle()
         self.lifecycle.on_health = self.listeners.close_after_response
+        surroundings.health_failed = lambda: self.lifecycle.leaving
+        surroundings.service_cluster = bootstrap.node.cluster
         self.dynamic: DynamicConfiguration | None = None
         self.quit = trio.Event()
         self.status = 0

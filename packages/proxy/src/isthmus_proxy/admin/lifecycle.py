@@ -46,13 +46,18 @@ class Lifecycle:
     @property
     def state(self) -> ServerState:
         """The current state; only LIVE is ready for traffic."""
-        if self.draining or self.health_failed:
+        if self.leaving:
             return ServerState.DRAINING
         if not self.clusters_ready():
             return ServerState.PRE_INITIALIZING
         if not self.started or not self.listeners_ready():
             return ServerState.INITIALIZING
         return ServerState.LIVE
+
+    @property
+    def leaving(self) -> bool:
+        """Whether health checks are to fail: somebody said so, or the proxy is about to end."""
+        return self.draining or self.health_failed
 
     def fail_health(self, *, failed: bool) -> None:
         """Take the proxy out of rotation, or back: ``/ready`` changes, and responses close their connections."""

@@ -44,6 +44,7 @@ _MODULES = {
     f"{_FILTERS}.http.grpc_http1_bridge.v3.Config": "config",
     f"{_FILTERS}.http.grpc_stats.v3.FilterConfig": "config",
     f"{_FILTERS}.http.grpc_web.v3.GrpcWeb": "grpc_web",
+    f"{_FILTERS}.http.health_check.v3.HealthCheck": "health_check",
     f"{_FILTERS}.http.header_mutation.v3.HeaderMutation": "header_mutation",
     f"{_FILTERS}.http.header_mutation.v3.HeaderMutationPerRoute": "header_mutation",
     f"{_FILTERS}.http.local_ratelimit.v3.LocalRateLimit": "local_rate_limit",

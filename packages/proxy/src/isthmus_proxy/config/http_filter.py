@@ -26,6 +26,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.ext_authz.v3.ExtAuthz": (f"{_HERE}.ext_authz", "compile_ext_authz"),
     f"{_HTTP}.fault.v3.HTTPFault": (f"{_HERE}.fault", "compile_fault"),
     f"{_HTTP}.grpc_http1_bridge.v3.Config": (f"{_HERE}.grpc", "compile_grpc_http1_bridge"),
+    f"{_HTTP}.health_check.v3.HealthCheck": (f"{_HERE}.health_check", "compile_health_check_filter"),
     f"{_HTTP}.grpc_stats.v3.FilterConfig": (f"{_HERE}.grpc", "compile_grpc_stats"),
     f"{_HTTP}.grpc_web.v3.GrpcWeb": (f"{_HERE}.grpc", "compile_grpc_web"),
     f"{_HTTP}.header_mutation.v3.HeaderMutation": (f"{_HERE}.header_mutation", "compile_header_mutation"),

@@ -147,9 +147,9 @@ def _type(proto: Any, _path: str) -> Predicate:
     return lambda info: logged
 
 
-def _everything(_proto: Any, _path: str) -> Predicate:
-    """No health check filter exists here, so no request is a health check."""
-    return lambda info: True
+def _not_health_check(_proto: Any, _path: str) -> Predicate:
+    """Requests that no health check filter took for its own."""
+    return lambda info: not info.health_check
 
 
 def _traceable(_proto: Any, _path: str) -> Predicate:
@@ -160,7 +160,7 @@ def _traceable(_proto: Any, _path: str) -> Predicate:
 _COMPILERS: dict[str | None, Callable[[Any, str], Predicate]] = {
     "status_code_filter": _status,
     "duration_filter": _duration,
-    "not_health_check_filter": _everything,
+    "not_health_check_filter": _not_health_check,
     "traceable_filter": _traceable,
     "runtime_filter": _fraction,
     "and_filter": _all_of,

@@ -72,6 +72,9 @@ HTTP_FILTERS: dict[str, MessageRules] = {
     "envoy.config.core.v3.GrpcMethodList": message("services"),
     "envoy.config.core.v3.GrpcMethodList.Service": message("name method_names"),
     f"{_HTTP}.grpc_web.v3.GrpcWeb": message(),
+    f"{_HTTP}.health_check.v3.HealthCheck": message(
+        "pass_through_mode cache_time cluster_min_healthy_percentages headers"
+    ),
     f"{_HTTP}.header_mutation.v3.HeaderMutation": message("mutations most_specific_header_mutations_wins"),
     f"{_HTTP}.header_mutation.v3.HeaderMutationPerRoute": message("mutations"),
     f"{_HTTP}.header_mutation.v3.Mutations": message("request_mutations response_mutations"),

@@ -124,12 +124,13 @@ class Surroundings:
     ``time`` is the wall clock (``time.time``); ``random`` a ``random.Random``; ``runtime`` the run-time layer.
     ``heads`` are the memos of the connection managers in use; ``tracers`` makes their tracers; ``start_soon`` runs a trio task
     beside the reactor. ``secrets`` are those of the bootstrap file, ``remote_secrets`` makes those of the control plane, and ``tls`` makes
-    TLS of their and other certificates.
+    TLS of their and other certificates. ``health_failed`` tells whether somebody takes the proxy out of rotation, ``service_cluster``
+    is the cluster to which it belongs (``node.cluster``).
     """
 
     __slots__ = (
-        "_tls", "clock", "clusters", "getrandbits", "heads", "pools", "random", "reactor", "remote_secrets", "runtime", "secrets",
-        "start_soon", "tracers",
+        "_tls", "clock", "clusters", "getrandbits", "heads", "health_failed", "pools", "random", "reactor", "remote_secrets",
+        "runtime", "secrets", "service_cluster", "start_soon", "tracers",
     )  # fmt: skip
 
     def __init__(
@@ -154,6 +155,8 @@ class Surroundings:
         self.getrandbits = random.getrandbits
         self.tracers: Callable[[TracingConfig, StatsScope], Tracer] = no_tracers
         self.start_soon: Callable[..., None] = no_tasks
+        self.health_failed: Callable[[], bool] = lambda: False
+        self.service_cluster = ""
         clusters.on_endpoints_removed(self.pools.endpoints_removed)
         clusters.on_health_failure(self.pools.endpoints_removed)
         clusters.on_config_changed(transports.config_changed)
@@ -407,7 +410,7 @@ class HttpConnectionManager:
         info, stats = exchange.info, self.stats
         ended = info.ended_at = self.reactor.now
         stats.downstream_rq_active.value -= 1
-        if info.status and answered:
+        if info.status and answered and not info.health_check:
             stats.downstream_rq_completed.value += 1
             stats.classes[info.status // 100 if info.status < 600 else 0].value += 1
         stats.downstream_rq_time.record((ended - info.started_at) * 1000.0)

@@ -310,7 +310,7 @@ class Exchange:
 
     def charge_response(self, response: ParsedResponse) -> None:
         """Count ``response`` and tell outlier detection of it."""
-        if self.cluster is not None:
+        if self.cluster is not None and not self.info.health_check:
             charge(self.cluster, self.endpoint, response.status, self.groups)
         self.judge(response)
 
@@ -331,7 +331,7 @@ class Exchange:
 
     def charge(self, status: int) -> None:
         """Count a failure that ``status`` stands for."""
-        if self.cluster is not None:
+        if self.cluster is not None and not self.info.health_check:
             charge(self.cluster, self.endpoint, status, self.groups)
 
     def blame(self, status: int) -> None:

@@ -17,6 +17,9 @@ class TraceSpan(Protocol):
     def inject(self, headers: Headers) -> None:
         """Tell whoever gets ``headers`` of it."""
 
+    def unsample(self) -> None:
+        """Report it to nobody, nor let those behind do so."""
+
 
 class DownstreamSecurity:
     """What is known of a connection that came as TLS, whoever ends it: set for such ones alone.
@@ -40,7 +43,7 @@ class StreamInfo:
     counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
 
     ``dynamic_metadata`` is what filters say of the exchange, by namespace: values as JSON has them. ``filter_state`` is what they keep by
-    key. Both are None as long as nobody said anything.
+    key. Both are None as long as nobody said anything. ``health_check``: the request is one, by the filter of that name.
     """
 
     __slots__ = (
@@ -57,6 +60,7 @@ class StreamInfo:
         "ended_at",
         "filter_state",
         "flags",
+        "health_check",
         "local_reply_body",
         "original_path",
         "protocol",
@@ -95,6 +99,7 @@ class StreamInfo:
         self.protocol = "HTTP/1.1"
         self.status = 0
         self.flags: tuple[str, ...] = ()
+        self.health_check = False
         self.response_code_details = ""
         self.connection_termination_details = ""
         self.bytes_received = 0
@@ -122,6 +127,12 @@ class StreamInfo:
         """Add a response flag once."""
         if name not in self.flags:
             self.flags = (*self.flags, name)
+
+    def mark_health_check(self) -> None:
+        """The request asks for the proxy's health: it is not counted among the others, and not traced."""
+        self.health_check = True
+        if self.span is not None:
+            self.span.unsample()
 
     def set_metadata(self, namespace: str, values: dict[str, Any]) -> None:
         """Add ``values`` to the dynamic metadata of ``namespace``; a key that is there gets the new value."""

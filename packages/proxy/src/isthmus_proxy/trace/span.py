@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isthmus_proxy.http.message import Headers
 from isthmus_proxy.trace.context import SpanContext, put
@@ -27,6 +27,10 @@ class Span:
             if name == b"x-request-id":
                 headers[index] = (name, self._identifier)
         put(self.context, headers)
+
+    def unsample(self) -> None:
+        """Report the span to nobody, nor let those behind do so."""
+        self.context = replace(self.context, sampled=False)
 
 
 @dataclass(frozen=True, slots=True)

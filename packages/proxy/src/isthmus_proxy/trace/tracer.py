@@ -31,6 +31,7 @@ class Tracer:
         "_config",
         "_counters",
         "_getrandbits",
+        "_health_checks",
         "_random",
         "_release",
         "_report",
@@ -59,7 +60,7 @@ class Tracer:
         self._random = random
         self._getrandbits = getrandbits
         self._counters = {reason: scope.counter(name) for reason, name in _COUNTERS.items()}
-        scope.counter("health_check")
+        self._health_checks = scope.counter("health_check")
         zone_tag = (("zone", zone),) if zone or config.collector.kind != "zipkin" else ()
         self._common: Tags = (("node_id", node_id), *zone_tag)
 
@@ -83,6 +84,8 @@ class Tracer:
 
     def log(self, info: StreamInfo) -> None:
         """An exchange is over: report its span if it is sampled."""
+        if info.health_check:
+            self._health_checks.value += 1
         span = info.span
         if not isinstance(span, Span) or not span.context.sampled:
             return
