@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import admitted, rule, service, split, virtual_service
 from isthmus_controlplane.stores.base import ConfigObject
-from isthmus_controlplane.translate import Translation, translate
+from isthmus_controlplane.translate import Memo, Translation, translate
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE
 
 HOST = "reviews.shop"
@@ -222,3 +222,11 @@ def test_a_subset_overrides_field_by_field_and_a_port_all_at_once() -> None:
     assert found(cluster(policy, "a", subsets=[{"name": "a", "trafficPolicy": at_port}])) == ("LEAST_REQUEST", False, 6)
     subset = [{"name": "a", "trafficPolicy": {"loadBalancer": {"simple": "ROUND_ROBIN"}}}]
     assert found(cluster(policy | at_port, "a", subsets=subset)) == ("ROUND_ROBIN", False, 6)
+
+
+def test_a_rule_that_begins_to_hash_changes_routes_that_were_remembered() -> None:
+    memo, web, other = Memo(), service(HOST), service("other.shop")
+    governing = virtual_service(HOST, {"route": [{"destination": {"host": "other.shop"}}]})
+    for policy in ({}, BY_USER, {"loadBalancer": {"consistentHash": {"useSourceIp": True}}}, {}):
+        model = admitted([web, other, governing, rule("other.shop", trafficPolicy=policy)]).model
+        assert translate(model, Scope(), memo) == translate(model, Scope())
