@@ -247,6 +247,7 @@ async def test_the_second_server_serves_until_the_first_is_back() -> None:
         assert (first.requests[0].version_info, proxy.clusters.names()) == ("", ["of-first"])
         assert proxy.stats.value("control_plane.server_changes") == 1
         assert (server.value, second.connections) == ("xds-0", 2)
+        assert proxy.stats.value("control_plane.connected_state") == 1
 
 
 @pytest.mark.trio
@@ -259,7 +260,7 @@ async def test_a_server_that_goes_down_while_it_serves_is_followed_by_the_next()
         await eventually(lambda: proxy.clusters.names() == ["a", "b"])
         assert (first.connections, second.connections) == (3, 1)
         assert second.requests[0].version_info == ""
-        assert proxy.stats.value("control_plane.connected_state") == 1
+        assert proxy.stats.value("control_plane.connected_state") == 2
         assert proxy.stats.value("control_plane.server_changes") == 1
 
 

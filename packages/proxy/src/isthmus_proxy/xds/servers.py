@@ -43,6 +43,11 @@ class Servers:
         return self._servers[self._index]
 
     @property
+    def is_first(self) -> bool:
+        """Whether ``current`` is the one that is preferred."""
+        return self._index == 0
+
+    @property
     def strange(self) -> bool:
         """Whether another server answered last: what its versions mean, this one need not know."""
         return self._last is not None and self._last != self._index

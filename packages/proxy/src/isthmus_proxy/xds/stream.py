@@ -148,7 +148,7 @@ class XdsStream:
 
     def _first_received(self) -> None:
         """The stream is one indeed."""
-        self._connected.value = 1
+        self._connected.value = 1 if self._servers.is_first else 2  # as Envoy tells a failover server
         self._changes.value += self._servers.answered()
         self._server.value = self._servers.current.cluster
         if self._outage:
