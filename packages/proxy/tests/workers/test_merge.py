@@ -57,6 +57,14 @@ def test_stats_add_up() -> None:
     assert merged.scope("cluster.a.b").extracted() == ("cluster", (("envoy_cluster_name", "a.b"),))
 
 
+@pytest.mark.parametrize("stream", ["control_plane", "cluster_manager.cds.control_plane", "control_plane.eds.xds"])
+def test_states_of_streams_do_not_add_up(stream: str) -> None:
+    stores = [StatsStore(), StatsStore()]
+    for store in stores:
+        store.scope(stream).gauge("connected_state").value = 1
+    assert merge([dump(store) for store in stores]).value(f"{stream}.connected_state") == 1
+
+
 @given(st.lists(st.lists(st.floats(0, 1e7), max_size=20), max_size=4))
 def test_a_merged_histogram_is_that_of_all_values(shares: list[list[float]]) -> None:
     together = Histogram("all")

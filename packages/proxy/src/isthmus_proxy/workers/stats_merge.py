@@ -16,7 +16,7 @@ _SAME_EVERYWHERE = re.compile(
     r"(server\.(state|live|uptime|concurrency|hot_restart_epoch|initialization.*)"
     r"|listener_manager\.total_listeners_.*|listener_manager\.workers_started"
     r"|cluster_manager\.(active|warming)_clusters|cluster\..*\.(membership_.*|lb_subsets_active|max_host_weight|version)"
-    r"|control_plane\.connected_state|.*\.(update_time|warming_state|config_reload_time_ms|version)"
+    r"|(.*\.)?control_plane\.(.*\.)?connected_state|.*\.(update_time|warming_state|config_reload_time_ms|version)"
     r"|runtime\..*|.*\.remaining_.*|.*\.draining)"
 )
 """Gauges that describe the configuration or a state, not a share of the load: the largest counts, not the sum."""
