@@ -126,12 +126,12 @@ def test_routes_are_checked_like_those_of_http() -> None:
         {
             "name": "v",
             "domains": ["*"],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c", "rate_limits": [{}]}}],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c", "cors": {}}}],
         }
     ]
     with pytest.raises(ConfigError) as caught:
         compiled(LEAST | {"route_config": {"name": "r", "virtual_hosts": hosts}})
-    assert "virtual_hosts[0].routes[0].route.rate_limits" in caught.value.path
+    assert "virtual_hosts[0].routes[0].route.cors" in caught.value.path
 
 
 def test_the_example_is_a_sidecar() -> None:

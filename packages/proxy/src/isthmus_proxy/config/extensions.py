@@ -52,6 +52,8 @@ _MODULES = {
     f"{_FILTERS}.http.jwt_authn.v3.PerRouteConfig": "config",
     f"{_FILTERS}.http.ext_authz.v3.ExtAuthz": "ext_authz",
     f"{_FILTERS}.http.ext_authz.v3.ExtAuthzPerRoute": "ext_authz",
+    f"{_FILTERS}.http.ratelimit.v3.RateLimit": "rate_limit",
+    f"{_FILTERS}.http.ratelimit.v3.RateLimitPerRoute": "rate_limit",
     f"{_FILTERS}.http.rbac.v3.RBAC": "rbac",
     f"{_FILTERS}.http.rbac.v3.RBACPerRoute": "rbac",
     "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink": "file",

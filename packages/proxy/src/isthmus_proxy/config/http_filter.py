@@ -33,6 +33,7 @@ COMPILERS: dict[str, tuple[str, str]] = {
     f"{_HTTP}.header_to_metadata.v3.Config": (f"{_HERE}.header_to_metadata", "compile_header_to_metadata"),
     f"{_HTTP}.jwt_authn.v3.JwtAuthentication": (f"{_HERE}.jwt_authn", "compile_jwt_authn"),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": (f"{_HERE}.local_ratelimit", "compile_local_ratelimit"),
+    f"{_HTTP}.ratelimit.v3.RateLimit": (f"{_HERE}.ratelimit", "compile_ratelimit"),
     f"{_HTTP}.rbac.v3.RBAC": (f"{_HERE}.rbac", "compile_rbac_filter"),
     "isthmus.filters.http.python": (f"{_HERE}.python", "compile_python"),
 }

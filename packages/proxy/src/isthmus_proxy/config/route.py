@@ -12,7 +12,7 @@ from isthmus_proxy.config.header_edits import compile_request_edits, compile_res
 from isthmus_proxy.config.mirror_policy import compile_mirrors
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.retry_policy import compile_retry_policy
-from isthmus_proxy.config.route_action import Inherited, buffer_limit, compile_action
+from isthmus_proxy.config.route_action import Inherited, buffer_limit, compile_action, rate_limits
 from isthmus_proxy.config.route_match import compile_headers, compile_match
 from isthmus_proxy.config.tracing import compile_route_tracing
 from isthmus_proxy.config.values import content_hash, enum_name, flag, number, required
@@ -85,6 +85,7 @@ def _virtual_host(host: Any, path: str, inherited: Inherited) -> VirtualHost:
         require_tls=enum_name(host, "require_tls"),  # type: ignore[arg-type]
         virtual_clusters=_virtual_clusters(host, join(path, "virtual_clusters")),
         filters=compile_overrides(host, path),
+        rate_limits=rate_limits(host, path),
     )
 
 

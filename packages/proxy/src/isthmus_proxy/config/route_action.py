@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus_proxy.config.direct_response import compile_direct_response
 from isthmus_proxy.config.hash_policy import compile_hash_policies
@@ -25,6 +25,9 @@ from isthmus_proxy.route.model import (
     RedirectAction,
     RetryPolicy,
 )
+
+if TYPE_CHECKING:
+    from isthmus_proxy.ratelimit.descriptors import RateLimit
 
 _NOT_FOUND_STATUS = (503, 404, 500)  # RouteAction.ClusterNotFoundResponseCode
 _REDIRECT_STATUS = (301, 302, 303, 307, 308)  # RedirectAction.RedirectResponseCode
@@ -106,6 +109,8 @@ def _forward(route: Any, path: str, inherited: Inherited) -> ForwardAction:
         internal_redirect=compile_internal_redirect(action, path),
         upgrades=compile_upgrades(action, path),
         terminates_connect=terminates_connect(action, path),
+        rate_limits=rate_limits(action, path),
+        include_vh_rate_limits=flag(action, "include_vh_rate_limits", default=False),
     )
 
 
@@ -123,6 +128,15 @@ def buffer_limit(message: Any, path: str, inherited: int | None) -> int | None:
     if message.HasField("per_request_buffer_limit_bytes"):
         return number(message, "per_request_buffer_limit_bytes", 0, path)
     return inherited
+
+
+def rate_limits(message: Any, path: str) -> tuple[RateLimit, ...]:
+    """``rate_limits`` of a route or a virtual host."""
+    if not message.rate_limits:
+        return ()
+    from isthmus_proxy.config.rate_limits import compile_rate_limits  # noqa: PLC0415 - few routes have any
+
+    return compile_rate_limits(message.rate_limits, join(path, "rate_limits"))
 
 
 def _redirect(action: Any, path: str) -> RedirectAction:

@@ -18,6 +18,7 @@ READ = (
     "tracing.client_enabled",
     "tracing.random_sampling",
     "tracing.global_enabled",
+    "ratelimit.http_filter_",
 )
 """Keys that this proxy reads without their being named in a configuration."""
 _RESERVED = (
@@ -95,6 +96,7 @@ def _fraction(struct: Any, path: str) -> tuple[int, int]:
 
 
 def _refuse_ignored(key: str, value: Any, path: str) -> None:
-    if key.startswith(_RESERVED) and not key.startswith((*HARMLESS, *READ)):
+    of_limit = key.startswith("ratelimit.") and key.endswith(".http_filter_enabled")  # a disable_key is in between
+    if key.startswith(_RESERVED) and not of_limit and not key.startswith((*HARMLESS, *READ)):
         reason = "run-time keys of this kind are not read, and ignoring it would change behaviour; set the field itself"
         raise ConfigError(path, shown(str(value).strip()), reason)

@@ -8,6 +8,7 @@ from isthmus_proxy.config.supported_ext_authz import EXT_AUTHZ
 from isthmus_proxy.config.supported_http_filters import HTTP_FILTERS
 from isthmus_proxy.config.supported_jwt import JWT
 from isthmus_proxy.config.supported_listener import LISTENER
+from isthmus_proxy.config.supported_ratelimit import RATELIMIT
 from isthmus_proxy.config.supported_rbac import RBAC
 from isthmus_proxy.config.supported_route import ROUTE
 from isthmus_proxy.config.supported_tls import TLS
@@ -133,5 +134,6 @@ SUPPORTED: dict[str, MessageRules] = {
     **JWT,
     **TLS,
     **EXT_AUTHZ,
+    **RATELIMIT,
 }
 """Full message name -> its rules. ``google.protobuf`` messages are leaves and have no row."""

@@ -20,7 +20,7 @@ ROUTE: dict[str, MessageRules] = {
     f"{_ROUTE}.VirtualHost": message(
         f"name domains routes require_tls virtual_clusters "
         f"include_request_attempt_count include_attempt_count_in_response retry_policy hedge_policy "
-        f"include_is_timeout_retry_header request_mirror_policies request_body_buffer_limit "
+        f"include_is_timeout_retry_header request_mirror_policies request_body_buffer_limit rate_limits "
         f"per_request_buffer_limit_bytes {_EDITS}",
         elsewhere="typed_per_filter_config",
         no_effect={"a label": "metadata"},
@@ -59,7 +59,7 @@ ROUTE: dict[str, MessageRules] = {
         "path_rewrite_policy host_rewrite_literal host_rewrite_header host_rewrite_path_regex auto_host_rewrite "
         "append_x_forwarded_host timeout idle_timeout max_stream_duration retry_policy hedge_policy "
         "request_mirror_policies hash_policy metadata_match internal_redirect_policy "
-        "upgrade_configs",
+        "upgrade_configs rate_limits include_vh_rate_limits",
         only={"priority": ("DEFAULT", "HIGH")},
         no_effect={
             "a route's bodies are flushed under the stream's idle timeout": "flush_timeout",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.http.stream_info import StreamInfo
@@ -13,6 +13,9 @@ from isthmus_proxy.route.hash_policy_model import HashPolicy
 from isthmus_proxy.route.uri_template import TemplateRewrite
 from isthmus_proxy.runtime import Fraction
 from isthmus_proxy.trace.model import RouteTracing
+
+if TYPE_CHECKING:
+    from isthmus_proxy.ratelimit.descriptors import RateLimit
 
 AppendAction = Literal["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"]
 
@@ -198,6 +201,8 @@ class ForwardAction:
     internal_redirect: InternalRedirectPolicy | None = None
     upgrades: tuple[tuple[bytes, bool], ...] = ()  # lower-case types that the route itself allows or forbids
     terminates_connect: bool = False  # connect_config: the tunnel ends here, its bytes go to a TCP connection
+    rate_limits: tuple[RateLimit, ...] = ()
+    include_vh_rate_limits: bool = False  # those of the virtual host count, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +301,7 @@ class VirtualHost:
     require_tls: Literal["NONE", "EXTERNAL_ONLY", "ALL"] = "NONE"
     virtual_clusters: tuple[VirtualCluster, ...] = ()
     filters: FilterOverrides = field(default_factory=dict, hash=False)
+    rate_limits: tuple[RateLimit, ...] = ()  # of routes that have none of their own
 
 
 @dataclass(frozen=True, slots=True)
