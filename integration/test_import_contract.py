@@ -29,6 +29,7 @@ PURE = {
     "isthmus_proxy.codec": set(),
     "isthmus_proxy.route": set(),
     "isthmus_proxy.cluster": {"isthmus_proxy.cluster.dns", "isthmus_proxy.cluster.monitoring"},
+    "isthmus_proxy.ratelimit": set(),
     "isthmus_proxy.rbac": set(),
     "isthmus_proxy.jwt": {"isthmus_proxy.jwt.key_source"},
     "isthmus_proxy.xds.servers": set(),

@@ -106,7 +106,6 @@ class Proxy:
             self.reactor, self.clusters, time.time, random.Random(), self.routes.runtime
         )
         surroundings.secrets = dict(bootstrap.secrets)
-        surroundings.service_cluster = bootstrap.node.cluster
         seat = options.seat
         self.listeners = ListenerManager(
             surroundings,
