@@ -17,6 +17,7 @@ from differential.upstream import Forwarded
 
 _UUID = re.compile(rb"^(x-request-id: )[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
 _VARYING = re.compile(rb"^(date|x-envoy-upstream-service-time): .*$", re.IGNORECASE | re.MULTILINE)
+_DELAY = re.compile(r"^(\S+-delay-ms: )\d+$", re.MULTILINE)
 _EXPECTED_TIMEOUT = re.compile(rb"^(x-envoy-expected-rq-timeout-ms): .*$")
 _CODING = re.compile(rb"\r\ncontent-encoding: (gzip|br)(?:\r|$)")
 _UPSTREAM_NAME = re.compile(rb"^(x-upstream: )(.*)$")
@@ -88,7 +89,7 @@ def _heard(case: Case, side: Observation) -> list[tuple[str, list[str], str]]:
         trailers = "".join(f"\n{name.decode()}: {value.decode('latin-1')}" for name, value in each.trailers)
         # What is no complete answer may still begin with a head.
         body = _plain(each.head, each.body) if each.head else _VARYING.sub(rb"\1: ~", each.body.replace(b"\r\n", b"\n"))
-        normal.append((first, lines, _shown(body) + trailers))
+        normal.append((first, lines, _shown(body) + _DELAY.sub(r"\1~", trailers)))
     return normal
 
 

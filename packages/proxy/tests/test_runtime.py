@@ -12,7 +12,7 @@ from isthmus_proxy.admin.runtime_endpoint import endpoints
 from isthmus_proxy.config.parse import fill
 from isthmus_proxy.config.runtime import compile_runtime
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.runtime import MAX_KEYS, Fraction, Runtime, RuntimeConfig, parsed
+from isthmus_proxy.runtime import MAX_KEYS, STATIC, Fraction, Layer, Runtime, RuntimeConfig, Value, parsed
 from isthmus_proxy.testing import static_values
 
 
@@ -75,3 +75,20 @@ def test_the_admin_layer_is_bounded_and_shown() -> None:
     assert not runtime.modify({str(number): "1" for number in range(MAX_KEYS)})
     assert modify.handle(AdminRequest("POST", "/runtime_modify")).status == 400
     assert endpoints(Runtime())[1].handle(AdminRequest("POST", "/runtime_modify", {"b": "1"})).status == 503
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "found"),
+    [
+        (True, False, True),
+        (False, True, False),
+        (2, False, True),
+        (0, True, False),
+        (0.5, True, True),
+        ("x", False, False),
+    ],
+)
+def test_booleans_are_truth_values_or_whole_numbers(value: Value, default: bool, found: bool) -> None:
+    runtime = Runtime(RuntimeConfig((Layer("static", STATIC, {"key": value}),)))
+    assert runtime.boolean("key", default) is found
+    assert runtime.boolean("other", default) is default

@@ -109,6 +109,14 @@ class Runtime:
         found = _whole(self.get(key))
         return default if found is None else found
 
+    def boolean(self, key: str, default: bool) -> bool:
+        """The value of ``key`` if it is a truth value or a whole number, 0 being false, else ``default`` (Envoy's getBoolean)."""
+        found = self.get(key)
+        if isinstance(found, bool):
+            return found
+        number = _whole(found)
+        return default if number is None else number != 0
+
     def admits(self, fraction: Fraction, random: float) -> bool:
         """Whether a draw ``random`` in [0, 1) falls below ``fraction``, or below the value of its key if there is one.
 

@@ -26,6 +26,7 @@ _MODULES = {
     f"{_FILTERS}.listener.original_dst.v3.OriginalDst": "original_dst",
     f"{_FILTERS}.listener.proxy_protocol.v3.ProxyProtocol": "proxy_protocol",
     f"{_FILTERS}.http.router.v3.Router": "router",
+    f"{_FILTERS}.http.bandwidth_limit.v3.BandwidthLimit": "bandwidth_limit",
     f"{_FILTERS}.http.buffer.v3.Buffer": "buffer",
     f"{_FILTERS}.http.buffer.v3.BufferPerRoute": "buffer",
     f"{_FILTERS}.http.header_to_metadata.v3.Config": "header_to_metadata",

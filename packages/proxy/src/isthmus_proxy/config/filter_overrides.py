@@ -22,6 +22,10 @@ _HTTP = "envoy.extensions.filters.http"
 _HERE = "isthmus_proxy.config.http_filters"
 
 COMPILERS: dict[str, tuple[str, str]] = {
+    f"{_HTTP}.bandwidth_limit.v3.BandwidthLimit": (
+        f"{_HERE}.bandwidth_limit",
+        "compile_bandwidth_limit_per_route",
+    ),
     f"{_HTTP}.buffer.v3.BufferPerRoute": (f"{_HERE}.buffer", "compile_buffer_per_route"),
     f"{_HTTP}.compressor.v3.CompressorPerRoute": (f"{_HERE}.compression", "compile_compressor_per_route"),
     f"{_HTTP}.cors.v3.CorsPolicy": (f"{_HERE}.cors", "compile_cors_policy"),

@@ -19,6 +19,7 @@ _HERE = "isthmus_proxy.config.http_filters"
 _ROUTER = f"{_HTTP}.router.v3.Router"
 
 COMPILERS: dict[str, tuple[str, str]] = {
+    f"{_HTTP}.bandwidth_limit.v3.BandwidthLimit": (f"{_HERE}.bandwidth_limit", "compile_bandwidth_limit"),
     f"{_HTTP}.buffer.v3.Buffer": (f"{_HERE}.buffer", "compile_buffer"),
     f"{_HTTP}.compressor.v3.Compressor": (f"{_HERE}.compression", "compile_compressor"),
     f"{_HTTP}.decompressor.v3.Decompressor": (f"{_HERE}.compression", "compile_decompressor"),

@@ -14,6 +14,9 @@ _RUNTIME_KEYS = (
 )
 
 HTTP_FILTERS: dict[str, MessageRules] = {
+    f"{_HTTP}.bandwidth_limit.v3.BandwidthLimit": message(
+        "stat_prefix enable_mode limit_kbps fill_interval runtime_enabled enable_response_trailers response_trailer_prefix"
+    ),
     f"{_HTTP}.buffer.v3.Buffer": message("max_request_bytes"),
     f"{_HTTP}.buffer.v3.BufferPerRoute": message("disabled buffer"),
     f"{_HTTP}.compressor.v3.Compressor": message(
