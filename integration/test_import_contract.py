@@ -28,7 +28,23 @@ CLOCKS = {"time", "datetime"}
 PURE = {
     "isthmus_proxy.codec": set(),
     "isthmus_proxy.route": set(),
-    "isthmus_proxy.cluster": {"isthmus_proxy.cluster.dns", "isthmus_proxy.cluster.monitoring"},
+    "isthmus_proxy.cluster": {
+        "isthmus_proxy.cluster.dns",
+        "isthmus_proxy.cluster.monitoring",
+        # Active health checks go to endpoints; what they mean is decided in host_check and verdict, which are pure.
+        *(
+            f"isthmus_proxy.cluster.health.{name}"
+            for name in (
+                "health_checking",
+                "http1_probe",
+                "http2_probe",
+                "probe_connection",
+                "probes",
+                "session",
+                "tcp_probe",
+            )
+        ),
+    },
     "isthmus_proxy.ratelimit": set(),
     "isthmus_proxy.rbac": set(),
     "isthmus_proxy.jwt": {"isthmus_proxy.jwt.key_source"},

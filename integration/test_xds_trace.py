@@ -378,7 +378,7 @@ def play_secrets(kind: type[Side], directory: Path, files: Files, port: int) -> 
             plane.say("SDS", broken)
             eventually(lambda: any("of SDS3" in line for line in plane.trace))
             seen.append([line for line in plane.trace if line.startswith("SDS")])
-            assert shown(port) == wild
+            eventually(lambda: shown(port) == wild)
             assert files.wild.key_pem.splitlines()[1] not in side.admin("/config_dump").text
     finally:
         plane.stop()
