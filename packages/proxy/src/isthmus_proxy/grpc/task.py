@@ -42,6 +42,11 @@ class TaskCall:
         """The fields of the response head, once it is here."""
         return self._call.initial_metadata
 
+    @property
+    def unread(self) -> list[bytes]:
+        """Messages that are here and were not received; they stay after the end of the call."""
+        return self._received
+
     async def send(self, message: bytes) -> None:
         """Send one message, and wait while the server takes too little. Raises GrpcError if the call is over."""
         self._check_open()
@@ -130,6 +135,8 @@ async def unary(
         except GrpcError as end:
             if end.status:
                 raise
+            if call.unread:  # a quick server has answered and ended the call before ``send`` came back
+                answer = call.unread[-1]
             if answer is None:
                 raise GrpcError(INTERNAL, "the server answered without a message", end.metadata) from None
             return answer, end.metadata
