@@ -27,6 +27,15 @@ class Presence(enum.StrEnum):
     no other registry calls it unhealthy."""
 
 
+class Side(enum.StrEnum):
+    """Which of an instance's two addresses an endpoint is."""
+
+    NATIVE = "native"
+    """Where the application itself listens, as its SDK registered it."""
+    MESH = "mesh"
+    """Where its sidecar takes requests for it."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class WarmUp:
     """An instance that takes its full weight only some time after its start (times in ms, start since the Unix epoch).
@@ -82,6 +91,8 @@ class EndpointClaim:
 
     ``service_port`` names a port of the same claim. ``weight`` is relative to ``ORDINARY_WEIGHT``; None means that the
     registry says nothing about it. ``raw_id`` is where the registry holds the entry (a node's path, a place in a file).
+    ``instance`` names the instance that the endpoint is an address of, where its registry knows; endpoints of both sides
+    with one name are one instance (see ``dualmode/instances.py`` for the others).
     """
 
     service_port: str
@@ -95,6 +106,8 @@ class EndpointClaim:
     locality: str = ""
     service_account: str = ""
     warm_up: WarmUp | None = None
+    side: Side = Side.NATIVE
+    instance: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus_mcp_bridge.errors import DocumentError
-from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort
+from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort, Side
 from isthmus_mcp_bridge.registries.file.services import parse_services
 
 FULL = """
@@ -75,6 +75,17 @@ def test_presence(fields: str, presence: Presence) -> None:
     assert [one.presence for one in claim.endpoints] == [presence]
 
 
+def test_addresses_of_both_sides_of_an_instance() -> None:
+    (claim,) = parse(
+        "services: [{host: a, ports: [{number: 80, protocol: HTTP}], instances: ["
+        "{address: 10.0.0.1, port: 8080, instance: a-1}, {address: 10.0.0.1, port: 15006, side: mesh, instance: a-1}]}]"
+    )
+    assert [(one.port, one.side, one.instance) for one in claim.endpoints] == [
+        (8080, Side.NATIVE, "a-1"),
+        (15006, Side.MESH, "a-1"),
+    ]
+
+
 SERVICE = "services: [{{host: a, ports: [{{number: 80, protocol: HTTP}}], {}}}]"
 INSTANCE = "services: [{{host: a, ports: [{{number: 80, protocol: HTTP}}], instances: [{{address: 10.0.0.1, {}}}]}}]"
 
@@ -110,6 +121,7 @@ INSTANCE = "services: [{{host: a, ports: [{{number: 80, protocol: HTTP}}], insta
         (INSTANCE.format("weight: -1"), "services[0].instances[0].weight", "-1"),
         (INSTANCE.format("weight: 1.5"), "services[0].instances[0].weight", "1.5"),
         (INSTANCE.format("healthy: maybe"), "services[0].instances[0].healthy", "'maybe'"),
+        (INSTANCE.format("side: left"), "services[0].instances[0].side", "'left'"),
         (INSTANCE.format("labels: {a b: c}"), "services[0].instances[0].labels.a b", "'c'"),
         (INSTANCE.format("labels: {a: 'b c'}"), "services[0].instances[0].labels.a", "'b c'"),
         (INSTANCE.format("labels: {version: 1}"), "services[0].instances[0].labels.version", "1"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.vips import VipRange, VipTable
 from isthmus_mcp_bridge.events import OriginChanged, OriginReport, SourceListed, SourceState, SourceSuspected
-from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort, WarmUp
+from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey, ServicePort, Side, WarmUp
 from isthmus_mcp_bridge.warm.lines import decode, encode, origin_entry, read_claims
 from isthmus_mcp_bridge.warm.store import Restored, WarmStore
 
@@ -34,6 +34,8 @@ endpoints = st.builds(
     locality=texts,
     service_account=texts,
     warm_up=st.none() | st.builds(WarmUp, st.integers(0, 9), st.integers(0, 9), st.integers(1, 100)),
+    side=st.sampled_from(Side),
+    instance=texts,
 )
 claims = st.builds(
     ServiceClaim,

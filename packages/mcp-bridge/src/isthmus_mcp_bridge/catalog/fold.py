@@ -103,7 +103,7 @@ def _claim_order(claim: EndpointClaim) -> tuple[object, ...]:
     weight = -1 if claim.weight is None else claim.weight
     warm_up = () if claim.warm_up is None else dataclasses.astuple(claim.warm_up)
     return (claim.raw_id, claim.network, claim.address, claim.port, claim.presence, weight, claim.labels,
-            claim.locality, claim.service_account, claim.service_port, warm_up)  # fmt: skip
+            claim.locality, claim.service_account, claim.service_port, warm_up, claim.side, claim.instance)  # fmt: skip
 
 
 def _place(key: EndpointKey, gathered: Gathered, rules: MergeRules, now_ms: int) -> PlacedEndpoint:

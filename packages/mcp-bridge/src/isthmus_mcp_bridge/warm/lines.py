@@ -16,7 +16,16 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isthmus_mcp_bridge.model import EndpointClaim, Labels, Presence, ServiceClaim, ServiceKey, ServicePort, WarmUp
+from isthmus_mcp_bridge.model import (
+    EndpointClaim,
+    Labels,
+    Presence,
+    ServiceClaim,
+    ServiceKey,
+    ServicePort,
+    Side,
+    WarmUp,
+)
 
 FORMAT = "isthmus-warm-start-1"
 
@@ -67,7 +76,8 @@ def _endpoint(one: EndpointClaim) -> list[Any]:
     ]
     rest = [one.network, one.locality, one.service_account]
     warm_up = [one.warm_up.start_ms, one.warm_up.duration_ms, one.warm_up.first_percent] if one.warm_up else None
-    return [*values, *rest, warm_up] if warm_up or any(rest) else values
+    identity = [one.side.value, one.instance] if one.instance or one.side is not Side.NATIVE else []
+    return [*values, *rest, warm_up, *identity] if warm_up or identity or any(rest) else values
 
 
 def _read_claim(value: Any) -> ServiceClaim:
@@ -84,14 +94,16 @@ def _read_claim(value: Any) -> ServiceClaim:
 
 
 _PRESENCE = {one.value: one for one in Presence}
+_SIDE = {one.value: one for one in Side}
 
 
 def _read_endpoint(value: Any) -> EndpointClaim:
     port, address, number, raw_id, labels, weight, presence, *rest = value
-    network, locality, account, warm_up = rest or ("", "", "", None)
+    network, locality, account, warm_up, *identity = rest or ("", "", "", None)
+    side, instance = identity or ("native", "")
     port, labels = sys.intern(port), _shared(_pairs(labels))
     return EndpointClaim(port, address, number, raw_id, network, _PRESENCE[presence], weight, labels, locality,
-                         account, WarmUp(*warm_up) if warm_up else None)  # fmt: skip
+                         account, WarmUp(*warm_up) if warm_up else None, _SIDE[side], instance)  # fmt: skip
 
 
 @functools.lru_cache(65_536)

@@ -17,6 +17,7 @@ from isthmus_mcp_bridge.model import (
     ServiceClaim,
     ServiceKey,
     ServicePort,
+    Side,
 )
 
 MAX_SERVICES = 100_000
@@ -28,6 +29,7 @@ MAX_WEIGHT = 10_000
 _SERVICE_FIELDS = ("host", "namespace", "addresses", "ports", "instances")
 _INSTANCE_FIELDS = (
     "address", "port", "ports", "weight", "labels", "locality", "network", "service_account", "healthy", "enabled",
+    "side", "instance",
 )  # fmt: skip
 
 
@@ -127,6 +129,8 @@ def _instance(item: Field, ports: tuple[ServicePort, ...]) -> list[EndpointClaim
         labels=_labels(fields["labels"]) if "labels" in fields else (),
         locality=_optional_string(fields, "locality"),
         service_account=_optional_string(fields, "service_account"),
+        side=Side(fields["side"].one_of(*Side)) if "side" in fields else Side.NATIVE,
+        instance=_optional_string(fields, "instance"),
     )
     listening = _listening(item, fields, ports)
     return [dataclasses.replace(claim, service_port=name, port=number) for name, number in listening.items()]
