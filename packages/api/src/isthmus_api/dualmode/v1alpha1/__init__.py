@@ -1,0 +1,1 @@
+"""Isthmus's own policies of dual mode."""
