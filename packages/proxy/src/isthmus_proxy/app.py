@@ -97,15 +97,20 @@ class Proxy:
         self.reactor = Reactor(busy_poll=options.busy_poll)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random, time.monotonic)
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
-        self.monitoring = ClusterMonitoring(
-            self.reactor, self.clusters, random.random, self._outlier_log(), self._health_log
-        )
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles(Runtime(bootstrap.runtime), self.stats.scope)
         surroundings = self.surroundings = Surroundings(
             self.reactor, self.clusters, time.time, random.Random(), self.routes.runtime
         )
         surroundings.secrets = dict(bootstrap.secrets)
+        self.monitoring = ClusterMonitoring(
+            self.reactor,
+            surroundings.pools.transports,
+            self.clusters,
+            random.random,
+            self._outlier_log(),
+            self._health_log,
+        )
         seat = options.seat
         self.listeners = ListenerManager(
             surroundings,

@@ -242,10 +242,11 @@ class Proxy:
         self.clusters = ClusterManager(
             lambda name: self.stats.scope(f"cluster.{name}"), self.random.random, time.monotonic
         )
-        self.monitoring = ClusterMonitoring(reactor, self.clusters, self.random.random)
         self.runtime = Runtime(static_values({}, admin=True))
         self.surroundings = Surroundings(reactor, self.clusters, time.time, self.random, self.runtime)
         self.surroundings.start_soon = nursery.start_soon
+        transports = self.surroundings.pools.transports
+        self.monitoring = ClusterMonitoring(reactor, transports, self.clusters, self.random.random)
         self.routes = RouteHandles(self.runtime, self.stats.scope)
         self.logs = LogRecorder()
         self.listeners = ListenerManager(self.surroundings, self.routes, self.stats, self.logs)

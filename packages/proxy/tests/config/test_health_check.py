@@ -170,7 +170,18 @@ def test_only_one_check_is_supported() -> None:
         compile_cluster(message)
 
 
-def test_a_check_is_not_sent_in_plain_text_where_the_cluster_speaks_tls() -> None:
+def test_checks_over_tls_say_what_they_need() -> None:
     tls = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}
-    with pytest.raises(ConfigError, match="sent in plain text"):
-        cluster(BASIC, transport_socket={"name": "tls", "typed_config": tls})
+    check = {
+        **BASIC,
+        "tls_options": {"alpn_protocols": ["a", "b"]},
+        "transport_socket_match_criteria": {"mode": "checked"},
+    }
+    config = cluster(check, transport_socket={"name": "tls", "typed_config": tls})
+    assert config.secured
+    assert config.health_check is not None
+    assert config.health_check.alpn_protocols == ("a", "b")
+    assert config.health_check.transport_criteria == (("mode", "checked"),)
+    plain = cluster(BASIC).health_check
+    assert plain is not None
+    assert (plain.alpn_protocols, plain.transport_criteria) == ((), None)

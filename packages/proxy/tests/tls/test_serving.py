@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 import trio
 
-from isthmus_proxy.cluster.transport import TransportSocket, TransportSocketMatch
 from isthmus_proxy.listener.model import (
     DirectResponseConfig,
     FilterChain,
@@ -25,52 +22,34 @@ from isthmus_proxy.listener.model import (
     TlsInspectorConfig,
 )
 from isthmus_proxy.route.model import ClusterWeight, StringMatch
-from isthmus_proxy.testing import PATIENCE, Peer, Proxy, answer_ok, eventually, forward, running_proxy
-from isthmus_proxy.tls.certificate import read_certificate
+from isthmus_proxy.testing import PATIENCE, Peer, Proxy, eventually, forward, running_proxy
 from isthmus_proxy.tls.model import (
     CertificateConfig,
-    ClientTlsConfig,
     CommonTls,
     DataSource,
     SanMatch,
     SecretReference,
     ServerTlsConfig,
-    TlsParameters,
-    ValidationConfig,
 )
-from isthmus_proxy.tls.testing import Files, Issued, encrypted_key
-from isthmus_proxy.upstream.pool import server_name
+from isthmus_proxy.tls.testing import (
+    Files,
+    Issued,
+    TlsPeer,
+    client_tls,
+    encrypted_key,
+    roots,
+    secure_origin,
+    server_tls,
+    source,
+)
 
 pytestmark = pytest.mark.trio
 
 GET = b"GET / HTTP/1.1\r\nhost: a.b\r\n\r\n"
 
 
-def source(issued: Issued, **options: object) -> CertificateConfig:
-    chain, key = DataSource(str(issued.certificate)), DataSource(str(issued.key))
-    return CertificateConfig(chain, key, **options)  # type: ignore[arg-type]
-
-
 def inline(issued: Issued) -> CertificateConfig:
     return CertificateConfig(DataSource(inline=issued.pem.encode()), DataSource(inline=issued.key_pem.encode()))
-
-
-def roots(files: Files, **options: object) -> ValidationConfig:
-    return ValidationConfig(DataSource(str(files.authority.root.certificate)), **options)  # type: ignore[arg-type]
-
-
-def server_tls(
-    *certificates: CertificateConfig, validation: ValidationConfig | None = None, **options: object
-) -> ServerTlsConfig:
-    alpn = options.pop("alpn", ())
-    return ServerTlsConfig(CommonTls(certificates=certificates, validation=validation, alpn=alpn), **options)  # type: ignore[arg-type]
-
-
-def client_tls(
-    validation: ValidationConfig | None = None, *certificates: CertificateConfig, **options: object
-) -> TransportSocket:
-    common = CommonTls(TlsParameters(maximum="1.3"), certificates, validation=validation)
-    return TransportSocket(ClientTlsConfig(common, **options))  # type: ignore[arg-type]
 
 
 HTTP = HttpConnectionManagerConfig("test", RdsReference("r"))
@@ -84,12 +63,6 @@ def listen(proxy: Proxy, *chains: FilterChain, inspect: bool = False) -> int:
 
 def serve(proxy: Proxy, tls: ServerTlsConfig, kind: object = HTTP, **options: object) -> int:
     return listen(proxy, FilterChain("", kind, tls=tls, content=str(tls), **options))  # type: ignore[arg-type]
-
-
-class TlsPeer(Peer):
-    """A client or a server that speaks TLS."""
-
-    secure: trio.SSLStream[trio.SocketStream]
 
 
 def trusting(files: Files, certificate: Issued | None = None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
@@ -116,31 +89,6 @@ async def connect(proxy: Proxy, context: ssl.SSLContext, name: str = "server.exa
 async def ask(peer: Peer) -> tuple[bytes, bytes]:
     await peer.send(GET)
     return await peer.message()
-
-
-@asynccontextmanager
-async def secure_origin(
-    proxy: Proxy, issued: Issued, client_roots: Files | None = None
-) -> AsyncIterator[list[TlsPeer]]:
-    """Answers 200 over TLS at the cluster ``c``'s only endpoint; gives the connections that it took."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(issued.certificate, issued.key)
-    context.set_alpn_protocols(["http/1.1"])
-    if client_roots is not None:
-        context.load_verify_locations(client_roots.authority.root.certificate)
-        context.verify_mode = ssl.CERT_REQUIRED
-    taken: list[TlsPeer] = []
-
-    async def script(peer: Peer, number: int) -> None:
-        secure = trio.SSLStream(peer.stream, context, server_side=True, https_compatible=True)
-        await secure.do_handshake()
-        served = TlsPeer(secure)  # type: ignore[arg-type]
-        served.secure = secure
-        taken.append(served)
-        await answer_ok(served, number)
-
-    proxy.origin_port = (await proxy.origin(script)).port  # type: ignore[attr-defined]
-    yield taken
 
 
 async def test_a_request_over_tls(files: Files) -> None:
@@ -439,140 +387,13 @@ async def test_without_its_secret_nobody_is_served(files: Files) -> None:
 # ---- towards endpoints ----
 
 
-async def test_a_request_to_a_tls_endpoint(files: Files) -> None:
-    rules = roots(files, sans=(SanMatch("DNS", StringMatch("exact", b"server.example")),))
-    async with running_proxy() as proxy, secure_origin(proxy, files.server) as taken:
-        proxy.cluster("c", proxy.origin_port, transport=client_tls(rules, sni="server.example"))  # type: ignore[attr-defined]
-        proxy.route(forward())
-        proxy.http()
-        for _ in range(2):
-            assert (await proxy.get())[2] == b"ok"
-        assert len(taken) == 1
-        assert proxy.stat("cluster.c.ssl.handshake") == 1
-
-
-async def test_sessions_with_endpoints_are_resumed(files: Files) -> None:
-    async with running_proxy() as proxy, secure_origin(proxy, files.server) as taken:
-        transport = client_tls(roots(files))
-        proxy.cluster("c", proxy.origin_port, transport=transport, max_requests_per_connection=1)  # type: ignore[attr-defined]
-        proxy.route(forward())
-        proxy.http()
-        for _ in range(3):
-            assert (await proxy.get())[2] == b"ok"
-        assert len(taken) == 3
-        assert proxy.stat("cluster.c.ssl.session_reused") == 2
-
-
-async def test_a_client_certificate_for_an_endpoint(files: Files) -> None:
-    async with running_proxy() as proxy, secure_origin(proxy, files.server, files):
-        proxy.cluster("c", proxy.origin_port, transport=client_tls(None, source(files.client)))  # type: ignore[attr-defined]
-        proxy.route(forward())
-        proxy.http()
-        assert (await proxy.get())[2] == b"ok"
-
-
-async def test_an_endpoint_whose_certificate_is_not_accepted(files: Files) -> None:
-    wrong = ValidationConfig(DataSource(str(files.stranger.root.certificate)))
-    pinned = ValidationConfig(spkis=frozenset({bytes(32)}))
-    known = read_certificate(ssl.PEM_cert_to_DER_cert(files.server.pem))
-    right = ValidationConfig(spkis=frozenset({known.spki_hash}))
-    async with running_proxy() as proxy, secure_origin(proxy, files.server):
-        proxy.route(forward())
-        proxy.http()
-        for rules, counter in ((wrong, "fail_verify_error"), (pinned, "fail_verify_cert_hash")):
-            proxy.cluster("c", proxy.origin_port, transport=client_tls(rules))  # type: ignore[attr-defined]
-            assert (await proxy.get())[0] == 503
-            assert proxy.logs.lines[-1].flags == "UF"
-            assert "CERTIFICATE_VERIFY_FAILED" in proxy.logs.lines[-1].details
-            assert proxy.stat(f"cluster.c.ssl.{counter}") == 1
-        proxy.cluster("c", proxy.origin_port, transport=client_tls(right))  # type: ignore[attr-defined]
-        assert (await proxy.get())[2] == b"ok"
-
-
-async def test_an_endpoint_that_never_shakes_hands(files: Files) -> None:
-    async def silent(peer: Peer, _number: int) -> None:
-        while await peer.read():
-            pass
-
-    async with running_proxy() as proxy:
-        origin = await proxy.origin(silent)
-        proxy.cluster("c", origin.port, transport=client_tls(), connect_timeout=0.05)
-        proxy.route(forward())
-        proxy.http()
-        assert (await proxy.get())[0] == 503
-        assert proxy.logs.lines[-1].details == "upstream_reset_before_response_started{connection_timeout}"
-        assert proxy.stat("cluster.c.upstream_cx_connect_timeout") == 1
-        assert proxy.stat("cluster.c.upstream_cx_active") == 0
-
-
 async def test_a_tcp_proxy_over_tls_on_both_sides(files: Files) -> None:
-    async with running_proxy() as proxy, secure_origin(proxy, files.server):
-        proxy.cluster("c", proxy.origin_port, transport=client_tls(roots(files)))  # type: ignore[attr-defined]
+    async with running_proxy() as proxy, secure_origin(proxy, files.server) as (port, _):
+        proxy.cluster("c", port, transport=client_tls(roots(files)))
         serve(proxy, server_tls(source(files.server)), TcpProxyConfig("test", (ClusterWeight("c"),)))
         peer = await connect(proxy, trusting(files))
         for _ in range(3):
             assert (await ask(peer))[1] == b"ok"
-
-
-@pytest.mark.parametrize(
-    ("version", "head"), [(1, b"PROXY TCP4 127.0.0.1 127.0.0.1 "), (2, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c")]
-)
-async def test_a_proxy_header_for_an_endpoint(version: int, head: bytes) -> None:
-    async with running_proxy() as proxy:
-        seen: list[bytes] = []
-
-        async def keep(peer: Peer, _number: int) -> None:
-            seen.append(await peer.read_until(b"hello"))
-
-        origin = await proxy.origin(keep)
-        proxy.cluster("c", origin.port, transport=TransportSocket(proxy_protocol=version))
-        proxy.tcp("c")
-        client = await proxy.client()
-        await client.send(b"hello")
-        await eventually(lambda: bool(seen))
-        port = client.stream.socket.getsockname()[1]
-        assert seen[0].startswith(head)
-        rest = seen[0].removeprefix(head)
-        if version == 1:
-            assert rest == f"{port} {proxy.port}\r\nhello".encode()
-        else:
-            assert rest == bytes([127, 0, 0, 1] * 2) + port.to_bytes(2) + proxy.port.to_bytes(2) + b"hello"
-
-
-async def test_endpoints_with_and_without_tls_in_one_cluster(files: Files) -> None:
-    matches = (TransportSocketMatch("tls", (("mode", "tls"),), client_tls(roots(files))),)
-    async with running_proxy() as proxy:
-        plain = await proxy.origin()
-        proxy.cluster("c", plain.port, transport=TransportSocket(), transport_matches=matches)
-        proxy.route(forward())
-        proxy.http()
-        assert (await proxy.get())[2] == b"ok"
-        assert proxy.stat("cluster.c.transport_socket_match.default.total_match_count") == 1
-
-
-async def test_the_server_name_is_the_hosts_of_the_request(files: Files) -> None:
-    async with running_proxy() as proxy, secure_origin(proxy, files.server) as taken:
-        port = proxy.origin_port  # type: ignore[attr-defined]
-        proxy.cluster("c", port, transport=client_tls(roots(files)), auto_sni=True, auto_san_validation=True)
-        proxy.route(forward())
-        proxy.http()
-        for host, status in (
-            (b"server.example", 200),
-            (b"two.example:81", 200),
-            (b"server.example", 200),
-            (b"no.example", 503),
-        ):
-            peer = await proxy.client()
-            await peer.send(b"GET / HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
-            assert int((await peer.message())[0].split()[1]) == status
-        assert len(taken) >= 2
-        assert proxy.stat("cluster.c.upstream_cx_total") == 3, "a connection for each name"
-        assert proxy.stat("cluster.c.ssl.fail_verify_san") == 1
-
-
-async def test_names_of_hosts() -> None:
-    names = {b"a.Example:80": "a.example", b"[::1]:80": "::1", b"a": "a", b"": ""}
-    assert {authority: server_name(authority) for authority in names} == names
 
 
 @pytest.mark.parametrize("kind", [DirectResponseConfig(b"hello"), replace(HTTP, idle_timeout=0.05)])

@@ -20,6 +20,7 @@ from isthmus_proxy.cluster.outlier.model import OutlierDetectionConfig
 from isthmus_proxy.cluster.outlier.stats import OutlierStats
 from isthmus_proxy.reactor.reactor import Reactor, Timer
 from isthmus_proxy.reactor.timers import NEVER
+from isthmus_proxy.upstream.transports import Transports
 
 if TYPE_CHECKING:
     from isthmus_proxy.cluster.health.health_checking import HealthChecking
@@ -35,12 +36,14 @@ class ClusterMonitoring:
     def __init__(
         self,
         reactor: Reactor,
+        transports: Transports,
         clusters: ClusterManager,
         random: Callable[[], float],
         outlier_log: OutlierEventLog | None = None,
         health_logs: HealthLogs | None = None,
     ) -> None:
         self._reactor = reactor
+        self._transports = transports
         self._clusters = clusters
         self._random = random
         self._outlier_log = outlier_log
@@ -62,7 +65,7 @@ class ClusterMonitoring:
             self._detect(cluster, config)
 
     def _changed(self, name: str, config: ClusterConfig | None) -> None:
-        self._checks_changed(name, None if config is None else config.health_check)
+        self._checks_changed(name, config)
         running = self._outliers.get(name)
         wanted = None if config is None else config.outlier_detection
         if running is not None and running.detector.config != wanted:
@@ -72,9 +75,10 @@ class ClusterMonitoring:
         if cluster is not None and wanted is not None and name not in self._outliers:
             self._detect(cluster, wanted)
 
-    def _checks_changed(self, name: str, wanted: HealthCheckConfig | None) -> None:
+    def _checks_changed(self, name: str, config: ClusterConfig | None) -> None:
         running = self._checks.get(name)
-        if running is not None and running.config != wanted:
+        wanted = None if config is None else config.health_check
+        if running is not None and (config is None or not running.checks_as(config)):
             del self._checks[name]
             running.close()
         if wanted is None or name in self._checks:
@@ -89,7 +93,9 @@ class ClusterMonitoring:
         from isthmus_proxy.cluster.health.health_checking import HealthChecking  # noqa: PLC0415 - only where it is used
 
         log = self._health_logs(cluster.name, config) if self._health_logs is not None else None
-        self._checks[cluster.name] = HealthChecking(self._reactor, cluster, config, self._random, self, log)
+        self._checks[cluster.name] = HealthChecking(
+            self._reactor, self._transports, cluster, config, self._random, self, log
+        )
 
     def close(self) -> None:
         """Check no more: the proxy ends."""

@@ -50,8 +50,10 @@ class TransportOptions:
     """What one client's connection or request asks of connections to endpoints; only alike ones share connections.
 
     ``server_name`` is for TLS (auto_sni), ``source`` and ``destination`` for a PROXY header, as ``(host, port)``.
+    ``application_protocols`` are offered by TLS instead of those that are configured.
     """
 
     server_name: str = ""
     source: tuple[str, int] | None = None
     destination: tuple[str, int] | None = None
+    application_protocols: tuple[str, ...] = ()

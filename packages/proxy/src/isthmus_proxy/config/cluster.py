@@ -48,11 +48,6 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
     failure = _failure_refresh(proto, path)
     breakers = compile_circuit_breakers(proto.circuit_breakers, join(path, "circuit_breakers"))
     transport, transport_matches = compile_upstream_transport(proto, path)
-    if proto.health_checks and (transport or transport_matches):
-        reason = (
-            "are sent in plain text, which the transport socket of this cluster does not allow; remove one of the two"
-        )
-        raise ConfigError(join(path, "health_checks"), "", reason)
     return ClusterConfig(
         name=name,
         discovery=discovery,  # type: ignore[arg-type]

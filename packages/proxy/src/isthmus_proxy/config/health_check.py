@@ -15,6 +15,7 @@ from isthmus_proxy.cluster.health.model import (
 )
 from isthmus_proxy.config.extensions import unpack_as
 from isthmus_proxy.config.header_edits import compile_added_headers, compile_request_edits
+from isthmus_proxy.config.metadata import compile_struct
 from isthmus_proxy.config.parse import join, shown
 from isthmus_proxy.config.values import enum_name, flag, is_ip, number, positive_seconds, required, seconds
 from isthmus_proxy.errors import ConfigError
@@ -58,6 +59,10 @@ def _compile(proto: Any, path: str, http2: bool) -> HealthCheckConfig:
         event_logs=_event_logs(proto, path),
         always_log_failures=proto.always_log_health_check_failures,
         always_log_success=proto.always_log_health_check_success,
+        alpn_protocols=tuple(proto.tls_options.alpn_protocols),
+        transport_criteria=compile_struct(proto.transport_socket_match_criteria)
+        if proto.HasField("transport_socket_match_criteria")
+        else None,
     )
 
 

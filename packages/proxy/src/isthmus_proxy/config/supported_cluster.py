@@ -109,12 +109,12 @@ CLUSTER: dict[str, MessageRules] = {
         "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold healthy_threshold "
         "reuse_connection http_health_check tcp_health_check grpc_health_check no_traffic_interval no_traffic_healthy_interval "
         "unhealthy_interval unhealthy_edge_interval healthy_edge_interval event_log_path event_logger "
-        "always_log_health_check_failures always_log_health_check_success",
+        "always_log_health_check_failures always_log_health_check_success tls_options transport_socket_match_criteria",
         no_effect={
-            "checks are not sent over TLS, and refused where the cluster is": "tls_options transport_socket_match_criteria",
             "Envoy does not use it either; port_value of health_check_config is used": "alt_port",
         },
     ),
+    f"{_CHECK}.TlsOptions": message("alpn_protocols"),
     f"{_CHECK}.HttpHealthCheck": message(
         "host path receive response_buffer_size request_headers_to_add request_headers_to_remove expected_statuses "
         "retriable_statuses method",

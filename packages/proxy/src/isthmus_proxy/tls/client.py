@@ -24,6 +24,7 @@ from isthmus_proxy.tls.stats import TlsStats
 if TYPE_CHECKING:
     from isthmus_proxy.cluster.endpoint import Endpoint
     from isthmus_proxy.cluster.model import ClusterConfig
+    from isthmus_proxy.cluster.transport import TransportOptions
     from isthmus_proxy.upstream.transports import Securing
 
 
@@ -174,21 +175,22 @@ class ClientTls:
         limit: int,
         endpoint: Endpoint,
         cluster: ClusterConfig,
-        authority: str,
+        options: TransportOptions,
         alpn: tuple[str, ...],
     ) -> TlsConnection:
         """A connection over TLS to ``endpoint`` on ``sock``, not started. Raises TlsFailure without certificates.
 
-        ``authority`` is the server name that a request asks for (auto_sni), empty otherwise. ``alpn`` is what the protocol
+        The server name of ``options`` is the one that a request asks for (auto_sni), empty otherwise. ``alpn`` is what the protocol
         that is to be spoken offers where the configuration does not say.
         """
         side, config = self.current, self._config
         if side is None:
             self._stats.not_ready.value += 1
             raise TlsFailure(NOT_READY)
+        authority = options.server_name
         name = authority or (endpoint.config.hostname if config.auto_host_sni else "") or config.sni
         checked = config.auto_sni_san_validation or (cluster.auto_san_validation and bool(authority))
-        offered = alpn if len(alpn) > 1 else config.common.alpn or alpn
+        offered = options.application_protocols or (alpn if len(alpn) > 1 else config.common.alpn or alpn)
         attempt = _Attempt(side, name if checked else "", securing.done)
         return TlsConnection(reactor, sock, securing, limit, side.engine(name, offered), attempt)
 

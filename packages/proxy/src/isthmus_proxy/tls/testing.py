@@ -1,10 +1,30 @@
-"""Certificates for tests, made by the openssl program: authorities, servers, clients. Nothing here is imported by the proxy itself."""
+"""For tests: certificates made by the openssl program, configurations that name them, and peers that speak TLS.
+
+Nothing here is imported by the proxy itself.
+"""
 
 from __future__ import annotations
 
+import ssl
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import trio
+
+from isthmus_proxy.cluster.transport import TransportSocket
+from isthmus_proxy.testing import Peer, Proxy, answer_ok
+from isthmus_proxy.tls.model import (
+    CertificateConfig,
+    ClientTlsConfig,
+    CommonTls,
+    DataSource,
+    ServerTlsConfig,
+    TlsParameters,
+    ValidationConfig,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +119,60 @@ def _openssl(*arguments: str | Path) -> None:
     done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
     if done.returncode:
         raise RuntimeError(f"openssl {' '.join(map(str, arguments[:2]))} failed: {done.stderr}")
+
+
+def source(issued: Issued, **options: object) -> CertificateConfig:
+    """Certificate and key of ``issued``, as files."""
+    chain, key = DataSource(str(issued.certificate)), DataSource(str(issued.key))
+    return CertificateConfig(chain, key, **options)  # type: ignore[arg-type]
+
+
+def roots(files: Files, **options: object) -> ValidationConfig:
+    """Trust in the authority of ``files``."""
+    return ValidationConfig(DataSource(str(files.authority.root.certificate)), **options)  # type: ignore[arg-type]
+
+
+def server_tls(
+    *certificates: CertificateConfig, validation: ValidationConfig | None = None, **options: object
+) -> ServerTlsConfig:
+    """TLS of a listener with these certificates."""
+    alpn = options.pop("alpn", ())
+    return ServerTlsConfig(CommonTls(certificates=certificates, validation=validation, alpn=alpn), **options)  # type: ignore[arg-type]
+
+
+def client_tls(
+    validation: ValidationConfig | None = None, *certificates: CertificateConfig, **options: object
+) -> TransportSocket:
+    """TLS to endpoints."""
+    common = CommonTls(TlsParameters(maximum="1.3"), certificates, validation=validation)
+    return TransportSocket(ClientTlsConfig(common, **options))  # type: ignore[arg-type]
+
+
+class TlsPeer(Peer):
+    """A client or a server that speaks TLS."""
+
+    secure: trio.SSLStream[trio.SocketStream]
+
+
+@asynccontextmanager
+async def secure_origin(
+    proxy: Proxy, issued: Issued, client_roots: Files | None = None
+) -> AsyncIterator[tuple[int, list[TlsPeer]]]:
+    """Answers 200 over TLS; gives its port and the connections that it took."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(issued.certificate, issued.key)
+    context.set_alpn_protocols(["http/1.1"])
+    if client_roots is not None:
+        context.load_verify_locations(client_roots.authority.root.certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+    taken: list[TlsPeer] = []
+
+    async def script(peer: Peer, number: int) -> None:
+        secure = trio.SSLStream(peer.stream, context, server_side=True, https_compatible=True)
+        await secure.do_handshake()
+        served = TlsPeer(secure)  # type: ignore[arg-type]
+        served.secure = secure
+        taken.append(served)
+        await answer_ok(served, number)
+
+    yield (await proxy.origin(script)).port, taken

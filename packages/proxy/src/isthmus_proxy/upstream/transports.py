@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.cluster.model import ClusterConfig
 from isthmus_proxy.cluster.transport import TransportOptions, TransportSocket, choose
 from isthmus_proxy.errors import ConfigError
@@ -90,12 +91,16 @@ class Transports:
         self._factory = factory
         self._made: dict[str, dict[ClientTlsConfig, ClientTls]] = {}
 
-    def of(self, cluster: Cluster, endpoint: Endpoint) -> TransportSocket | None:
-        """The transport socket of an endpoint; None if bytes go as they are."""
+    def of(self, cluster: Cluster, endpoint: Endpoint, criteria: Criteria | None = None) -> TransportSocket | None:
+        """The transport socket of an endpoint; None if bytes go as they are.
+
+        ``criteria`` take the place of the endpoint's metadata (transport_socket_match_criteria of health checks).
+        """
         config = cluster.config
         found = config.transport
         if config.transport_matches:
-            name, found = choose(config.transport_matches, found, endpoint.config.transport_metadata)
+            metadata = endpoint.config.transport_metadata if criteria is None else criteria
+            name, found = choose(config.transport_matches, found, metadata)
             suffix = f"{name}.total_match_count" if name else "default.total_match_count"
             cluster.stats.scope.counter(f"transport_socket_match.{suffix}").value += 1
         return found or None
@@ -124,7 +129,7 @@ class Transports:
                 self._reactor.call_soon(securing.done)
                 return securing
             tls = self._tls(cluster, transport.tls)
-            made = tls.open(self._reactor, sock, securing, limit, endpoint, cluster.config, options.server_name, alpn)
+            made = tls.open(self._reactor, sock, securing, limit, endpoint, cluster.config, options, alpn)
         except (OSError, ConfigError) as error:
             self._refuse(sock, securing, error)
             return securing

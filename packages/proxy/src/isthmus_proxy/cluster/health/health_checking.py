@@ -19,9 +19,16 @@ from isthmus_proxy.cluster.health.probe import Probe, Report
 from isthmus_proxy.cluster.health.probes import make_probe
 from isthmus_proxy.cluster.health.session import HealthCheckSession
 from isthmus_proxy.cluster.health.stats import HealthCheckStats
+from isthmus_proxy.cluster.model import ClusterConfig
 from isthmus_proxy.reactor.reactor import Reactor
+from isthmus_proxy.upstream.transports import Transports
 
 _ALL = FAILED_ACTIVE_HC | DEGRADED_ACTIVE_HC | PENDING_ACTIVE_HC | ACTIVE_HC_TIMEOUT
+
+
+def _subject(config: ClusterConfig) -> object:
+    """What checks depend on: they begin anew when it changes."""
+    return config.health_check, config.transport, config.transport_matches
 
 
 class HealthObserver(Protocol):
@@ -40,11 +47,23 @@ class HealthChecking:
     Endpoints that are there already stay in service until they fail: a change of the checks must not take them all out.
     """
 
-    __slots__ = ("_cluster", "_log", "_observer", "_random", "_reactor", "_sessions", "_stats", "config")
+    __slots__ = (
+        "_cluster",
+        "_config",
+        "_log",
+        "_observer",
+        "_random",
+        "_reactor",
+        "_sessions",
+        "_stats",
+        "_subject",
+        "_transports",
+    )
 
     def __init__(
         self,
         reactor: Reactor,
+        transports: Transports,
         cluster: Cluster,
         config: HealthCheckConfig,
         random: Callable[[], float],
@@ -52,8 +71,10 @@ class HealthChecking:
         log: HealthEventLog | None,
     ) -> None:
         self._reactor = reactor
+        self._transports = transports
         self._cluster = cluster
-        self.config = config
+        self._config = config
+        self._subject = _subject(cluster.config)
         self._random = random
         self._observer = observer
         self._log = log
@@ -64,6 +85,10 @@ class HealthChecking:
                 self._stats.healthy.value += 1
                 self._check(endpoint)
         cluster.observe(self._members_changed)
+
+    def checks_as(self, config: ClusterConfig) -> bool:
+        """Whether checks go on as they are under ``config``."""
+        return _subject(config) == self._subject
 
     def _members_changed(self, added: Iterable[Endpoint], gone: Iterable[Endpoint]) -> None:
         """Check ``added`` endpoints, forget those that are ``gone``."""
@@ -78,11 +103,11 @@ class HealthChecking:
                 self._check(endpoint)
 
     def _check(self, endpoint: Endpoint) -> None:
-        config, cluster = self.config, self._cluster
+        config, cluster = self._config, self._cluster
         host = HostCheck(config, endpoint, self._stats, self._random, self._has_traffic, self._log)
 
         def connect(report: Report) -> Probe:
-            return make_probe(self._reactor, cluster, config, endpoint, report)
+            return make_probe(self._reactor, self._transports, cluster, config, endpoint, report)
 
         session = HealthCheckSession(self._reactor, config, host, self._stats, connect, self._checked)
         self._sessions[endpoint] = session

@@ -7,34 +7,31 @@ from collections.abc import Callable, Sequence
 from isthmus_proxy.cluster.health.host_check import Failure
 from isthmus_proxy.cluster.health.model import HttpCheck
 from isthmus_proxy.cluster.health.probe import Report
-from isthmus_proxy.cluster.health.probe_connection import ProbeConnection
+from isthmus_proxy.cluster.health.probe_connection import Connect, ProbeConnection
 from isthmus_proxy.cluster.health.verdict import Verdict, judge_http
 from isthmus_proxy.codec.http1.events import Event
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.response_parser import ResponseParser
 from isthmus_proxy.errors import ProtocolError
-from isthmus_proxy.reactor.reactor import Reactor
 
 
 class Http1Probe:
-    """See ``probe.Probe``. ``request`` makes the head of each check."""
+    """See ``probe.Probe``. ``connect`` opens a connection, ``request`` makes the head of each check."""
 
     __slots__ = (
-        "_address", "_body", "_busy", "_check", "_connection", "_parser", "_reactor", "_report", "_request", "_response", "_reuse",
+        "_body", "_busy", "_check", "_connect", "_connection", "_parser", "_report", "_request", "_response", "_reuse",
     )  # fmt: skip
 
     def __init__(
         self,
-        reactor: Reactor,
-        address: tuple[str, int],
+        connect: Connect,
         check: HttpCheck,
         request: Callable[[], bytes],
         report: Report,
         *,
         reuse: bool,
     ) -> None:
-        self._reactor = reactor
-        self._address = address
+        self._connect = connect
         self._check = check
         self._request = request
         self._report = report
@@ -52,7 +49,7 @@ class Http1Probe:
         self._body = b""
         if self._connection is None:
             self._parser = ResponseParser()
-            self._connection = ProbeConnection(self._reactor, self._address, self)
+            self._connection = self._connect(self)
         else:
             self._ask(self._connection)
 

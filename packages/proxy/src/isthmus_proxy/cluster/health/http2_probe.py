@@ -7,7 +7,7 @@ from collections.abc import Callable
 from isthmus_proxy.cluster.health.host_check import Failure
 from isthmus_proxy.cluster.health.http1_probe import tell
 from isthmus_proxy.cluster.health.probe import Report
-from isthmus_proxy.cluster.health.probe_connection import ProbeConnection
+from isthmus_proxy.cluster.health.probe_connection import Connect, ProbeConnection
 from isthmus_proxy.cluster.health.verdict import Fields, Verdict
 from isthmus_proxy.codec.http2.codec import Http2Codec
 from isthmus_proxy.codec.http2.errors import CANCEL
@@ -24,7 +24,6 @@ from isthmus_proxy.codec.http2.messages import regular_fields
 from isthmus_proxy.codec.http2.options import Http2Options
 from isthmus_proxy.codec.http2.stats import Http2Stats
 from isthmus_proxy.codec.http2.stream import Stream
-from isthmus_proxy.reactor.reactor import Reactor
 
 MAX_BODY = 65536
 """Bytes kept of an answer; one that is longer says nothing that a health check reads."""
@@ -34,20 +33,19 @@ Judge = Callable[[int, Fields, bytes, Fields], Verdict]
 
 
 class Http2Probe:
-    """See ``probe.Probe``. ``request`` makes the header block and the body of each check; ``judge`` reads its answer.
+    """See ``probe.Probe``. ``connect`` opens a connection, ``request`` makes head and body of each check; ``judge`` reads its answer.
 
     Failures are told with the status of the answer if ``tells_status``.
     """
 
     __slots__ = (
-        "_address", "_body", "_codec", "_connection", "_headers", "_judge", "_options", "_reactor", "_report", "_request", "_retiring",
+        "_body", "_codec", "_connect", "_connection", "_headers", "_judge", "_options", "_report", "_request", "_retiring",
         "_reuse", "_stats", "_status", "_stream", "_tells_status", "_waiting",
     )  # fmt: skip
 
     def __init__(
         self,
-        reactor: Reactor,
-        address: tuple[str, int],
+        connect: Connect,
         options: Http2Options,
         stats: Http2Stats,
         request: Callable[[], tuple[bytes, bytes]],
@@ -57,8 +55,7 @@ class Http2Probe:
         reuse: bool,
         tells_status: bool,
     ) -> None:
-        self._reactor = reactor
-        self._address = address
+        self._connect = connect
         self._options = options
         self._stats = stats
         self._request = request
@@ -82,7 +79,7 @@ class Http2Probe:
             self._waiting = True
             self._retiring = False
             self._codec = None
-            self._connection = ProbeConnection(self._reactor, self._address, self)
+            self._connection = self._connect(self)
         else:
             self._ask()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from isthmus_proxy.cluster.metadata import Criteria
 from isthmus_proxy.route.model import HeaderEdits
 
 Statuses = tuple[tuple[int, int], ...]
@@ -44,7 +45,11 @@ class GrpcCheck:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheckConfig:
-    """See the module. Intervals that are not set follow others, which the compiler has resolved."""
+    """See the module. Intervals that are not set follow others, which the compiler has resolved.
+
+    ``alpn_protocols`` are offered instead of those of the transport socket; ``transport_criteria`` choose that among the cluster's
+    transport_socket_matches instead of the endpoint's metadata.
+    """
 
     check: HttpCheck | TcpCheck | GrpcCheck
     timeout: float
@@ -63,6 +68,8 @@ class HealthCheckConfig:
     event_logs: tuple[str, ...] = ()
     always_log_failures: bool = False
     always_log_success: bool = False
+    alpn_protocols: tuple[str, ...] = ()
+    transport_criteria: Criteria | None = None
 
     @property
     def kind(self) -> str:

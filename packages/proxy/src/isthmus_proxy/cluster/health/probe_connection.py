@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.upstream.connector import Connector
+from isthmus_proxy.upstream.transports import Securing
+
+Secure: TypeAlias = Callable[[socket.socket, Securing], Securing]
+"""Begins what comes before the check itself on a connected socket: a PROXY header, TLS. See ``Transports.secure``."""
 
 _BUFFER_LIMIT = 65536
 """Bytes that may wait to be sent: a check is small."""
@@ -26,22 +31,41 @@ class ProbeOwner(Protocol):
         """The endpoint closed, or could not be reached. Not called after ``close``."""
 
 
+Connect: TypeAlias = Callable[[ProbeOwner], "ProbeConnection"]
+"""Opens a connection to the endpoint that is checked."""
+
+
 class ProbeConnection:
-    """Opened on creation; ``address`` is an IP literal and a port."""
+    """Opened on creation; ``address`` is an IP literal and a port. Bytes go as they are unless there is ``secure``."""
 
-    __slots__ = ("_connection", "_connector", "_owner", "_reactor")
+    __slots__ = ("_connection", "_connector", "_owner", "_reactor", "_secure")
 
-    def __init__(self, reactor: Reactor, address: tuple[str, int], owner: ProbeOwner) -> None:
+    def __init__(
+        self, reactor: Reactor, address: tuple[str, int], owner: ProbeOwner, secure: Secure | None = None
+    ) -> None:
         self._reactor = reactor
         self._owner: ProbeOwner | None = owner
         self._connection: Connection | None = None
-        self._connector: Connector | None = Connector(reactor, address, self._connected, self._connect_failed)
-        self._connector.start()
+        self._secure = secure
+        connector = Connector(reactor, address, self._connected, self._connect_failed)
+        self._connector: Connector | Securing | None = connector
+        connector.start()
 
     def _connected(self, sock: socket.socket) -> None:
+        if self._secure is not None:
+            self._connector = self._secure(sock, Securing(self._secured, self._connect_failed))
+            return
+        connection = Connection(self._reactor, sock, self, _BUFFER_LIMIT)
+        connection.adopt()
+        self._opened(connection)
+
+    def _secured(self, connection: Connection) -> None:
+        connection.set_receiver(self)
+        self._opened(connection)
+
+    def _opened(self, connection: Connection) -> None:
         self._connector = None
-        self._connection = Connection(self._reactor, sock, self, _BUFFER_LIMIT)
-        self._connection.adopt()
+        self._connection = connection
         if self._owner is not None:
             self._owner.connected()
 

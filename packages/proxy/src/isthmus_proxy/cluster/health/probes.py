@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.health.http1_probe import Http1Probe
 from isthmus_proxy.cluster.health.model import GrpcCheck, HealthCheckConfig, HttpCheck, TcpCheck
 from isthmus_proxy.cluster.health.probe import Probe, Report
+from isthmus_proxy.cluster.health.probe_connection import Connect, ProbeConnection, ProbeOwner, Secure
 from isthmus_proxy.cluster.health.tcp_probe import TcpProbe
 from isthmus_proxy.cluster.health.verdict import Fields, Verdict, grpc_request, judge_grpc, judge_http
+from isthmus_proxy.cluster.transport import TransportOptions
 from isthmus_proxy.codec.http1.serialise import request_head
 from isthmus_proxy.http.message import Headers, RequestHead
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.reactor.reactor import Reactor
 from isthmus_proxy.route import header_edits
 from isthmus_proxy.route.model import HeaderEdits
+from isthmus_proxy.upstream.transports import Securing, Transports
 
 _BODILESS = (b"GET", b"HEAD", b"DELETE", b"TRACE")
 """Methods whose requests do not say that they have no body, as Envoy's."""
@@ -22,18 +27,28 @@ _BODILESS = (b"GET", b"HEAD", b"DELETE", b"TRACE")
 _CHECK = b"/grpc.health.v1.Health/Check"
 
 
-def make_probe(reactor: Reactor, cluster: Cluster, config: HealthCheckConfig, host: Endpoint, report: Report) -> Probe:
+def make_probe(
+    reactor: Reactor,
+    transports: Transports,
+    cluster: Cluster,
+    config: HealthCheckConfig,
+    host: Endpoint,
+    report: Report,
+) -> Probe:
     """The probe of ``host``, which tells ``report``."""
     check, reuse = config.check, config.reuse_connection
-    address = address_of(host)
+
+    def connect(owner: ProbeOwner) -> ProbeConnection:
+        return ProbeConnection(reactor, address_of(host), owner, _secure(transports, cluster, config, host))
+
     if isinstance(check, TcpCheck):
-        return TcpProbe(reactor, address, check, report, reuse=reuse)
+        return TcpProbe(connect, check, report, reuse=reuse)
     if isinstance(check, GrpcCheck):
-        return _http2_probe(reactor, cluster, address, _GrpcRequest(cluster, check, host), report, reuse=reuse)
+        return _http2_probe(connect, cluster, _GrpcRequest(cluster, check, host), report, reuse=reuse)
     request = _HttpRequest(cluster, check, host)
     if check.http2:
-        return _http2_probe(reactor, cluster, address, request, report, reuse=reuse)
-    return Http1Probe(reactor, address, check, request.http1, report, reuse=reuse)
+        return _http2_probe(connect, cluster, request, report, reuse=reuse)
+    return Http1Probe(connect, check, request.http1, report, reuse=reuse)
 
 
 def address_of(host: Endpoint) -> tuple[str, int]:
@@ -42,10 +57,22 @@ def address_of(host: Endpoint) -> tuple[str, int]:
     return own.host or host.address[0], own.port or host.address[1]
 
 
+def _secure(transports: Transports, cluster: Cluster, config: HealthCheckConfig, host: Endpoint) -> Secure | None:
+    """What comes before the check on each connection, as the transport socket says that the check or ``host`` asks for."""
+    transport = transports.of(cluster, host, config.transport_criteria)
+    if transport is None:
+        return None
+    options = TransportOptions(application_protocols=config.alpn_protocols)
+
+    def secure(sock: socket.socket, securing: Securing) -> Securing:
+        return transports.secure(sock, transport, cluster, host, options, (), securing)
+
+    return secure
+
+
 def _http2_probe(
-    reactor: Reactor,
+    connect: Connect,
     cluster: Cluster,
-    address: tuple[str, int],
     request: _HttpRequest | _GrpcRequest,
     report: Report,
     *,
@@ -59,7 +86,7 @@ def _http2_probe(
     options = cluster.config.http2_options
     tells_status = isinstance(request, _HttpRequest)
     return Http2Probe(
-        reactor, address, options, stats, request.http2, request.judge, report, reuse=reuse, tells_status=tells_status
+        connect, options, stats, request.http2, request.judge, report, reuse=reuse, tells_status=tells_status
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from isthmus_proxy.cluster.health.host_check import Failure
 from isthmus_proxy.cluster.health.model import TcpCheck
 from isthmus_proxy.cluster.health.probe import Report
-from isthmus_proxy.cluster.health.probe_connection import ProbeConnection
+from isthmus_proxy.cluster.health.probe_connection import Connect, ProbeConnection
 from isthmus_proxy.cluster.health.verdict import found_in_order
-from isthmus_proxy.reactor.reactor import Reactor
 
 _MOST_KEPT = 65536
 """Bytes of an answer that are looked at: an endpoint that goes on talking must not fill memory."""
@@ -16,13 +15,10 @@ _MOST_KEPT = 65536
 class TcpProbe:
     """See ``probe.Probe``."""
 
-    __slots__ = ("_address", "_busy", "_check", "_connection", "_reactor", "_received", "_report", "_reuse")
+    __slots__ = ("_busy", "_check", "_connect", "_connection", "_received", "_report", "_reuse")
 
-    def __init__(
-        self, reactor: Reactor, address: tuple[str, int], check: TcpCheck, report: Report, *, reuse: bool
-    ) -> None:
-        self._reactor = reactor
-        self._address = address
+    def __init__(self, connect: Connect, check: TcpCheck, report: Report, *, reuse: bool) -> None:
+        self._connect = connect
         self._check = check
         self._report = report
         self._reuse = reuse
@@ -35,7 +31,7 @@ class TcpProbe:
         self._busy = True
         self._received = b""
         if self._connection is None:
-            self._connection = ProbeConnection(self._reactor, self._address, self)
+            self._connection = self._connect(self)
         elif self._check.send:
             self._connection.write(self._check.send)
 
