@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from isthmus_controlplane.errors import ControlPlaneError
 from isthmus_controlplane.model.document import DocumentError, parse_document
-from isthmus_controlplane.model.kinds import find_kind
+from isthmus_controlplane.model.kinds import KINDS, find_kind
+from isthmus_controlplane.model.world import Foreseen
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.stores.base import ConfigObject, ConflictError, ObjectKey, Problem, WritableStore
 from isthmus_controlplane.stores.yaml_text import Document, YamlError, load_documents
@@ -94,9 +95,9 @@ class Configuration:
         await self._wait_ready()
         async with self._changing:
             self._check_owned(objects)
-            problems = self._publisher.world.preview(objects)
-            if problems:
-                raise RefusedError(problems)
+            foreseen = self._publisher.world.foresee(objects)
+            if foreseen.refusals:
+                raise RefusedError(foreseen.refusals)
             before = self._publisher.world.objects
             results = [Applied(obj.key, obj.version, _result(before.get(obj.key), obj)) for obj in objects]
             changed = [obj for obj, done in zip(objects, results, strict=True) if done.result != "unchanged"]
@@ -105,7 +106,7 @@ class Configuration:
                 self._publisher.world.guard.allow(obj.key for obj in changed)
                 await self._store.apply(changed, expected)
                 self._unseen |= {obj.key: obj.version for obj in changed}
-        return results, self._publisher.world.warnings({obj.key: obj for obj in objects})
+        return results, foreseen.warnings
 
     async def delete(self, kind: str, namespace: str, name: str) -> ObjectKey:
         """Delete one object.
@@ -128,8 +129,8 @@ class Configuration:
             self._unseen[key] = None
         return key
 
-    async def analyze(self, texts: Mapping[str, str]) -> tuple[Problem, ...]:
-        """Say what an apply of these texts would be refused for, without writing anything; () when it would be taken.
+    async def analyze(self, texts: Mapping[str, str]) -> Foreseen:
+        """Say what an apply of these texts would be refused for, and warned about, without writing anything.
 
         Raises:
             RefusedError: an object is wrong on its own.
@@ -138,7 +139,7 @@ class Configuration:
         objects, _ = _parse(texts)
         await self._wait_ready()
         self._check_owned(objects)
-        return self._publisher.world.preview(objects)
+        return self._publisher.world.foresee(objects)
 
     @property
     def published(self) -> bool:
@@ -152,9 +153,7 @@ class Configuration:
     def _kind(self, text: str) -> str:
         kind = find_kind(text)
         if kind is None:
-            raise NotFoundError(
-                f"there is no kind {text!r}: use ServiceEntry, WorkloadEntry, VirtualService or DestinationRule"
-            )
+            raise NotFoundError(f"there is no kind {text!r}: use one of {', '.join(KINDS)}")
         return kind.name
 
     async def _wait_ready(self) -> None:

@@ -176,7 +176,9 @@ class AdminServer:
 
     async def _analyze(self, request: web.Request) -> web.Response:
         found = await self._configuration.analyze(await _texts(request))
-        return web.json_response({"problems": render.problems(found)})
+        return web.json_response(
+            {"problems": render.problems(found.refusals), "warnings": render.problems(found.warnings)}
+        )
 
     async def _loads(self, _: web.Request) -> web.Response:
         return web.json_response(render.telemetry(self._xds.telemetry))

@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
     delete.add_argument("kind")
     delete.add_argument("name")
     delete.add_argument("-n", "--namespace", default="default")
-    analyze = commands.add_parser("analyze", help="say what an apply would be refused for, and change nothing")
+    analyze = commands.add_parser(
+        "analyze", help="say what an apply would be refused for or warn about, and change nothing"
+    )
     diff = commands.add_parser("diff", help="show what an apply would change; ends with 1 when something")
     for each in (analyze, diff):
         each.add_argument("-f", "--filename", required=True, action="append", metavar="FILE|DIR")
@@ -112,10 +114,12 @@ def _all_texts(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _analyze(client: Client, options: argparse.Namespace) -> int:
-    problems = client.analyze(_all_texts(options))["problems"]
-    for problem in problems:
+    answer = client.analyze(_all_texts(options))
+    for problem in answer["problems"]:
         print(problem_text(problem))
-    return EXIT_REFUSED if problems else 0
+    for warning in answer["warnings"]:
+        print(f"warning: {problem_text(warning)}")
+    return EXIT_REFUSED if answer["problems"] else 0
 
 
 def _diff(client: Client, options: argparse.Namespace) -> int:

@@ -16,6 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from isthmus_controlplane.model.claims import Built, by_host, claim_services
+from isthmus_controlplane.model.dual_mode import policy_warnings
+from isthmus_controlplane.model.kinds import DUAL_MODE
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of
 from isthmus_controlplane.model.service import Service
@@ -65,9 +67,11 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     route_index, route_problems = by_host(routes.in_use, claimed.services, "hosts")
     routes.report_dangling(rule_index)
     problems = {*claimed.problems, *rule_problems, *route_problems, *routes.problems, *kept.problems}
-    others = [obj for obj in ordered if obj.key.kind in {"ServiceEntry", "WorkloadEntry"}]
+    policies = sorted(kinds.get(DUAL_MODE, ()), key=lambda obj: obj.key)
+    problems.update(policy_warnings(policies, claimed.services))
+    others = [obj for obj in ordered if obj.key.kind in {"ServiceEntry", "WorkloadEntry", DUAL_MODE}]
     return Admission(
-        model=Model(mesh, claimed.services, route_index, rule_index),
+        model=Model(mesh, claimed.services, route_index, rule_index, tuple(policies)),
         in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.in_use)}),
         held=claimed.losers | routes.held | kept.held,
         problems=tuple(sorted(problems)),

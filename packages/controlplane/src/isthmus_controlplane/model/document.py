@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from isthmus_controlplane.errors import ControlPlaneError
 from isthmus_controlplane.model.fields import FieldProblem, check_fields, shown
-from isthmus_controlplane.model.kinds import API_GROUP, API_VERSIONS, KINDS, Kind
+from isthmus_controlplane.model.kinds import KINDS, Kind
 from isthmus_controlplane.model.shape import parse_spec
 from isthmus_controlplane.model.validate import validate
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, config_object
@@ -83,7 +83,7 @@ def to_document(obj: ConfigObject) -> dict[str, Any]:
     if obj.annotations:
         metadata["annotations"] = dict(sorted(obj.annotations.items()))
     spec = json_format.MessageToDict(obj.spec)
-    return {"apiVersion": f"{API_GROUP}/v1", "kind": obj.key.kind, "metadata": metadata, "spec": spec}
+    return {"apiVersion": KINDS[obj.key.kind].api_versions[0], "kind": obj.key.kind, "metadata": metadata, "spec": spec}
 
 
 def _refused(origin: str, found: list[FieldProblem]) -> DocumentError:
@@ -97,9 +97,12 @@ def _envelope_problems(document: object) -> Iterator[FieldProblem]:
     for name in document:
         if name not in _TOP_LEVEL:
             yield FieldProblem(str(name), f"unknown field with value {shown(document[name])}: check the spelling")
-    if document.get("kind") not in list(KINDS):  # a list, for values that cannot be hashed
+    kind = next((each for each in KINDS.values() if each.name == document.get("kind")), None)
+    if kind is None:
         yield FieldProblem("kind", f"{shown(document.get('kind'))} is not supported: use one of {', '.join(KINDS)}")
-    versions = [f"{API_GROUP}/{version}" for version in API_VERSIONS]
+    versions = (
+        kind.api_versions if kind is not None else sorted({v for each in KINDS.values() for v in each.api_versions})
+    )
     if document.get("apiVersion") not in versions:
         yield FieldProblem("apiVersion", f"{shown(document.get('apiVersion'))} is not one of {', '.join(versions)}")
     yield from _metadata_problems(document.get("metadata"))

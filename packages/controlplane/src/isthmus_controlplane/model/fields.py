@@ -123,6 +123,14 @@ VIRTUAL_SERVICE: FieldTable = {
     },
 }  # fmt: skip
 
+DUAL_MODE: FieldTable = {
+    **_leaves("host", "application", "labels", "exportTo", "overlap"),
+    "sdk": {"prefer": YES, "rules": _leaves("name", "percent", "prefer")},
+    "mesh": {"prefer": YES, "rules": _leaves("name", "percent", "prefer")},
+    "gateway": _leaves("host", "port"),
+    "overrides": _leaves("instance", "sdk", "mesh"),
+}
+
 
 def check_fields(message: Message, table: FieldTable, path: str = "spec") -> Iterator[FieldProblem]:
     """Yield every set field of ``message`` that ``table`` does not hold."""

@@ -6,23 +6,26 @@ import dataclasses
 
 from google.protobuf.message import Message
 
+from isthmus_api.dualmode.v1alpha1.dual_mode_pb2 import DualMode
 from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from isthmus_api.istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
 from isthmus_controlplane.model import fields
 
-API_GROUP = "networking.istio.io"
-API_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+DUAL_MODE = "DualMode"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: its name in YAML, its message, and which of its fields are supported."""
+    """One kind: its name in YAML, its message, which of its fields are supported, and its ``apiVersion``, the one that is
+    written first."""
 
     name: str
     message: type[Message]
     supported: fields.FieldTable
+    api_versions: tuple[str, ...] = NETWORKING
 
 
 KINDS: dict[str, Kind] = {
@@ -32,6 +35,7 @@ KINDS: dict[str, Kind] = {
         Kind("WorkloadEntry", WorkloadEntry, fields.WORKLOAD_ENTRY),
         Kind("VirtualService", VirtualService, fields.VIRTUAL_SERVICE),
         Kind("DestinationRule", DestinationRule, fields.DESTINATION_RULE),
+        Kind(DUAL_MODE, DualMode, fields.DUAL_MODE, ("isthmus.io/v1alpha1",)),
     )
 }
 

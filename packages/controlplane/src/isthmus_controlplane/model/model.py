@@ -34,12 +34,14 @@ class Model:
         services: by host, sorted.
         routes: VirtualServices by host, the one that wins first.
         rules: DestinationRules by host, the one that wins first.
+        policies: DualModes, sorted by key.
     """
 
     mesh: MeshSettings
     services: Mapping[str, Service]
     routes: Mapping[str, tuple[ConfigObject, ...]]
     rules: Mapping[str, tuple[ConfigObject, ...]]
+    policies: tuple[ConfigObject, ...] = ()
 
     def service(self, host: str, namespace: str) -> Service | None:
         """Find the service that ``host``, written in an object of ``namespace``, stands for."""

@@ -8,7 +8,7 @@ from typing import Literal
 from envoy.config.core.v3.base_pb2 import Node
 from google.protobuf.struct_pb2 import Value
 
-NodeKind = Literal["sidecar", "gateway", "grpc"]
+NodeKind = Literal["sidecar", "gateway", "grpc", "api"]
 Interception = Literal["REDIRECT", "TPROXY", "NONE"]
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - Istio's name for listeners that traffic redirection feeds; they do not bind
@@ -22,7 +22,8 @@ class Scope:
     """Everything about a node that changes what is generated for it.
 
     Attributes:
-        kind: ``sidecar``, ``gateway`` (Istio's ``router``) or ``grpc`` (a proxyless client).
+        kind: ``sidecar``, ``gateway`` (Istio's ``router``), ``grpc`` (a proxyless client) or ``api``, a reader of objects
+            as they were written (Istio's node metadata ``GENERATOR: api``), such as the bridge.
         bind: address that outbound listeners carry.
         http_proxy_port: port of the explicit HTTP proxy listener (Istio's ``http_proxy``), None for listeners per port.
         interception: how traffic reaches the proxy (node metadata ``INTERCEPTION_MODE``); Istio's default is REDIRECT.
@@ -58,6 +59,8 @@ def scope_of_one(node: Node) -> Scope:
 
 
 def _kind(node: Node) -> NodeKind:
+    if _text(node.metadata.fields.get("GENERATOR")) == "api":
+        return "api"
     if node.user_agent_name.lower().startswith("grpc"):
         return "grpc"
     return "gateway" if node.id.startswith("router~") else "sidecar"

@@ -7,17 +7,16 @@ from typing import Any
 
 from isthmus_controlplane.model.admission import NOTHING_ADMITTED, Admission, admit
 from isthmus_controlplane.model.document import parse_document
+from isthmus_controlplane.model.kinds import KINDS
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.stores.yaml_text import load_documents
-
-API = "networking.istio.io/v1"
 
 
 def document(kind: str, name: str, spec: Mapping[str, Any], namespace: str = "default") -> dict[str, Any]:
     """One YAML document."""
     return {
-        "apiVersion": API,
+        "apiVersion": KINDS[kind].api_versions[0],
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace},
         "spec": dict(spec),
@@ -67,6 +66,11 @@ def virtual_service(host: str, *http: Mapping[str, Any], name: str = "", **spec:
     """A VirtualService for one host."""
     default = {"hosts": [host], "http": [dict(each) for each in http]}
     return make("VirtualService", name or host.replace(".", "-"), default | spec)
+
+
+def policy(name: str, *, namespace: str = "default", **spec: Any) -> ConfigObject:
+    """A DualMode."""
+    return make("DualMode", name, spec, namespace)
 
 
 def admitted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from isthmus_controlplane.model.admission import NOTHING_ADMITTED, Admission, Objects, admit
@@ -24,6 +24,14 @@ class _Checked:
     submitted: ConfigObject
     problems: tuple[Problem, ...]
     usable: ConfigObject | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a change would lead to: why it would not come into use or break something, and what else to know about it."""
+
+    refusals: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
 
 
 class World:
@@ -148,19 +156,23 @@ class World:
 
     def preview(self, applied: Iterable[ConfigObject], deleted: Iterable[ObjectKey] = ()) -> tuple[Problem, ...]:
         """Say what would not come into use, or would break, if these objects were written or deleted; () when all is well."""
+        return self.foresee(applied, deleted).refusals
+
+    def foresee(self, applied: Iterable[ConfigObject], deleted: Iterable[ObjectKey] = ()) -> Foreseen:
+        """Say what would become of these objects if they were written or deleted."""
         current = admit(self._merged, self.admission, self._mesh)
         gone = frozenset(deleted)
         new = {obj.key: obj for obj in applied}
         world = {**{key: obj for key, obj in self._merged.items() if key not in gone}, **new}
         then = admit(world, current, self._mesh)
         blocked = (then.held - current.held) | (then.held & new.keys())
-        marks = tuple(f"({key})" for key in blocked)
-        return tuple(problem for problem in then.problems if problem.origin.endswith(marks)) if blocked else ()
+        refusals = _problems_of(then, blocked)
+        return Foreseen(refusals, tuple(each for each in _problems_of(then, new) if each not in refusals))
 
-    def warnings(self, applied: Mapping[ObjectKey, ConfigObject]) -> tuple[Problem, ...]:
-        """Problems of objects in use, after they were applied."""
-        marks = tuple(f"({key})" for key in applied)
-        return tuple(problem for problem in self.admission.problems if marks and problem.origin.endswith(marks))
+
+def _problems_of(admission: Admission, keys: Iterable[ObjectKey]) -> tuple[Problem, ...]:
+    marks = tuple(f"({key})" for key in keys)
+    return tuple(problem for problem in admission.problems if problem.origin.endswith(marks)) if marks else ()
 
 
 def _differing(old: Objects, new: Objects) -> list[ObjectKey]:

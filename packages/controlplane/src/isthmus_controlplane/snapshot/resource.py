@@ -97,7 +97,9 @@ class ResourcePool:
         self.serialisations += 1
         message = content.message if isinstance(content, Timed) else content
         ttl_ms = round(content.ttl * 1000) if isinstance(content, Timed) else 0
-        body = Any(type_url=type_url, value=message.SerializeToString(deterministic=True)).SerializeToString()
+        # A collection of MCP is called group/version/Kind and holds envelopes.
+        packed = type_url if type_url.startswith(TYPE_PREFIX) else type_url_of(message)
+        body = Any(type_url=packed, value=message.SerializeToString(deterministic=True)).SerializeToString()
         version = content_version(body, str(ttl_ms).encode()) if ttl_ms else content_version(body)
         known = self._known.get((type_url, name, version))
         if known is not None and known.body == body:

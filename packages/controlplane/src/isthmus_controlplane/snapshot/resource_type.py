@@ -20,6 +20,7 @@ VIRTUAL_HOST = TYPE_PREFIX + "envoy.config.route.v3.VirtualHost"
 SECRET = TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 RUNTIME = TYPE_PREFIX + "envoy.service.runtime.v3.Runtime"
 EXTENSION_CONFIG = TYPE_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+DUAL_MODE = "isthmus.io/v1alpha1/DualMode"  # MCP over xDS: a collection of istio.mcp.v1alpha1.Resource
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = (
     ResourceType(SECRET, "SDS"),
     ResourceType(EXTENSION_CONFIG, "ECDS", removable=False),
     ResourceType(RUNTIME, "RTDS"),
+    ResourceType(DUAL_MODE, "DualMode", full_state=True, legacy_wildcard=True),
 )
 _BY_URL = {kind.type_url: kind for kind in RESOURCE_TYPES}
 _ORDER = {kind.type_url: position for position, kind in enumerate(RESOURCE_TYPES)}

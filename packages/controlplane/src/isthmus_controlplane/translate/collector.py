@@ -22,8 +22,8 @@ TYPES = (CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE)
 class Collector:
     """The growing result; `finish` freezes it."""
 
-    def __init__(self) -> None:
-        self._messages: dict[str, dict[str, Message]] = {type_url: {} for type_url in TYPES}
+    def __init__(self, types: Iterable[str] = TYPES) -> None:
+        self._messages: dict[str, dict[str, Message]] = {type_url: {} for type_url in types}
         self._origins: dict[tuple[str, str], tuple[ObjectKey, ...]] = {}
         self._problems: list[Problem] = []
 

@@ -30,6 +30,7 @@ from isthmus_controlplane.translate.names import (
     with_port,
 )
 from isthmus_controlplane.translate.patch import Patch
+from isthmus_controlplane.translate.policies import translate_policies
 from isthmus_controlplane.translate.tcp_routes import tcp_shares
 from isthmus_controlplane.translate.traffic_policy import traffic_policy, uses_consistent_hash
 from isthmus_controlplane.translate.translation import (
@@ -57,6 +58,8 @@ def translate(model: Model, scope: Scope, memo: Memo | None = None) -> Translati
         scope: for whom.
         memo: results of earlier translations; messages made from equal inputs are the same objects.
     """
+    if scope.kind == "api":
+        return translate_policies(model)
     return _Translator(model, scope, memo if memo is not None else Memo()).run()
 
 
@@ -68,8 +71,10 @@ def translate_instances(
     Equals `translate`, byte for byte, where ``model`` differs from that of ``previous`` in nothing but the endpoints of
     services ``hosts`` (a property test says so).
     """
-    translator = _Translator(model, scope, memo)
     patch = Patch(previous)
+    if scope.kind == "api":  # policies do not depend on instances
+        return patch.finish()
+    translator = _Translator(model, scope, memo)
     for host in sorted(hosts):
         service = model.services[host]
         if translator.sees(service):

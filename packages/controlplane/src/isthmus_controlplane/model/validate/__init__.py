@@ -7,6 +7,7 @@ from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem
 from isthmus_controlplane.model.validate.destination_rule import validate_destination_rule
+from isthmus_controlplane.model.validate.dual_mode import validate_dual_mode
 from isthmus_controlplane.model.validate.service_entry import validate_service_entry, validate_workload_entry
 from isthmus_controlplane.model.validate.virtual_service import validate_virtual_service
 
@@ -15,6 +16,7 @@ _RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
     "WorkloadEntry": validate_workload_entry,
     "VirtualService": validate_virtual_service,
     "DestinationRule": validate_destination_rule,
+    "DualMode": validate_dual_mode,
 }
 
 
