@@ -8,10 +8,21 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from conformance.result import Outcome, failed, not_applicable, passed, verdict
-from conformance.xds import delta_vectors, fleet_vectors, sotw_vectors, world
+from conformance.xds import delta_vectors, files, fleet_vectors, sotw_vectors, world
 from conformance.xds.lab import Delta, running
 from conformance.xds.vector import VECTORS, NotApplicableError, Vector
-from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_PREFIX
+from isthmus_controlplane.snapshot.resource_type import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION_CONFIG,
+    LISTENER,
+    ROUTE,
+    RUNTIME,
+    SCOPED_ROUTE,
+    SECRET,
+    TYPE_PREFIX,
+    VIRTUAL_HOST,
+)
 
 NAME = "xds"
 PEERS: tuple[str, ...] = ()
@@ -21,11 +32,11 @@ ANSWER_S = 3.0  # an absent name is answered at once, unless the type has no suc
 
 SERVED = {"CDS": (CLUSTER, "*"), "EDS": (ENDPOINT, "outbound|80||a.shop"), "LDS": (LISTENER, "*"), "RDS": (ROUTE, "80")}
 OTHER_TYPES = {
-    "VHDS": "envoy.config.route.v3.VirtualHost",
-    "SRDS": "envoy.config.route.v3.ScopedRouteConfiguration",
-    "SDS": "envoy.extensions.transport_sockets.tls.v3.Secret",
-    "ECDS": "envoy.config.core.v3.TypedExtensionConfig",
-    "RTDS": "envoy.service.runtime.v3.Runtime",
+    "VHDS": (VIRTUAL_HOST, "80/b.shop"),
+    "SRDS": (SCOPED_ROUTE, "by-header"),
+    "SDS": (SECRET, files.SECRET_NAME),
+    "ECDS": (EXTENSION_CONFIG, "stamp"),
+    "RTDS": (RUNTIME, "flags"),
 }
 
 
@@ -55,13 +66,13 @@ async def _ask(vector: Vector, folder: Path) -> Outcome:
 async def _types(folder: Path) -> list[Outcome]:
     """Which types a control plane with one service serves."""
     async with running(folder) as lab:
-        plane = await lab.control_plane(world.store(folder, world.service("a.shop", 9001)))
+        options = await asyncio.to_thread(files.options, folder)
+        plane = await lab.control_plane(world.store(folder, world.service("a.shop", 9001)), options=options)
         return [outcome async for outcome in _each_type(lab.delta(address=plane.grpc_address))]
 
 
 async def _each_type(stream: Delta) -> AsyncIterator[Outcome]:
-    wanted = SERVED | {short: (TYPE_PREFIX + name, "any") for short, name in OTHER_TYPES.items()}
-    for short, (type_url, name) in wanted.items():
+    for short, (type_url, name) in (SERVED | OTHER_TYPES).items():
         await stream.ask(type_url, [name])
         try:
             response = await stream.read(ANSWER_S)
@@ -70,5 +81,5 @@ async def _each_type(stream: Delta) -> AsyncIterator[Outcome]:
         else:
             await stream.ack(response)
             found = bool(response.resources)
-        problem = f"no resources of type {type_url.removeprefix(TYPE_PREFIX)} are generated"
+        problem = f"no resources of type {type_url.removeprefix(TYPE_PREFIX)} are served"
         yield verdict(NAME, f"type-{short}", [] if found else [problem])

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from isthmus_controlplane import __version__
 from isthmus_controlplane.config import HostPort, parse_host_port
 from isthmus_controlplane.errors import ConfigError
+from isthmus_controlplane.supplement.testing import make_certificate
 from isthmus_controlplane.xds.testing import eventually
 
 COMMAND = [sys.executable, "-m", "isthmus_controlplane"]
@@ -46,6 +49,17 @@ async def test_runs_until_told_to_stop_and_ends_well(tmp_path: Path, number: sig
         (["--store", "memory:", "--grpc", "nonsense"], "--grpc nonsense: is not of the form HOST:PORT"),
         (["--store", "memory:", "--admin", "127.0.0.1:99999"], "--admin 127.0.0.1:99999"),
         (["--store", "memory:", "--address-path", "/nonexistent/x"], "--address-path /nonexistent/x"),
+        (["--store", "memory:", "--resources", "/nonexistent"], "--resources /nonexistent: is not a directory"),
+        (["--store", "memory:", "--secrets", "/nonexistent"], "--secrets /nonexistent: is not a directory"),
+        (
+            ["--store", "memory:", "--secrets", "/tmp", "--grpc", "0.0.0.0:0"],
+            "could read the keys: serve xDS on loopback",
+        ),
+        (["--store", "memory:", "--grpc-key", "/x"], "--grpc-certificate, --grpc-key: give both"),
+        (
+            ["--store", "memory:", "--grpc-key", "/x", "--grpc-certificate", "/y"],
+            "--grpc-certificate /y: cannot be read",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_clear_message(arguments: list[str], message: str) -> None:
@@ -84,3 +98,35 @@ def test_good_addresses() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.asyncio
+async def test_xds_over_tls_asks_clients_for_certificates(tmp_path: Path) -> None:
+    path = tmp_path / "addresses"
+    certificate, key = make_certificate(tmp_path, "server")
+    client, client_key = make_certificate(tmp_path, "client")
+    files = ["--grpc-certificate", str(certificate), "--grpc-key", str(key), "--grpc-client-ca", str(client)]
+    (tmp_path / "secrets").mkdir()
+    # Clients that show certificates may be anywhere, also where there are secrets.
+    listening = ["--grpc", "0.0.0.0:0", "--admin", "127.0.0.1:0", "--secrets", str(tmp_path / "secrets")]
+    command = [*COMMAND, "run", "--store", "memory:", *listening, "--address-path", str(path), *files]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    await eventually(lambda: path.exists() or process.returncode is not None)
+    port = json.loads(path.read_text())["grpc"].rpartition(":")[2]
+    shown = grpc.ssl_channel_credentials(certificate.read_bytes(), client_key.read_bytes(), client.read_bytes())
+    nothing = grpc.ssl_channel_credentials(certificate.read_bytes())
+    assert await _health(port, shown) == b"\x08\x01"
+    assert await _health(port, nothing) == grpc.StatusCode.UNAVAILABLE
+    process.terminate()
+    await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+
+
+async def _health(port: str, credentials: grpc.ChannelCredentials) -> object:
+    channel: Any = grpc.aio.secure_channel(f"localhost:{port}", credentials)
+    async with channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            return await check(b"", timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return error.code()

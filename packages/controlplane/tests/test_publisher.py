@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 
 from isthmus_controlplane import publisher as publisher_module
 from isthmus_controlplane.model.model import MeshSettings
@@ -13,9 +14,11 @@ from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import rule, service, split
 from isthmus_controlplane.model.world import World
 from isthmus_controlplane.publisher import Publisher
-from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, ROUTE
+from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, ROUTE, RUNTIME
 from isthmus_controlplane.snapshot.snapshot import Snapshot
-from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, StoreState, keep_identity
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState, keep_identity
+from isthmus_controlplane.supplement.resource_files import Given, Nodes
+from isthmus_controlplane.supplement.supplement import Supplement
 from isthmus_controlplane.xds.testing import eventually
 
 pytestmark = pytest.mark.asyncio
@@ -155,3 +158,20 @@ async def test_what_takes_long_is_built_aside_and_loses_nothing() -> None:
     bench.publisher.scope_needed(late)
     await eventually(lambda: late in bench.server.snapshots)
     bench.publisher.stop()
+
+
+async def test_a_supplement_joins_every_scope_and_survives_changes_of_instances() -> None:
+    bench = Bench()
+    bench.give([service(HOST, "v1")])
+    key = ObjectKey("File", "dir", "flags.yaml")
+    bench.publisher.take_supplement(Supplement((Given(key, RUNTIME, "flags", Runtime(name="flags"), Nodes()),)))
+    bench.publisher.start()
+    assert bench.names(RUNTIME) == ["flags"]
+    assert bench.publisher.origins(Scope(), RUNTIME, ("flags",)) == (key,)
+    bench.give([service(HOST, "v1", "v2")])
+    assert bench.publisher.counters.patches == 1
+    assert bench.names(RUNTIME) == ["flags"]
+    bench.publisher.take_supplement(Supplement(problems=(Problem("dir", "", "broken"),)))
+    bench.publisher.debounce.flush()
+    assert bench.names(RUNTIME) == []
+    assert Problem("dir", "", "broken") in bench.publisher.problems()

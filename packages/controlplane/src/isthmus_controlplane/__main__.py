@@ -13,7 +13,9 @@ from isthmus_controlplane.config import (
     DEFAULT_GRPC,
     DEFAULT_SYNC_DEADLINE_S,
     Settings,
+    check_secrets_are_safe,
     parse_host_port,
+    server_tls,
 )
 from isthmus_controlplane.errors import ControlPlaneError
 from isthmus_controlplane.log_format import configure_logging
@@ -42,6 +44,17 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--grpc", default=DEFAULT_GRPC, metavar="HOST:PORT", help="where xDS is served (%(default)s)")
     run.add_argument("--admin", default=DEFAULT_ADMIN, metavar="HOST:PORT", help="admin endpoints (%(default)s)")
+    run.add_argument("--grpc-certificate", default="", metavar="FILE", help="serve xDS over TLS with this chain")
+    run.add_argument("--grpc-key", default="", metavar="FILE", help="the key of --grpc-certificate")
+    run.add_argument(
+        "--grpc-client-ca", default="", metavar="FILE", help="clients have to show a certificate signed by one of these"
+    )
+    run.add_argument(
+        "--resources", default="", metavar="DIR", help="Envoy resources written by hand, which join what is generated"
+    )
+    run.add_argument(
+        "--secrets", default="", metavar="DIR", help="certificates and keys for clients whose resources name them"
+    )
     run.add_argument("--address-path", default="", metavar="FILE", help="write the bound addresses there as JSON")
     run.add_argument(
         "--outbound-traffic-policy", choices=["REGISTRY_ONLY", "ALLOW_ANY"], default="REGISTRY_ONLY",
@@ -68,9 +81,9 @@ def settings_of(options: argparse.Namespace) -> Settings:
     """Build the settings.
 
     Raises:
-        ConfigError: an address is not one.
+        ConfigError: an address is not one, or options do not fit together.
     """
-    return Settings(
+    settings = Settings(
         store=options.store,
         mcp=tuple(options.mcp),
         grpc=parse_host_port(options.grpc, "--grpc"),
@@ -80,7 +93,12 @@ def settings_of(options: argparse.Namespace) -> Settings:
         loss_hold=options.loss_hold_s,
         techniques=without(options.without),
         address_path=options.address_path,
+        resources=options.resources,
+        secrets=options.secrets,
+        tls=server_tls(options.grpc_certificate, options.grpc_key, options.grpc_client_ca),
     )
+    check_secrets_are_safe(settings)
+    return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

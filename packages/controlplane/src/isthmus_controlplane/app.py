@@ -13,8 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc
+
 from isthmus_controlplane.admin.server import AdminServer
-from isthmus_controlplane.config import HostPort, Settings
+from isthmus_controlplane.config import HostPort, ServerTls, Settings
 from isthmus_controlplane.configuration import Configuration
 from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.heap import settle
@@ -25,6 +27,7 @@ from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.stores.base import Store, StoreState
 from isthmus_controlplane.stores.mcp_sink import McpSink
 from isthmus_controlplane.stores.open import open_store
+from isthmus_controlplane.supplement.source import SupplementSource
 from isthmus_controlplane.xds.server import XdsServer
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class App:
         sources = [each.source for each in self._stores]
         if len(set(sources)) != len(sources):
             raise ConfigError(f"the same source is given twice: {', '.join(sorted(sources))}; remove one")
+        self._supplement = SupplementSource(settings.resources, settings.secrets)
         self._synced = asyncio.Event()
         self._settling: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
@@ -59,6 +63,7 @@ class App:
             on_scope_needed=self._publisher.scope_needed,
             scope_of=scope_of if settings.techniques.precompute_per_scope else scope_of_one,
             techniques=settings.techniques,
+            credentials=server_credentials(settings.tls) if settings.tls is not None else None,
         )
         self._publisher.attach(self._xds)
         self._admin = AdminServer(self._publisher, self._xds, Configuration(store, self._publisher, self._served))
@@ -72,6 +77,8 @@ class App:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        if self._supplement.used:
+            self._publisher.take_supplement(await asyncio.to_thread(self._supplement.read))
         addresses = await self._listen()
         try:
             if self._settings.address_path:
@@ -100,6 +107,9 @@ class App:
     async def _run_parts(self, stop: asyncio.Event) -> None:
         """Run the stores until told to stop; a store that ends by itself is a defect and ends everything."""
         tasks = [asyncio.create_task(store.run(self._take), name=store.source) for store in self._stores]
+        if self._supplement.used:
+            following = self._supplement.run(self._publisher.take_supplement)
+            tasks.append(asyncio.create_task(following, name="resources and secrets"))
         waiting = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(self._start_serving())
         try:
@@ -127,6 +137,26 @@ class App:
         self._served.set()
         self._settling = asyncio.create_task(settle(lambda: self._xds.metrics.total("streams"), lambda: len(self._xds)))
         log.info("ready: %d objects in use", len(self._publisher.world.admission.in_use))
+
+
+def server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    """Read what TLS needs.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    chain, key = _file(tls.certificate, "--grpc-certificate"), _file(tls.key, "--grpc-key")
+    authorities = _file(tls.client_authorities, "--grpc-client-ca") if tls.client_authorities else None
+    return grpc.ssl_server_credentials(
+        [(key, chain)], root_certificates=authorities, require_client_auth=authorities is not None
+    )
+
+
+def _file(name: str, option: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{option} {name}: cannot be read: {error.strerror}") from error
 
 
 def write_addresses(path: Path, addresses: dict[str, str]) -> None:

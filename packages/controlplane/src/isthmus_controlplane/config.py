@@ -37,6 +37,21 @@ class HostPort:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ServerTls:
+    """Files, in PEM form, by which xDS is served over TLS.
+
+    Attributes:
+        certificate: chain of the server.
+        key: its key.
+        client_authorities: who signs the certificates that clients have to show; empty to ask for none.
+    """
+
+    certificate: str
+    key: str
+    client_authorities: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """One run of the control plane.
 
@@ -50,6 +65,9 @@ class Settings:
         loss_hold: seconds for which instances are kept when most of a service's vanish at once; 0 for not at all.
         techniques: what makes pushes cheap; all on but for measurements.
         address_path: file that gets the bound addresses; empty for none.
+        resources: directory of Envoy resources written by hand; empty for none.
+        secrets: directory of certificates and keys for clients; empty for none.
+        tls: how xDS is served over TLS; None for plain text.
     """
 
     store: str
@@ -61,6 +79,36 @@ class Settings:
     loss_hold: float = DEFAULT_HOLD_S
     techniques: Techniques = ALL
     address_path: str = ""
+    resources: str = ""
+    secrets: str = ""
+    tls: ServerTls | None = None
+
+
+def server_tls(certificate: str, key: str, client_authorities: str) -> ServerTls | None:
+    """Read the three options; None where none is given.
+
+    Raises:
+        ConfigError: some are given and others missing.
+    """
+    if not certificate and not key and not client_authorities:
+        return None
+    if not certificate or not key:
+        raise ConfigError("--grpc-certificate, --grpc-key: give both, or neither of the --grpc options for TLS")
+    return ServerTls(certificate, key, client_authorities)
+
+
+def check_secrets_are_safe(settings: Settings) -> None:
+    """Refuse to give keys to whoever asks over a network.
+
+    Raises:
+        ConfigError: there are secrets, and xDS can be reached from other machines by clients that show no certificate.
+    """
+    asks = settings.tls is not None and settings.tls.client_authorities
+    if settings.secrets and not settings.grpc.is_loopback and not asks:
+        raise ConfigError(
+            f"--secrets {settings.secrets}: everybody who reaches {settings.grpc} could read the keys: serve xDS on "
+            "loopback, or ask clients for certificates by --grpc-certificate, --grpc-key and --grpc-client-ca"
+        )
 
 
 def parse_host_port(text: str, option: str) -> HostPort:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Protocol, Self
 
 from envoy.config.core.v3.base_pb2 import Node
-from google.protobuf.message import Message
 
+from isthmus_controlplane.snapshot.names import name_of
 from isthmus_controlplane.snapshot.resource import Content, ResourcePool, Timed, type_url_of
 from isthmus_controlplane.snapshot.snapshot import Messages, Snapshot, build
 from isthmus_controlplane.xds.fleet import ClientStatus
@@ -27,8 +27,6 @@ from isthmus_controlplane.xds.server import ServerSettings, XdsServer
 
 Group = Hashable
 Names = tuple[str, str]  # type URL and resource name
-# Where the name of a resource is not in its field ``name``.
-_NAME_FIELDS = {"envoy.config.endpoint.v3.ClusterLoadAssignment": "cluster_name"}
 
 
 class Cache(Protocol):
@@ -253,7 +251,7 @@ def _by_type(resources: Iterable[Content]) -> dict[str, dict[str, Content]]:
     tables: dict[str, dict[str, Content]] = {}
     for content in resources:
         message = content.message if isinstance(content, Timed) else content
-        type_url, name = type_url_of(message), _name(message)
+        type_url, name = type_url_of(message), name_of(message)
         if not name:
             raise ValueError(f"a {message.DESCRIPTOR.full_name} has no name: set it, clients subscribe by it")
         table = tables.setdefault(type_url, {})
@@ -261,8 +259,3 @@ def _by_type(resources: Iterable[Content]) -> dict[str, dict[str, Content]]:
             raise ValueError(f"{message.DESCRIPTOR.full_name} {name!r} is given twice: leave one out")
         table[name] = content
     return tables
-
-
-def _name(message: Message) -> str:
-    field = _NAME_FIELDS.get(message.DESCRIPTOR.full_name, "name")
-    return str(getattr(message, field, ""))

@@ -15,6 +15,8 @@ from isthmus_controlplane.model.world import Change, World
 from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
+from isthmus_controlplane.supplement.secret_names import SecretNames
+from isthmus_controlplane.supplement.supplement import NOTHING, Supplement
 from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.translate import Memo, Translation, translate, translate_instances
 
@@ -74,6 +76,9 @@ class Publisher:
         self._causes: list[str] = []
         self._losses: asyncio.TimerHandle | None = None
         self._aside: asyncio.Task[None] | None = None  # builds in a thread; nothing else is built meanwhile
+        self._supplement: Supplement = NOTHING
+        self._secret_names = SecretNames()
+        self._whole = False  # the next publication translates everything again
         self._again = False  # a publication became due meanwhile
         self._needed: set[Scope] = set()  # scopes that were asked for meanwhile
 
@@ -85,6 +90,12 @@ class Publisher:
         """Take a store's new state. Changes of instances go out at once, others when the burst is over."""
         self._note(*self.world.take(state))
         self._await_losses()
+
+    def take_supplement(self, supplement: Supplement) -> None:
+        """Take what joins every translation; goes out with the next publication, which this makes due."""
+        self._supplement = supplement
+        self._whole = True
+        self._note("configuration", "resources and secrets from files")
 
     def _note(self, change: Change, names: str) -> None:
         if change == "none":
@@ -136,7 +147,8 @@ class Publisher:
         cause, self._causes = "; ".join(self._causes) or "start", []
         scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
         known: Mapping[Scope, Translation] = self._translations
-        if admission.hosts is None or not self._techniques.incremental:
+        whole, self._whole = self._whole, False
+        if whole or admission.hosts is None or not self._techniques.incremental:
             known = {}
             self.memo.forget(admission.model.services, scopes)
         if not self._techniques.incremental:
@@ -210,7 +222,7 @@ class Publisher:
         admission = self.world.admission
         if previous is None or admission.hosts is None:
             self.counters.translations += 1
-            return translate(admission.model, scope, self.memo)
+            return self._supplement.join(translate(admission.model, scope, self.memo), scope, self._secret_names)
         self.counters.patches += 1
         return translate_instances(admission.model, scope, self.memo, previous, admission.hosts)
 
@@ -229,4 +241,4 @@ class Publisher:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that a user has to mend, sorted."""
         translated = (problem for translation in self._translations.values() for problem in translation.problems)
-        return tuple(sorted({*self.world.problems(), *translated}))
+        return tuple(sorted({*self.world.problems(), *self._supplement.problems, *translated}))

@@ -104,6 +104,7 @@ class XdsServer:
         observer: Observer | None = None,
         randomness: random.Random | None = None,
         techniques: Techniques = ALL,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         """Prepare a server.
 
@@ -117,11 +118,13 @@ class XdsServer:
             observer: told what happens on streams.
             randomness: spreads what should not happen to all clients at once.
             techniques: what makes pushes cheap.
+            credentials: for TLS; None for plain text.
         """
         self.metrics = XdsMetrics()
         self.telemetry = Telemetry()
         self._scope_of = scope_of
         self._address = address
+        self._credentials = credentials
         self.settings = settings or ServerSettings()
         self._on_push_converged = on_push_converged
         self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
@@ -155,12 +158,17 @@ class XdsServer:
         for service, handlers in self._handlers().items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         try:
-            port = server.add_insecure_port(self._address)
+            port = self._add_port(server)
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {self._address}: {error}; choose another address") from error
         await server.start()
         self._server = server
         return f"{self._address.rpartition(':')[0]}:{port}"
+
+    def _add_port(self, server: grpc.aio.Server) -> int:
+        if self._credentials is None:
+            return server.add_insecure_port(self._address)
+        return server.add_secure_port(self._address, self._credentials)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Tell clients to go elsewhere, end the streams, and close after at most ``grace`` seconds."""

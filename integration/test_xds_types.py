@@ -1,0 +1,112 @@
+"""Secrets, run-time layers, extensions and scoped routes from files of the control plane, as a live Envoy and our proxy take them."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.xds import files
+from harness.envoy import Envoy
+from harness.eventually import eventually
+from harness.http import fetch
+from harness.isthmus import ControlPlane, Proxy
+from harness.ports import free_port
+from isthmus_controlplane.supplement.testing import make_certificate
+from test_xds_make_before_break import bootstrap
+
+pytestmark = pytest.mark.peer("envoy")
+LAYERS = [{"name": "flags", "rtds_layer": {"name": "flags", "rtds_config": files.ADS}}]
+
+
+class World:
+    """A control plane with resources and secrets in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plain, self.secure = free_port(), free_port()
+        self.options = files.options(folder, *self.resources(stamp="one", share=10))
+        self.plane = ControlPlane("memory:", folder, options=self.options)
+
+    def resources(self, *, stamp: str, share: int) -> list[dict[str, Any]]:
+        return [
+            files.runtime("flags", share=share),
+            files.extension("stamp", stamp),
+            files.scope("scope-red", "red", "routes-red"),
+            files.scope("scope-blue", "blue", "routes-blue"),
+            files.routes("routes-red", "red"),
+            files.routes("routes-blue", "blue"),
+            files.listener("plain", self.plain, stamp="stamp"),
+            files.listener("secure", self.secure, secret=files.SECRET_NAME),
+        ]
+
+    def document(self, variant: str) -> dict[str, Any]:
+        return {**bootstrap(self.plane.grpc_address, variant), "layered_runtime": {"layers": LAYERS}}
+
+    def ask(self, tenant: str) -> tuple[int, str, str | None]:
+        answer = fetch(f"127.0.0.1:{self.plain}", "/", headers={"x-tenant": f"id={tenant}"})
+        return answer.status, answer.text, answer.header("x-stamp")
+
+    def certificate(self) -> str:
+        """The certificate that the secure listener shows."""
+        return ssl.get_server_certificate(("127.0.0.1", self.secure), timeout=10)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.plane.stop()
+
+
+def flags(side: Envoy | Proxy) -> dict[str, Any]:
+    entries: dict[str, Any] = side.admin("/runtime").json()["entries"]
+    return {name: entry["final_value"] for name, entry in entries.items()}
+
+
+@pytest.mark.parametrize("variant", ["GRPC", "DELTA_GRPC"])
+def test_envoy_takes_every_type_and_its_changes(world: World, tmp_path: Path, variant: str) -> None:
+    secrets = tmp_path / "secrets"
+    with Envoy(world.document(variant), tmp_path) as envoy:
+        envoy.wait_ready()
+        assert flags(envoy) == {"share": "10"}
+        eventually(lambda: world.ask("red") == (200, "red", "one"))
+        assert world.ask("blue") == (200, "blue", "one")
+        assert world.ask("green")[0] == 404
+        shown = world.certificate()
+        assert shown.split() == (secrets / f"{files.SECRET_NAME}.crt").read_text().split()
+
+        files.write(tmp_path, *world.resources(stamp="two", share=20))
+        eventually(lambda: world.ask("red") == (200, "red", "two"))
+        eventually(lambda: flags(envoy) == {"share": "20"})
+
+        certificate, key = make_certificate(tmp_path / "renewed", "renewed")
+        shutil.copyfile(key, secrets / f"{files.SECRET_NAME}.key")
+        shutil.copyfile(certificate, secrets / f"{files.SECRET_NAME}.crt")
+        eventually(lambda: world.certificate() != shown)
+    told = "".join(path.read_text() for path in tmp_path.glob("isthmus-controlplane*.log"))
+    dumped = "".join(world.plane.admin(path).text for path in ("/debug/syncz", "/debug/configz", "/status", "/metrics"))
+    assert "SDS" in dumped
+    assert "PRIVATE KEY" not in told + dumped
+
+
+def test_our_proxy_takes_layers_and_secrets(world: World, tmp_path: Path) -> None:
+    port, secret = world.secure, files.listener("secure", world.secure, secret=files.SECRET_NAME)
+    manager = secret["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["scoped_routes"]
+    manager["rds"] = {"route_config_name": "routes-red", "config_source": files.ADS}
+    files.write(tmp_path, files.runtime("flags", share=10), files.routes("routes-red", "red"), secret)
+    with Proxy(world.document("GRPC"), tmp_path) as proxy:
+        proxy.wait_ready()
+        eventually(lambda: flags(proxy) == {"share": "10"})
+        trusted = ssl.create_default_context(cafile=str(tmp_path / "secrets" / f"{files.SECRET_NAME}.crt"))
+        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=trusted)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"red")
+        connection.close()
