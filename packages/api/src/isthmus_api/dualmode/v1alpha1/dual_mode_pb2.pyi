@@ -26,7 +26,7 @@ class DualMode(_message.Message):
     An instance has up to two addresses: "native", where its application listens, and "mesh", where its sidecar does. The
     policy says which one consumers with an SDK and consumers with a sidecar are shown. An order of preference names
     addresses; one that is down or that an instance lacks is passed over. An address that the order does not name comes after
-    those that it does (native before mesh), so that an instance is shown as long as one of its addresses is up; "gateway"
+    those that it does (mesh before native), so that an instance is shown as long as one of its addresses is up; "gateway"
     counts only where it is named.
     """
 
@@ -75,7 +75,7 @@ class DualMode(_message.Message):
 
     @_builtins.property
     def sdk(self) -> Global___View:
-        """What consumers with an SDK are shown; native, mesh when not set."""
+        """What consumers with an SDK are shown; mesh, native when not set."""
 
     @_builtins.property
     def mesh(self) -> Global___View:
@@ -156,7 +156,7 @@ class Rule(_message.Message):
     name: _builtins.str
     """To find it again on status pages; its position when empty."""
     percent: _builtins.float
-    """Of the instances that the policy governs and no override names, from 0 to 100; part of an instance counts as one.
+    """Of the instances that the policy governs and no override for this side names, from 0 to 100; part of an instance counts as one.
     Which ones is decided by a hash of the instance, so a greater share holds every instance of the smaller one.
     """
     @_builtins.property
