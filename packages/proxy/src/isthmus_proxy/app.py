@@ -199,6 +199,21 @@ class Proxy:
 
         self.access_logs.log_service = opened
 
+    def report_loads(self, nursery: trio.Nursery) -> None:
+        """Report loads to the management server of ``load_stats_config``, if the bootstrap file has one."""
+        server = self.bootstrap.load_stats
+        if server is None:
+            return
+        from isthmus_proxy.grpc.client import GrpcClient  # noqa: PLC0415 - few files name one
+        from isthmus_proxy.observe.load_book import LoadBook  # noqa: PLC0415
+        from isthmus_proxy.observe.load_reporter import LoadReporter  # noqa: PLC0415
+        from isthmus_proxy.xds.backoff import Backoff  # noqa: PLC0415
+
+        backoff = Backoff(random.random, server.retry_base_interval, server.retry_max_interval)
+        book, grpc, scope = LoadBook(self.clusters), GrpcClient(self.surroundings), self.stats.scope("load_reporter")
+        reporter = LoadReporter(server.cluster_name, self.bootstrap.node, book, grpc, scope, backoff)
+        nursery.start_soon(reporter.run)
+
     async def serve_registry_api(self, nursery: trio.Nursery) -> None:
         """Serve the registry API of SDKs, if the bootstrap file says so."""
         config = self.bootstrap.registry_api
@@ -342,6 +357,7 @@ async def serve(bootstrap: Bootstrap, options: Options) -> int:
             await _start_admin(proxy, nursery)
         proxy.start_overload_manager()
         await proxy.load()
+        proxy.report_loads(nursery)
         await proxy.serve_registry_api(nursery)
         if proxy.dynamic is not None:
             nursery.start_soon(proxy.dynamic.run)

@@ -421,3 +421,22 @@ def test_runtime_layers_come_by_the_aggregated_stream_only(tmp_path: Path) -> No
     assert "rtds_layer.rtds_config" in refused(tmp_path, document)
     layer["rtds_layer"]["rtds_config"] = OWN  # type: ignore[index]
     assert "only ads is supported" in refused(tmp_path, document)
+
+
+def load_stats(*servers: str) -> Any:
+    document = example("static.yaml")
+    services = [{"envoy_grpc": {"cluster_name": server}} for server in servers]
+    config = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": services}
+    document["cluster_manager"] = {"load_stats_config": config}
+    return document
+
+
+def test_loads_are_reported_to_one_static_cluster(tmp_path: Path) -> None:
+    assert loaded(tmp_path, example("static.yaml")).load_stats is None
+    assert loaded(tmp_path, load_stats("first")).load_stats == ManagementServer("first")
+    place = "cluster_manager.load_stats_config.grpc_services"
+    assert refused(tmp_path, load_stats("nowhere")).startswith(f'{place}[0].envoy_grpc.cluster_name = "nowhere": ')
+    assert refused(tmp_path, load_stats("first", "second")).startswith(
+        f"{place} = 2 services: loads are reported to one"
+    )
+    assert refused(tmp_path, load_stats()).startswith(place)

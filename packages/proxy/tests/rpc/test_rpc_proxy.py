@@ -11,6 +11,7 @@ from isthmus_proxy.cluster.model import Thresholds
 from isthmus_proxy.codec.bolt import status
 from isthmus_proxy.codec.bolt.testing import V1, BoltVersion, request, response
 from isthmus_proxy.codec.rpc import GOAWAY, HEARTBEAT, HEARTBEAT_REPLY, ONE_WAY
+from isthmus_proxy.observe.load_book import LoadBook
 from isthmus_proxy.route.model import (
     ClusterWeight,
     ForwardAction,
@@ -307,6 +308,8 @@ async def test_a_circuit_breaker_refuses_what_is_too_much_as_busy(proxy: Proxy) 
     silent = Silent()
     origin = await proxy.origin(silent)
     proxy.cluster("c", origin.port, thresholds=Thresholds(max_requests=2))
+    loads = LoadBook(proxy.clusters)
+    loads.track(None, 0.0)
     proxy.route(forward())
     rpc(proxy)
     client = Frames(await proxy.client())
@@ -317,6 +320,23 @@ async def test_a_circuit_breaker_refuses_what_is_too_much_as_busy(proxy: Proxy) 
         await silent.answer(index)
     assert {(await client.response())[0] for _ in range(2)} == {0, 1}
     assert proxy.stat("rpc.test.downstream_rq_active") == 0
+    assert proxy.stat("cluster.c.upstream_rq_pending_overflow") == 1
+    [report] = loads.report(1.0, by_endpoint=True)
+    [place] = report.upstream_locality_stats
+    assert (place.total_issued_requests, place.total_successful_requests, place.total_error_requests) == (2, 2, 1)
+    assert report.total_dropped_requests == 1
+
+
+async def test_a_request_without_a_connection_overflows_once(proxy: Proxy) -> None:
+    origin = await proxy.origin(Silent())
+    proxy.cluster("c", origin.port, thresholds=Thresholds(max_connections=0))
+    proxy.route(forward())
+    rpc(proxy, pool_mode="PING_PONG")
+    client = Frames(await proxy.client())
+    await client.peer.send(b"".join(request(i, HEADER) for i in range(3)))
+    refused = [(await client.response())[:2] for _ in range(2)]
+    assert refused == [(1, status.SERVER_THREADPOOL_BUSY), (2, status.SERVER_THREADPOOL_BUSY)]
+    assert proxy.stat("cluster.c.upstream_rq_pending_overflow") == 2
 
 
 async def test_a_goaway_moves_on_without_losing_what_waits(proxy: Proxy) -> None:

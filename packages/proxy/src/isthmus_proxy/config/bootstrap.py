@@ -19,6 +19,7 @@ from isthmus_proxy.config.overload import compile_overload
 from isthmus_proxy.config.parse import fill, join, shown
 from isthmus_proxy.config.route import clusters_named
 from isthmus_proxy.config.runtime import compile_runtime
+from isthmus_proxy.config.source import compile_load_stats
 from isthmus_proxy.config.stats import compile_stats_settings, compile_stats_sinks
 from isthmus_proxy.config.values import socket_address
 from isthmus_proxy.errors import ConfigError
@@ -34,7 +35,7 @@ from isthmus_proxy.observe.statsd import StatsdConfig
 from isthmus_proxy.overload.model import OverloadConfig
 from isthmus_proxy.registry_api.model import RegistryApiConfig
 from isthmus_proxy.runtime import RuntimeConfig
-from isthmus_proxy.xds.source import ApiSource
+from isthmus_proxy.xds.source import ApiSource, ManagementServer
 
 if TYPE_CHECKING:
     from isthmus_proxy.tls.model import Secret
@@ -61,6 +62,7 @@ class Bootstrap:
     stats_sinks: tuple[StatsdConfig, ...] = ()
     secrets: tuple[tuple[str, Secret], ...] = ()
     registry_api: RegistryApiConfig | None = None
+    load_stats: ManagementServer | None = None
 
 
 def load(path: Path) -> Bootstrap:
@@ -119,7 +121,28 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
         compile_stats_sinks(proto),
         secrets,
         _registry_api(proto),
+        _load_stats(proto.cluster_manager, clusters),
     )
+
+
+def _load_stats(manager: Any, clusters: tuple[ClusterConfig, ...]) -> ManagementServer | None:
+    """The server that loads are reported to. Raises ConfigError."""
+    if not manager.HasField("load_stats_config"):
+        return None
+    path = "cluster_manager.load_stats_config"
+    server = compile_load_stats(manager.load_stats_config, path)
+    _check_server(server, f"{path}.grpc_services[0]", _static_names(clusters))
+    return server
+
+
+def _static_names(clusters: tuple[ClusterConfig, ...]) -> set[str]:
+    return {cluster.name for cluster in clusters if cluster.discovery != "EDS"}
+
+
+def _check_server(server: ManagementServer, path: str, known: set[str]) -> None:
+    if server.cluster_name not in known:
+        reason = "is not among static_resources.clusters, other than those of type EDS"
+        raise ConfigError(f"{path}.envoy_grpc.cluster_name", shown(server.cluster_name), reason)
 
 
 def _check_sources(
@@ -134,17 +157,14 @@ def _check_sources(
         if any(source is not None for _, source in used):
             check_node(proto.node)
         dynamic = DynamicResources()
-    known = {cluster.name for cluster in clusters if cluster.discovery != "EDS"}
+    known = _static_names(clusters)
     for path, source in [*(dynamic.named() if dynamic else ()), *used]:
         if source is None:
             if dynamic is None or dynamic.ads is None:
                 raise ConfigError(path, "", "asks for ads, but dynamic_resources.ads_config is not set")
             continue
         for index, server in enumerate(source.servers):
-            if server.cluster_name not in known:
-                place = f"{path}.grpc_services[{index}].envoy_grpc.cluster_name"
-                reason = "is not among static_resources.clusters, other than those of type EDS"
-                raise ConfigError(place, shown(server.cluster_name), reason)
+            _check_server(server, f"{path}.grpc_services[{index}]", known)
     return dynamic
 
 

@@ -1,4 +1,4 @@
-"""Compiles config.core.v3.ConfigSource and ApiConfigSource: the aggregated stream, or a stream of one resource type."""
+"""Compiles config.core.v3.ConfigSource and ApiConfigSource: the aggregated stream, a stream of one resource type, or of load reports."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def compile_api_source(source: Any, path: str) -> ApiSource:
     if kind not in ("GRPC", "DELTA_GRPC"):
         raise ConfigError(join(path, "api_type"), shown(kind), "must be GRPC or DELTA_GRPC")
     return ApiSource(_servers(source, path), kind == "DELTA_GRPC", source.set_node_on_first_message_only)
+
+
+def compile_load_stats(source: Any, path: str) -> ManagementServer:
+    """The one server that loads are reported to. Raises ConfigError."""
+    servers = compile_api_source(source, path).servers
+    if len(servers) > 1:
+        raise ConfigError(join(path, "grpc_services"), f"{len(servers)} services", "loads are reported to one")
+    return servers[0]
 
 
 def _servers(source: Any, path: str) -> tuple[ManagementServer, ...]:

@@ -143,8 +143,9 @@ class RpcDownstreamConnection:
                 count, first = 0, start
             if count >= room:
                 self._send(burst, count, buffer, first, last, identifier)
+                pool = burst.upstream.pool
                 burst = None
-                proxy.overflow(self, found, frame)
+                proxy.overflow(self, found, frame, pool)
                 continue
             identifier = identifier + 1 & mask
             while identifier in pending or identifier in abandoned:

@@ -90,6 +90,11 @@ class RpcPool:
             room = min(room, breaker.limits.max_pending_requests - len(connection.pending))
         return room
 
+    def overflowed(self) -> None:
+        """A circuit breaker does not let a request through."""
+        self.cluster.stats.upstream_rq_pending_overflow.value += 1
+        self.endpoint.rq_error += 1
+
     def begun(self, count: int, size: int) -> None:
         """``count`` requests of ``size`` bytes are on their way. Who chooses endpoints one by one counts ``rq_active`` itself."""
         self.breaker.active_requests += count

@@ -27,7 +27,7 @@ OVERFLOW = "overflow"
 class RpcRouter:
     """See the module. ``failure`` says why the last ``choose`` gave nothing."""
 
-    __slots__ = ("_clusters", "_pools", "_proxy", "_random", "_runtime", "failure")
+    __slots__ = ("_clusters", "_full", "_pools", "_proxy", "_random", "_runtime", "failure")
 
     def __init__(self, proxy: RpcProxy, surroundings: Surroundings) -> None:
         self._proxy = proxy
@@ -35,6 +35,7 @@ class RpcRouter:
         self._random = surroundings.random
         self._runtime = surroundings.runtime
         self._pools: dict[tuple[Endpoint, int], RpcPool] = {}
+        self._full: RpcPool | None = None  # which had no connection, where ``failure`` is OVERFLOW
         self.failure = ""
 
     def choose(
@@ -65,9 +66,11 @@ class RpcRouter:
         if endpoint is None:
             self.failure = NO_ENDPOINT
             return None
-        upstream = self._pool(cluster, endpoint, action.priority).pick(downstream, form)
+        pool = self._pool(cluster, endpoint, action.priority)
+        upstream = pool.pick(downstream, form)
         if upstream is None:
             self.failure = OVERFLOW
+            self._full = pool
         return upstream
 
     def _pool(self, cluster: Cluster, endpoint: Endpoint, priority: int) -> RpcPool:
@@ -89,6 +92,9 @@ class RpcRouter:
         if upstream is None:
             upstream = self.choose(plan, downstream, form)
             if upstream is None:
+                full, self._full = self._full, None
+                if full is not None:
+                    full.overflowed()
                 return None
         now = self._proxy.reactor.now
         # A request says itself how long it may take; the route decides where it does not.

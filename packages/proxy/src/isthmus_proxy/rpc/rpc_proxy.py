@@ -130,6 +130,7 @@ class RpcProxy:
     def send_alone(self, burst: Burst, original: int, frame: bytes) -> None:
         """Send one request as it is the burst's only one."""
         if burst.upstream.pool.room(burst.upstream) < 1:
+            burst.upstream.pool.overflowed()
             self._refused(burst.downstream, burst.plan, original, burst.form, frame, REFUSED_BY_LIMIT, OVERFLOW, "UO")
             return
         self._outcomes.send_alone(burst, original, frame, frame if burst.plan.retains else None)
@@ -156,6 +157,8 @@ class RpcProxy:
         self.stats.one_way.value += 1
         burst = self.begin(downstream, plan, frame[7], frame[8], None)
         if burst is None or burst.upstream.pool.room(burst.upstream) < 1:
+            if burst is not None:
+                burst.upstream.pool.overflowed()
             plan.stats.local.value += 1
             return
         upstream = burst.upstream
@@ -183,8 +186,9 @@ class RpcProxy:
             status, flag = REFUSED_BY_LIMIT if details == OVERFLOW else UNAVAILABLE, _FLAGS.get(details, "")
         self._refused(downstream, plan, frame[3], frame[8], None, status, details, flag)
 
-    def overflow(self, downstream: RpcDownstreamConnection, plan: RpcPlan, frame: Frame) -> None:
-        """Answer a request that a circuit breaker does not let through."""
+    def overflow(self, downstream: RpcDownstreamConnection, plan: RpcPlan, frame: Frame, pool: RpcPool) -> None:
+        """Answer a request that the circuit breaker of ``pool`` does not let through."""
+        pool.overflowed()
         self._refused(downstream, plan, frame[3], frame[8], None, REFUSED_BY_LIMIT, OVERFLOW, "UO")
 
     def _refused(
