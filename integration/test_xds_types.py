@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from conformance.xds import files
+from conformance.xds import world as istio
 from harness.envoy import Envoy
 from harness.eventually import eventually
 from harness.http import fetch
 from harness.isthmus import ControlPlane, Proxy
+from harness.origin import Origin
 from harness.ports import free_port
 from isthmus_controlplane.supplement.testing import make_certificate
 from test_xds_make_before_break import bootstrap
@@ -110,3 +112,38 @@ def test_our_proxy_takes_layers_and_secrets(world: World, tmp_path: Path) -> Non
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"red")
         connection.close()
+
+
+def test_envoy_asks_for_virtual_hosts_when_it_needs_them(tmp_path: Path) -> None:
+    port = free_port()
+    with Origin("a", "v1", tmp_path) as first, Origin("b", "v1", tmp_path) as second:
+        one, two = (
+            istio.service(f"{name}.shop", side.port, number=port) for name, side in (("a", first), ("b", second))
+        )
+        with ControlPlane(istio.store(tmp_path, one), tmp_path) as plane:
+            document = bootstrap(plane.grpc_address, "DELTA_GRPC")
+            document["node"]["metadata"] = {"INTERCEPTION_MODE": "NONE", "VIRTUAL_HOSTS_ON_DEMAND": "true"}
+
+            def ask(host: str) -> tuple[int, str | None]:
+                answer = fetch(f"127.0.0.1:{port}", "/", headers={"host": host})
+                return answer.status, answer.header("x-service")
+
+            def hosts(envoy: Envoy) -> list[str]:
+                dump = envoy.config_dump()["configs"]
+                tables = [each for config in dump for each in config.get("dynamic_route_configs", [])]
+                names = (host["name"] for each in tables for host in each["route_config"].get("virtual_hosts", []))
+                return sorted(names)
+
+            with Envoy(document, tmp_path) as envoy:
+                envoy.wait_ready()
+                assert hosts(envoy) == []
+                assert ask(f"a.shop:{port}") == (200, "a")
+                assert hosts(envoy) == [f"{port}/a.shop"]
+                assert ask("a.shop") == (200, "a")
+                assert ask("b.shop")[0] == 404
+                istio.write(tmp_path, one, two)
+                eventually(lambda: ask("b.shop") == (200, "b"))
+                assert hosts(envoy) == [f"{port}/a.shop", f"{port}/b.shop"]
+                istio.write(tmp_path, two)
+                eventually(lambda: ask("a.shop")[0] == 404)
+                eventually(lambda: hosts(envoy) == [f"{port}/b.shop"])

@@ -14,6 +14,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
@@ -24,8 +25,8 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from envoy.service.runtime.v3.rtds_pb2 import Runtime
 
 import isthmus_controlplane
-from isthmus_controlplane import Callbacks, LinearCache, Server, ServerSettings, SnapshotCache, Timed
-from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, RUNTIME, SECRET
+from isthmus_controlplane import Aliased, Callbacks, LinearCache, Server, ServerSettings, SnapshotCache, Timed
+from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, RUNTIME, SECRET, VIRTUAL_HOST
 from isthmus_controlplane.xds.message import Nack
 from isthmus_controlplane.xds.push import PushStatus
 from isthmus_controlplane.xds.testing import cluster, endpoints, eventually, names_in
@@ -131,6 +132,20 @@ async def test_groups_have_snapshots_of_their_own(bench: Bench) -> None:
     with pytest.raises(KeyError):
         cache.snapshot("one")
     await server.stop(0)
+
+
+async def test_a_virtual_host_goes_by_all_of_its_names(bench: Bench) -> None:
+    cache = LinearCache([Aliased(VirtualHost(name="80/a", domains=["a", "a:80"]), ("80/a:80",))])
+    async with Server("127.0.0.1:0", cache) as server:
+        bench.address = server.address
+        peer = bench.peer(Node(id="n"), delta=True)
+        first = await peer.ask(type_url=VIRTUAL_HOST, resource_names_subscribe=["80/a:80", "80/b"])
+        assert [(each.name, list(each.aliases)) for each in first.resources] == [
+            ("80/a:80", ["80/a", "80/a:80"]),
+            ("80/b", ["80/b"]),
+        ]
+    with pytest.raises(ValueError, match="'80/a:80' is given twice"):
+        LinearCache([Aliased(VirtualHost(name="80/a"), ("80/a:80",)), VirtualHost(name="80/a:80")])
 
 
 async def test_a_linear_cache_tells_what_changed_and_what_is_gone(bench: Bench) -> None:

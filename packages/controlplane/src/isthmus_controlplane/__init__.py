@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isthmus_controlplane.library import Cache, LinearCache, Server, SnapshotCache
-    from isthmus_controlplane.snapshot.resource import Timed
+    from isthmus_controlplane.snapshot.resource import Aliased, Timed
     from isthmus_controlplane.xds.observer import Observer
     from isthmus_controlplane.xds.observer import Silent as Callbacks
     from isthmus_controlplane.xds.server import ServerSettings
 
 __version__ = "0.1.0"
-__all__ = ["Cache", "Callbacks", "LinearCache", "Observer", "Server", "ServerSettings", "SnapshotCache", "Timed"]
+__all__ = [
+    "Aliased",
+    "Cache",
+    "Callbacks",
+    "LinearCache",
+    "Observer",
+    "Server",
+    "ServerSettings",
+    "SnapshotCache",
+    "Timed",
+]
 
 _HOMES = {
+    "Aliased": "snapshot.resource:Aliased",
     "Cache": "library:Cache",
     "Callbacks": "xds.observer:Silent",
     "LinearCache": "library:LinearCache",

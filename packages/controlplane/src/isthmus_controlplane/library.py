@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 from envoy.config.core.v3.base_pb2 import Node
 
 from isthmus_controlplane.snapshot.names import name_of
-from isthmus_controlplane.snapshot.resource import Content, ResourcePool, Timed, type_url_of
+from isthmus_controlplane.snapshot.resource import Aliased, Content, ResourcePool, message_of, type_url_of
 from isthmus_controlplane.snapshot.snapshot import Messages, Snapshot, build
 from isthmus_controlplane.xds.fleet import ClientStatus
 from isthmus_controlplane.xds.observer import Observer
@@ -66,7 +66,8 @@ class SnapshotCache:
 
         Args:
             group: of clients; they need not be connected.
-            resources: messages, or `Timed` ones, which clients drop unless the server repeats that they are there.
+            resources: messages, or `Timed` ones, which clients drop unless the server repeats that they are there, or
+                `Aliased` ones, which clients may ask for under several names.
             cause: what was changed, in words, for `Server.pushes`.
 
         Raises:
@@ -250,12 +251,13 @@ class Server:
 def _by_type(resources: Iterable[Content]) -> dict[str, dict[str, Content]]:
     tables: dict[str, dict[str, Content]] = {}
     for content in resources:
-        message = content.message if isinstance(content, Timed) else content
+        message = message_of(content)
         type_url, name = type_url_of(message), name_of(message)
         if not name:
             raise ValueError(f"a {message.DESCRIPTOR.full_name} has no name: set it, clients subscribe by it")
         table = tables.setdefault(type_url, {})
-        if name in table:
-            raise ValueError(f"{message.DESCRIPTOR.full_name} {name!r} is given twice: leave one out")
-        table[name] = content
+        for each in (name, *(content.aliases if isinstance(content, Aliased) else ())):
+            if each in table:
+                raise ValueError(f"{message.DESCRIPTOR.full_name} {each!r} is given twice: leave one out")
+            table[each] = content
     return tables

@@ -19,6 +19,7 @@ from isthmus_controlplane.supplement.secret_names import SecretNames
 from isthmus_controlplane.supplement.supplement import NOTHING, Supplement
 from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.translate import Memo, Translation, translate, translate_instances
+from isthmus_controlplane.translate.on_demand import on_demand
 
 log = logging.getLogger(__name__)
 
@@ -222,9 +223,15 @@ class Publisher:
         admission = self.world.admission
         if previous is None or admission.hosts is None:
             self.counters.translations += 1
-            return self._supplement.join(translate(admission.model, scope, self.memo), scope, self._secret_names)
+            return self._whole_translation(scope)
         self.counters.patches += 1
         return translate_instances(admission.model, scope, self.memo, previous, admission.hosts)
+
+    def _whole_translation(self, scope: Scope) -> Translation:
+        translation = translate(self.world.admission.model, scope, self.memo)
+        if scope.virtual_hosts_on_demand:
+            translation = on_demand(translation)
+        return self._supplement.join(translation, scope, self._secret_names)
 
     @property
     def settled(self) -> bool:

@@ -16,8 +16,14 @@ from isthmus_controlplane.xds.testing import NODE
 from isthmus_controlplane.xds.wire import decode, encode
 
 TEXT = st.text(max_size=200)
-BODIES = st.builds(lambda url, value: Any(type_url=url, value=value), TEXT, st.binary(max_size=300))
-RESOURCES = st.builds(lambda name, version, body: Resource(name, version, body.SerializeToString()), TEXT, TEXT, BODIES)
+# A body is never empty: an empty one stands for a resource that does not exist, and is left out.
+URLS = st.text(min_size=1, max_size=200)
+BODIES = st.builds(lambda url, value: Any(type_url=url, value=value), URLS, st.binary(max_size=300))
+ALIASES = st.lists(TEXT, max_size=3).map(tuple)
+RESOURCES = st.builds(
+    lambda name, version, body, aliases: Resource(name, version, body.SerializeToString(), aliases=aliases),
+    TEXT, TEXT, BODIES, ALIASES,
+)  # fmt: skip
 RESPONSES = st.builds(
     Response, TEXT, TEXT, TEXT, st.lists(RESOURCES, max_size=5).map(tuple), st.lists(TEXT, max_size=5).map(tuple)
 )
@@ -40,7 +46,7 @@ def test_delta_responses_are_protobufs(response: Response, identifier: str) -> N
     message = discovery_pb2.DeltaDiscoveryResponse(
         system_version_info=response.version,
         resources=[
-            discovery_pb2.Resource(name=r.name, version=r.version, resource=Any.FromString(r.body))
+            discovery_pb2.Resource(name=r.name, version=r.version, resource=Any.FromString(r.body), aliases=r.aliases)
             for r in response.resources
         ],
         removed_resources=response.removed,

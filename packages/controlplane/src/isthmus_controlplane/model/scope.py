@@ -28,6 +28,8 @@ class Scope:
         http_proxy_port: port of the explicit HTTP proxy listener (Istio's ``http_proxy``), None for listeners per port.
         interception: how traffic reaches the proxy (node metadata ``INTERCEPTION_MODE``); Istio's default is REDIRECT.
         namespace: decides short names and ``exportTo``.
+        virtual_hosts_on_demand: whether the proxy asks for virtual hosts when requests for them come in (node metadata
+            ``VIRTUAL_HOSTS_ON_DEMAND``), which Envoy can over delta streams.
         client: node id where a scope is that of one client alone, which only measurements ask for.
     """
 
@@ -36,6 +38,7 @@ class Scope:
     http_proxy_port: int | None = None
     interception: Interception = "REDIRECT"
     namespace: str = DEFAULT_NAMESPACE
+    virtual_hosts_on_demand: bool = False
     client: str = ""
 
 
@@ -50,6 +53,7 @@ def scope_of(node: Node) -> Scope:
         http_proxy_port=None if redirected else _port(metadata.get("HTTP_PROXY_PORT")),
         interception=interception,
         namespace=_text(metadata.get("NAMESPACE")) or _namespace_of_id(node.id),
+        virtual_hosts_on_demand=_flag(metadata.get("VIRTUAL_HOSTS_ON_DEMAND")) and _kind(node) == "sidecar",
     )
 
 
@@ -82,6 +86,11 @@ def _namespace_of_id(node_id: str) -> str:
     if len(parts) != 4 or "." not in parts[2]:
         return DEFAULT_NAMESPACE
     return parts[2].rpartition(".")[2] or DEFAULT_NAMESPACE
+
+
+def _flag(value: Value | None) -> bool:
+    """Read a truth value that Istio's agent writes as text."""
+    return value is not None and (value.bool_value or value.string_value.lower() == "true")
 
 
 def _text(value: Value | None) -> str:

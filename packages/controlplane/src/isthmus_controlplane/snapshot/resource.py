@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from isthmus_controlplane.snapshot.dependencies import references_of
+from isthmus_controlplane.snapshot.names import name_of
 from isthmus_controlplane.snapshot.resource_type import TYPE_PREFIX
 
 VERSION_BYTES = 8
@@ -25,6 +26,8 @@ class Resource:
         body: the serialised ``google.protobuf.Any``; responses are assembled from these bytes. Empty when not known.
         references: names that this resource makes a client ask for: a cluster's EDS name, a listener's RDS names.
         ttl_ms: milliseconds after which a client drops it unless it hears of it again; 0 for ever.
+        aliases: all names under which a client may ask for it, the first of which is its own; empty where that is ``name``
+            alone. It stands in a collection under each of them.
     """
 
     name: str
@@ -32,16 +35,17 @@ class Resource:
     body: bytes
     references: tuple[str, ...] = ()
     ttl_ms: int = 0
+    aliases: tuple[str, ...] = ()
 
     def mentions(self, name: str) -> bool:
         """Whether the resource holds ``name`` as a whole text field, however deep and inside whatever extension.
 
         Looks for the length-prefixed text in the serialised bytes: packed extensions are nested in place, so this
         sees what a walk over the messages would see, at the speed of a byte search. A body that is not known
-        mentions everything.
+        mentions everything, and one that does not exist, which has aliases nevertheless, nothing.
         """
         raw = name.encode()
-        return not self.body or varint(len(raw)) + raw in self.body
+        return not (self.body or self.aliases) or varint(len(raw)) + raw in self.body
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +65,20 @@ class Timed:
             raise ValueError(f"ttl {self.ttl}: has to be at least 0.001 s")
 
 
-Content = Message | Timed
+@dataclasses.dataclass(frozen=True, slots=True)
+class Aliased:
+    """A message that clients may ask for under several names (``Resource.aliases``): a virtual host by any of its domains.
+
+    Attributes:
+        message: the resource.
+        aliases: names besides its own, without doubles.
+    """
+
+    message: Message
+    aliases: tuple[str, ...]
+
+
+Content = Message | Timed | Aliased
 
 
 class ResourcePool:
@@ -95,18 +112,33 @@ class ResourcePool:
     def serialised(self, type_url: str, name: str, content: Content) -> Resource:
         """Serialise ``content`` and return the resource that holds these bytes, a known one where there is one."""
         self.serialisations += 1
-        message = content.message if isinstance(content, Timed) else content
+        message = message_of(content)
         ttl_ms = round(content.ttl * 1000) if isinstance(content, Timed) else 0
         # A collection of MCP is called group/version/Kind and holds envelopes.
         packed = type_url if type_url.startswith(TYPE_PREFIX) else type_url_of(message)
         body = Any(type_url=packed, value=message.SerializeToString(deterministic=True)).SerializeToString()
-        version = content_version(body, str(ttl_ms).encode()) if ttl_ms else content_version(body)
+        aliases = (name_of(message), *content.aliases) if isinstance(content, Aliased) else ()
+        version = _version(body, ttl_ms, aliases)
         known = self._known.get((type_url, name, version))
         if known is not None and known.body == body:
             return known
-        made = Resource(name, version, body, references_of(message), ttl_ms)
+        made = Resource(name, version, body, references_of(message), ttl_ms, aliases)
         self._known[type_url, name, version] = made
         return made
+
+
+def message_of(content: Content) -> Message:
+    """Return the bare message."""
+    return content if isinstance(content, Message) else content.message
+
+
+def _version(body: bytes, ttl_ms: int, aliases: tuple[str, ...]) -> str:
+    parts = [body]
+    if ttl_ms:
+        parts.append(str(ttl_ms).encode())
+    if aliases:
+        parts.append("\0".join(aliases).encode())
+    return content_version(*parts)
 
 
 def type_url_of(message: Message) -> str:

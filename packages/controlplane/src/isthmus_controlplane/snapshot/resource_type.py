@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.message import Message
 
 TYPE_PREFIX = "type.googleapis.com/"
@@ -38,6 +39,8 @@ class ResourceType:
             its own timeout; None when the type has no such answer.
         removal_waits_for: types whose resources may still use one of this type: a removal waits until the client has
             acknowledged newer versions of those that name it.
+        greets: a first request without names is answered at once, although there is nothing to say.
+        answers_absence: on delta, a name that does not exist is answered by a resource without content, not by a removal.
     """
 
     type_url: str
@@ -47,6 +50,8 @@ class ResourceType:
     removable: bool = True
     empty: Callable[[str], Message] | None = None
     removal_waits_for: tuple[str, ...] = ()
+    greets: bool = False
+    answers_absence: bool = False
 
 
 def _empty_load_assignment(name: str) -> Message:
@@ -59,17 +64,25 @@ def _empty_route_configuration(name: str) -> Message:
     return message
 
 
+def _empty_runtime(name: str) -> Message:
+    message: Message = Runtime(name=name)
+    return message
+
+
 # In the order in which responses are sent on ADS ("Eventual consistency considerations" of the xDS protocol).
 RESOURCE_TYPES: tuple[ResourceType, ...] = (
-    ResourceType(CLUSTER, "CDS", full_state=True, legacy_wildcard=True, removal_waits_for=(LISTENER, ROUTE)),
+    ResourceType(
+        CLUSTER, "CDS", full_state=True, legacy_wildcard=True, removal_waits_for=(LISTENER, ROUTE, VIRTUAL_HOST)
+    ),
     ResourceType(ENDPOINT, "EDS", empty=_empty_load_assignment, removal_waits_for=(CLUSTER,)),
     ResourceType(LISTENER, "LDS", full_state=True, legacy_wildcard=True),
     ResourceType(ROUTE, "RDS", empty=_empty_route_configuration, removal_waits_for=(LISTENER,)),
     ResourceType(SCOPED_ROUTE, "SRDS", legacy_wildcard=True),
-    ResourceType(VIRTUAL_HOST, "VHDS"),
+    # Envoy's route configuration waits for a first answer, and the requests to a host for one about it.
+    ResourceType(VIRTUAL_HOST, "VHDS", greets=True, answers_absence=True),
     ResourceType(SECRET, "SDS"),
     ResourceType(EXTENSION_CONFIG, "ECDS", removable=False),
-    ResourceType(RUNTIME, "RTDS"),
+    ResourceType(RUNTIME, "RTDS", empty=_empty_runtime),
     ResourceType(DUAL_MODE, "DualMode", full_state=True, legacy_wildcard=True),
 )
 _BY_URL = {kind.type_url: kind for kind in RESOURCE_TYPES}

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from google.protobuf.message import Message
 
 from isthmus_controlplane.model.scope import Scope
+from isthmus_controlplane.snapshot.resource import message_of
 from isthmus_controlplane.snapshot.resource_type import SECRET, resource_type
 from isthmus_controlplane.stores.base import ObjectKey, Problem
 from isthmus_controlplane.supplement.resource_files import Given
@@ -57,7 +58,12 @@ class Supplement:
     def _named(self, tables: Mapping[str, Mapping[str, Message]], secret_names: SecretNames) -> dict[str, Message]:
         if not self.secrets:
             return {}
-        names = {name for table in tables.values() for message in table.values() for name in secret_names.of(message)}
+        names = {
+            name
+            for table in tables.values()
+            for message in table.values()
+            for name in secret_names.of(message_of(message))
+        }
         return {name: self.secrets[name] for name in names if name in self.secrets}
 
 

@@ -21,7 +21,7 @@ class Translation:
     """All resources of one scope.
 
     Attributes:
-        messages: per type URL, the resources by name, in sorted order.
+        messages: per type URL, the resources by name, in sorted order; an `Aliased` where one goes by several.
         origins: for each (type URL, name), the user objects it was made from, to attribute a NACK; sorted.
         problems: what could not be translated for this scope, sorted.
         changed: names per type that differ from the translation before; None where any may.

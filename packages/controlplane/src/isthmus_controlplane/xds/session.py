@@ -22,6 +22,7 @@ from isthmus_controlplane.snapshot.resource_type import (
     ENDPOINT,
     LISTENER,
     ROUTE,
+    VIRTUAL_HOST,
     resource_type,
     send_order,
 )
@@ -251,7 +252,16 @@ class Session:
                 max_bytes=self._limits.response_bytes,
             )
             self.watches = {url: self.watches[url] for url in sorted(self.watches, key=send_order)}
+            if type_url == VIRTUAL_HOST and self.variant is Variant.DELTA:
+                self._repeat_virtual_hosts(self._configurations())
         return watch
+
+    def _configurations(self) -> Collection[str]:
+        """Name the route configurations that the client has; where they go over another stream, all there are."""
+        routes = self.watches.get(ROUTE)
+        if routes is not None:
+            return routes.delivered.sent
+        return self.snapshot.collection(ROUTE).resources if self.snapshot is not None else ()
 
     def _take_answer(self, watch: Watch, request: Request) -> Received:
         """Read a request's role as an answer; a nonce from an earlier stream or an older response is no answer."""
@@ -282,8 +292,8 @@ class Session:
         return watch.next_update(collection, self._waits(watch, snapshot), self.sequence)
 
     def _order_holds(self, watch: Watch, snapshot: Snapshot) -> bool:
-        """Whether a push of listeners or routes would overtake clusters or endpoints, or routes their listeners."""
-        if watch.kind.type_url not in {LISTENER, ROUTE}:
+        """Whether a push of listeners, routes or virtual hosts would overtake clusters or endpoints, or routes their listeners."""
+        if watch.kind.type_url not in {LISTENER, ROUTE, VIRTUAL_HOST}:
             return False
         clusters = self.watches.get(CLUSTER)
         if clusters is not None and clusters.unanswered:
@@ -321,6 +331,8 @@ class Session:
     def _commit(self, watch: Watch, update: Update, snapshot: Snapshot, now: float) -> Response:
         if watch.kind.type_url == CLUSTER:
             self._warm(watch, update)
+        if watch.kind.type_url == ROUTE and VIRTUAL_HOST in self.watches:
+            self._repeat_virtual_hosts(resource.name for resource in update.resources)
         self._nonces += 1
         nonce = str(self._nonces)
         version = watch.commit(update, snapshot.collection(watch.kind.type_url), nonce, self.sequence)
@@ -337,3 +349,8 @@ class Session:
             if clusters.delivered.differs(resource):
                 for name in resource.references:
                     endpoints.force(name)
+
+    def _repeat_virtual_hosts(self, configurations: Iterable[str]) -> None:
+        """A route configuration that is new waits for virtual hosts, and one that changed is without those it had."""
+        for name in configurations:
+            self.watches[VIRTUAL_HOST].force_all(f"{name}/")

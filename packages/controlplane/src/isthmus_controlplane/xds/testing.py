@@ -24,7 +24,8 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from isthmus_controlplane.snapshot.resource import Content, Timed, type_url_of
+from isthmus_controlplane.snapshot.names import name_of as resource_name
+from isthmus_controlplane.snapshot.resource import Aliased, Content, message_of, type_url_of
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
 from isthmus_controlplane.xds.message import Request, Variant
 from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session
@@ -81,10 +82,9 @@ def snapshot_of(*contents: Content, previous: Snapshot | None = None) -> Snapsho
     """Build a snapshot of loose messages."""
     by_type: dict[str, dict[str, Content]] = {}
     for content in contents:
-        message = content.message if isinstance(content, Timed) else content
-        named: Any = message
-        name = named.cluster_name if isinstance(message, ClusterLoadAssignment) else named.name
-        by_type.setdefault(type_url_of(message), {})[name] = content
+        message = message_of(content)
+        for name in (resource_name(message), *(content.aliases if isinstance(content, Aliased) else ())):
+            by_type.setdefault(type_url_of(message), {})[name] = content
     return build(by_type, previous)
 
 

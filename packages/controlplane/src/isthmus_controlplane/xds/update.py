@@ -81,7 +81,10 @@ def delta_update(situation: Situation) -> Update:
     for name in situation.candidates:
         resource = situation.wanted(name)
         if resource is None:
-            _sort_removal(situation, name, removed, held)
+            if _answers_absence(situation, name):
+                added.append(Resource(name, "", b"", aliases=(name,)))
+            else:
+                _sort_removal(situation, name, removed, held)
         elif situation.due(resource):
             if added and size + len(resource.body) > situation.max_bytes:
                 return Update(tuple(added), tuple(removed), frozenset(held), complete=False)
@@ -113,14 +116,26 @@ def named_update(situation: Situation) -> Update:
     return Update(tuple(added))
 
 
+def _answers_absence(situation: Situation, name: str) -> bool:
+    """Whether a name that does not exist is answered by a resource without content; what the client has is removed."""
+    sent = situation.delivered.sent.get(name)
+    return situation.kind.answers_absence and name in situation.forced and (sent is None or not sent.body)
+
+
 def _sort_removal(situation: Situation, name: str, removed: list[str], held: set[str]) -> None:
     """Put an absent name where it belongs: told now, told later, or nothing to tell."""
     if not situation.kind.removable:
         return
+    sent = situation.delivered.sent.get(name)
+    if situation.kind.answers_absence and sent is not None and not sent.body:
+        return  # the client knows
     if name in situation.forced:
         removed.append(name)
-    elif name in situation.delivered.sent:
-        if situation.waits(name):
-            held.add(name)
-        else:
-            removed.append(name)
+    elif sent is not None and situation.waits(name):
+        held.add(name)
+        return
+    elif sent is not None:
+        removed.append(name)
+    if sent is not None:
+        own = sent.aliases[:1]  # what clients keep it under, whatever they asked for
+        removed.extend(each for each in own if each not in removed and each not in situation.subscription.names)

@@ -70,6 +70,7 @@ class Watch:
             self._started = True
             self._initial = {name: v for name, v in initial_versions.items() if self.subscription.covers(name)}
             self._resumed = bool(self._initial)
+            self.asked = self.kind.greets
         if change.wildcard_gained:
             self._in_step_with = None
             self._forced |= self._in_flight()
@@ -88,6 +89,14 @@ class Watch:
         """Send a name again at the next opportunity if it is subscribed: what uses it is warming."""
         if name in self.subscription.names or name in self.delivered.sent:
             self._forced.add(name)
+
+    def force_all(self, prefix: str) -> None:
+        """Send all subscribed names that begin with ``prefix`` again, and that ``prefix*`` does not exist.
+
+        Envoy's route configuration is ready once it has heard of any name of its own; an empty response does not reach it.
+        """
+        self._forced.update(name for name in self.subscription.names if name.startswith(prefix))
+        self._forced.add(f"{prefix}*")
 
     def stale(self, collection: Collection) -> bool:
         """Whether there may be something to send: cheap, and rather true too often."""
@@ -174,8 +183,9 @@ class Watch:
         if self._full_state:
             return self.asked or bool(update.removed) or any(map(self.delivered.differs, update.resources))
         # A first wildcard request is answered even when there is nothing: the client's start waits for it.
-        first = self.asked and self.subscription.wildcard and not self._resumed and not self.delivered.sent_version
-        return bool(update.resources or update.removed) or (first and self.deletes)
+        waits = self.kind.greets or (self.subscription.wildcard and self.deletes)
+        first = self.asked and waits and not self._resumed and not self.delivered.sent_version
+        return bool(update.resources or update.removed) or first
 
     def _note_in_step(self, collection: Collection, update: Update, sequence: int) -> None:
         self._in_step_with = collection.version

@@ -97,12 +97,13 @@ def _delta_resource(resource: Resource, *, heartbeat: bool) -> Iterator[bytes]:
 
 
 def _resource_parts(resource: Resource, *, heartbeat: bool) -> tuple[bytes, bytes, bytes]:
-    """Return the fields before the body, the body, and those after it; a heartbeat has no body."""
+    """Return the fields before the body, the body, and those after it; a heartbeat has no body, nor what does not exist."""
     body = b"" if heartbeat else resource.body
-    lead = () if heartbeat else (_TAG[2], varint(len(body)))
+    lead = (_TAG[2], varint(len(body))) if body else ()
     head = b"".join((*_text(1, resource.version), *lead))
+    aliases = (part for alias in resource.aliases for part in _field(4, alias.encode()))
     ttl = _field(6, _duration(resource.ttl_ms)) if resource.ttl_ms else ()
-    return head, body, b"".join((*_text(3, resource.name), *ttl))
+    return head, body, b"".join((*_text(3, resource.name), *aliases, *ttl))
 
 
 def _duration(milliseconds: int) -> bytes:
