@@ -182,6 +182,12 @@ def test_a_gateway_drains_although_the_policy_no_longer_has_one() -> None:
     assert only(decide([bare], [ONE], 2.0, changed)).sdk.addresses == (NATIVE, GATEWAY)
 
 
+def test_an_instance_that_is_renamed_when_its_sidecar_comes_drains_all_the_same() -> None:
+    alone = dataclasses.replace(ONE, id=str(NATIVE), mesh=None, mesh_up=False)
+    before = decide([policy(M, N)], [alone], 0.0, NOTHING_DECIDED)
+    assert only(decide([policy(M, N)], [ONE], 1.0, before)).sdk.addresses == (MESH, NATIVE)
+
+
 @pytest.mark.parametrize("name", ["a", str(NATIVE), str(MESH)])
 def test_an_override_names_an_instance_or_one_of_its_addresses(name: str) -> None:
     overriding = policy(N, overrides=(Override(name, mesh=(M,)),))

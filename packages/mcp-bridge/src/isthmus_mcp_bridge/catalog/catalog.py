@@ -6,15 +6,18 @@ Events of different sources may come in any order: the merged services depend on
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from isthmus_mcp_bridge.catalog.alarm import Alarms
-from isthmus_mcp_bridge.catalog.fold import fold
+from isthmus_mcp_bridge.catalog.fold import Choose, fold
 from isthmus_mcp_bridge.catalog.retention import Claims
 from isthmus_mcp_bridge.catalog.rules import DEFAULT_RULES, MergeRules
 from isthmus_mcp_bridge.catalog.sources import Source, SourceLimits, Touched
 from isthmus_mcp_bridge.catalog.vips import NoAddressLeft, VipTable
 from isthmus_mcp_bridge.catalog.warm_up import next_step_ms
+from isthmus_mcp_bridge.dualmode.dual_modes import DualModes, Endpoints
+from isthmus_mcp_bridge.dualmode.policy import Policy
 from isthmus_mcp_bridge.events import RegistryEvent, SourceListed, SourceSuspected
 from isthmus_mcp_bridge.model import Conflict, MergedService, ServiceClaim, ServiceKey, SourcedClaim
 
@@ -55,6 +58,7 @@ class Catalog:
         self._merged: dict[ServiceKey, MergedService] = {}
         self._dirty: dict[str, dict[ServiceKey, None]] = {name: {} for name in precedence}
         self._warming: Alarms[ServiceKey] = Alarms()
+        self.dual_modes = DualModes()
 
     @property
     def sources(self) -> Mapping[str, Source]:
@@ -100,10 +104,8 @@ class Catalog:
             for source in self._sources.values()
             if self._due(source, now)
         }
-        for key in self._warming.take_due(now):
-            for _, name, _ in self._origins.get(key, ()):
-                self._dirty[name][key] = None
-                touched[name] = touched.get(name, frozenset()) | {key}
+        for name, keys in self._fold_again([*self._warming.take_due(now), *self.dual_modes.take_due(now)]).items():
+            touched[name] = touched.get(name, frozenset()) | keys
         if self.vips is not None:
             self.vips.tick(now)
         return {name: keys for name, keys in touched.items() if keys}
@@ -111,8 +113,22 @@ class Catalog:
     def next_tick(self) -> float | None:
         """When ``tick`` has something to do; None while only events change anything."""
         times = [source.next_tick() for source in self._sources.values()]
-        times += [self._warming.next_due(), self.vips.next_tick() if self.vips is not None else None]
+        times += [self._warming.next_due(), self.dual_modes.next_due()]
+        times += [self.vips.next_tick() if self.vips is not None else None]
         return min((time for time in times if time is not None), default=None)
+
+    def replace_policies(self, policies: Iterable[Policy]) -> dict[str, frozenset[ServiceKey]]:
+        """Take the policies of dual mode. Returns the services that they may change, by the sources that claim them."""
+        return self._fold_again(self.dual_modes.replace(policies, self._origins))
+
+    def _fold_again(self, keys: Iterable[ServiceKey]) -> dict[str, frozenset[ServiceKey]]:
+        """Mark services as changed; returns them by the sources that claim them."""
+        found: dict[str, set[ServiceKey]] = {}
+        for key in keys:
+            for _, name, _ in self._origins.get(key, ()):
+                self._dirty[name][key] = None
+                found.setdefault(name, set()).add(key)
+        return {name: frozenset(keys) for name, keys in found.items()}
 
     def take_changes(self, limit: int, now: float = 0.0, sources: Collection[str] | None = None) -> list[ServiceChange]:
         """Fold at most ``limit`` changed services (of some sources); those that stayed the same are not returned."""
@@ -138,7 +154,7 @@ class Catalog:
             for _, name, origin in sorted(self._origins.get(key, ()))
             if (claim := self._sources[name].actual(origin, key)) is not None
         ]
-        return self._merge(key, found, now)
+        return self._merge(key, found, now, functools.partial(self._look, key, now=now))
 
     def _claims(self, key: ServiceKey) -> Iterator[tuple[str, str, ServiceClaim]]:
         for _, name, origin in sorted(self._origins.get(key, ())):
@@ -184,7 +200,9 @@ class Catalog:
 
     def _fold(self, key: ServiceKey, now: float) -> MergedService | None:
         found = self.claims(key)
-        merged = self._merge(key, found, now)
+        if not found:
+            self.dual_modes.forget(key)
+        merged = self._merge(key, found, now, functools.partial(self._choose, key, now=now))
         if self.vips is not None:
             merged = self._with_vip(key, merged, now)
         now_ms = self._epoch_ms(now)
@@ -193,10 +211,18 @@ class Catalog:
         self._warming.set(key, None if step_ms is None else step_ms / 1000 - self.epoch_offset_s)
         return merged
 
-    def _merge(self, key: ServiceKey, found: Sequence[SourcedClaim], now: float) -> MergedService | None:
+    def _choose(self, key: ServiceKey, endpoints: Endpoints, *, now: float) -> Endpoints:
+        return self.dual_modes.choose(key, endpoints, self.rules, now)
+
+    def _look(self, key: ServiceKey, endpoints: Endpoints, *, now: float) -> Endpoints:
+        return self.dual_modes.look(key, endpoints, self.rules, now)[1]
+
+    def _merge(
+        self, key: ServiceKey, found: Sequence[SourcedClaim], now: float, choose: Choose
+    ) -> MergedService | None:
         if not found:
             return None
-        merged = fold(key, [one.claim for one in found], self.rules, self._epoch_ms(now))
+        merged = fold(key, [one.claim for one in found], self.rules, self._epoch_ms(now), choose)
         return dataclasses.replace(merged, sources=tuple(sorted({one.source for one in found})))
 
     def _with_vip(self, key: ServiceKey, merged: MergedService | None, now: float) -> MergedService | None:
@@ -210,9 +236,7 @@ class Catalog:
         except NoAddressLeft as error:
             conflict = Conflict("addresses", "", f"published without a virtual address: {error}")
             return dataclasses.replace(merged, conflicts=(*merged.conflicts, conflict))
-        for other in moved:
-            for _, name, _ in self._origins.get(other, ()):
-                self._dirty[name][other] = None
+        self._fold_again(moved)
         return dataclasses.replace(merged, addresses=(address,))
 
     def _epoch_ms(self, now: float) -> int:

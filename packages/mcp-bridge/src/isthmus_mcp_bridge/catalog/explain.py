@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus_mcp_bridge.catalog import fields
 from isthmus_mcp_bridge.catalog.catalog import Catalog
-from isthmus_mcp_bridge.catalog.fold import Gathered, gather
+from isthmus_mcp_bridge.catalog.gathered import Gathered, gather
 from isthmus_mcp_bridge.catalog.ports import resolve_ports
 from isthmus_mcp_bridge.catalog.sources import Source
 from isthmus_mcp_bridge.catalog.warm_up import share_percent
@@ -108,6 +108,9 @@ def _endpoint(
 ) -> dict[str, Any]:
     rules, claims = catalog.rules, found.claims
     published, why = fields.verdict(claims, rules)
+    hidden = catalog.dual_modes.hidden_by(sourced[0].claim.key, key) if published else ""
+    if hidden:
+        published, why = False, hidden
     weight, by_weight = fields.weight(claims, rules)
     labels, by_labels = fields.labels(claims, rules)
     locality, by_locality = fields.locality(claims)

@@ -1,17 +1,17 @@
 """Folds what several registries claim about one service into one merged service.
 
-Which endpoints are published and what each field is, ``fields`` decides by the rules; here the claims are gathered by
-endpoint and the results put together.
+Which endpoints are published and what each field is, ``fields`` decides by the rules; here the results for all endpoints are put
+together.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from isthmus_mcp_bridge.catalog import fields
-from isthmus_mcp_bridge.catalog.ports import PortTable, resolve_ports
+from isthmus_mcp_bridge.catalog.gathered import Gathered, gather
+from isthmus_mcp_bridge.catalog.ports import resolve_ports
 from isthmus_mcp_bridge.catalog.rules import DEFAULT_RULES, MergeRules
 from isthmus_mcp_bridge.catalog.warm_up import share_percent
 from isthmus_mcp_bridge.catalog.workloads import PlacedEndpoint, arrange, weighing
@@ -26,32 +26,30 @@ from isthmus_mcp_bridge.model import (
     workload_order,
 )
 
-
-@dataclasses.dataclass(slots=True)
-class Gathered:
-    """All claims about one endpoint, in order of precedence, and the service ports that it serves.
-
-    ``origins`` are the indices of the service claims that the endpoint's claims stand in.
-    """
-
-    claims: list[EndpointClaim] = dataclasses.field(default_factory=list)
-    origins: list[int] = dataclasses.field(default_factory=list)
-    service_ports: set[str] = dataclasses.field(default_factory=set)
+Choose = Callable[[Mapping[EndpointKey, Gathered]], Mapping[EndpointKey, Gathered]]
+"""Takes everything that is claimed about a service's endpoints, returns those that are published."""
 
 
 def fold(
-    key: ServiceKey, claims: Sequence[ServiceClaim], rules: MergeRules = DEFAULT_RULES, now_ms: int = 0
+    key: ServiceKey,
+    claims: Sequence[ServiceClaim],
+    rules: MergeRules = DEFAULT_RULES,
+    now_ms: int = 0,
+    choose: Choose | None = None,
 ) -> MergedService:
     """The merged service of claims that stand in order of precedence; at least one, each free of violations.
 
-    ``now_ms`` (Unix epoch) decides how far instances are warmed up.
+    ``now_ms`` (Unix epoch) decides how far instances are warmed up. ``choose`` says which endpoints are shown (dual mode); all that are up
+    otherwise.
     """
     table = resolve_ports(claims)
-    endpoints = [
-        _place(endpoint, found, rules, now_ms)
-        for endpoint, found in gather(claims, table).items()
-        if fields.is_up(found.claims, rules)
-    ]
+    gathered = gather(claims, table)
+    shown = (
+        choose(gathered)
+        if choose is not None
+        else {one: found for one, found in gathered.items() if found.is_up(rules)}
+    )
+    endpoints = [_place(endpoint, found, rules, now_ms) for endpoint, found in shown.items()]
     arrangement = arrange([port.name for port in table.ports], endpoints)
     kept = arrangement.ports if endpoints else {port.name for port in table.ports}
     created = [claim.created_ms for claim in claims if claim.created_ms is not None]
@@ -65,45 +63,6 @@ def fold(
         conflicts=(*table.conflicts, *arrangement.conflicts),
         raw_labels=tuple(sorted({pair for claim in claims for pair in claim.raw_labels})),
     )
-
-
-def gather(claims: Sequence[ServiceClaim], table: PortTable) -> dict[EndpointKey, Gathered]:
-    """The claims by endpoint; those of a port that had to be left out are not among them."""
-    protocols = {port.name: port.protocol for port in table.ports}
-    found: dict[EndpointKey, Gathered] = {}
-    for index, claim in enumerate(claims):
-        for endpoint in claim.endpoints:
-            name = table.names.get((index, endpoint.service_port))
-            if name is not None:
-                key = EndpointKey(endpoint.network, endpoint.address, endpoint.port, protocols[name])
-                gathered = found.get(key)
-                if gathered is None:
-                    found[key] = Gathered([endpoint], [index], {name})
-                else:
-                    gathered.claims.append(endpoint)
-                    gathered.origins.append(index)
-                    gathered.service_ports.add(name)
-    for gathered in found.values():
-        if len(gathered.claims) > 1:
-            _order(gathered)
-    return found
-
-
-def _order(gathered: Gathered) -> None:
-    """Put several claims about one endpoint into their order: by precedence, then whatever is the same everywhere."""
-    pairs = sorted(
-        zip(gathered.origins, gathered.claims, strict=True), key=lambda pair: (pair[0], _claim_order(pair[1]))
-    )
-    gathered.claims = [claim for _, claim in pairs]
-    gathered.origins = [index for index, _ in pairs]
-
-
-def _claim_order(claim: EndpointClaim) -> tuple[object, ...]:
-    """A total order of the claims of one source, so that doubles in one registry fold the same way everywhere."""
-    weight = -1 if claim.weight is None else claim.weight
-    warm_up = () if claim.warm_up is None else dataclasses.astuple(claim.warm_up)
-    return (claim.raw_id, claim.network, claim.address, claim.port, claim.presence, weight, claim.labels,
-            claim.locality, claim.service_account, claim.service_port, warm_up, claim.side, claim.instance)  # fmt: skip
 
 
 def _place(key: EndpointKey, gathered: Gathered, rules: MergeRules, now_ms: int) -> PlacedEndpoint:

@@ -79,17 +79,39 @@ def decide(policies: Sequence[Policy], instances: Iterable[Instance], now: float
     for instance in instances:
         groups.setdefault((instance.service, instance.protocol), []).append(instance)
     found: dict[Identity, Decided] = {}
+    past = _Past(previous, ((one.service, one.protocol, one.id) for members in groups.values() for one in members))
     for (service, protocol), members in sorted(groups.items(), key=lambda group: group[0]):
         members.sort(key=lambda instance: instance.id)
         for instance, sides in zip(members, orders(policies, members), strict=True):
             identity = (service, protocol, instance.id)
-            before = previous.instances.get(identity)
+            before = past.of(identity, instance)
             found[identity] = Decided(
                 instance,
                 sdk=_show(instance, sides[Side.NATIVE], now, None if before is None else before.sdk),
                 mesh=_show(instance, sides[Side.MESH], now, None if before is None else before.mesh),
             )
     return Decision(MappingProxyType(found))
+
+
+class _Past:
+    """What was decided before, found by identity, else by an address: an instance gets its name when its sidecar comes."""
+
+    def __init__(self, previous: Decision, identities: Iterable[Identity]) -> None:
+        self._known = previous.instances
+        self._renamed: dict[tuple[ServiceKey, str, Address], Decided] = {}
+        for identity in previous.instances.keys() - set(identities):
+            one = previous.instances[identity]
+            for address in (one.instance.native, one.instance.mesh):
+                if address is not None:
+                    self._renamed[identity[0], identity[1], address] = one
+
+    def of(self, identity: Identity, instance: Instance) -> Decided | None:
+        """What was decided about the instance."""
+        if identity in self._known or not self._renamed:
+            return self._known.get(identity)
+        addresses = [address for address in (instance.native, instance.mesh) if address is not None]
+        found = (self._renamed.get((identity[0], identity[1], address)) for address in addresses)
+        return next((one for one in found if one is not None), None)
 
 
 def _show(instance: Instance, ordered: Ordered, now: float, before: Shown | None) -> Shown:
