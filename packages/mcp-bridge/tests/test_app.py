@@ -21,7 +21,16 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from isthmus_api.istio.mcp.v1alpha1.resource_pb2 import Resource
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
 from isthmus_mcp_bridge.app import serve, write_addresses
-from isthmus_mcp_bridge.config.model import Address, BridgeConfig, DebounceConfig, FileConfig, McpConfig, RegistryConfig
+from isthmus_mcp_bridge.config.model import (
+    Address,
+    BridgeConfig,
+    DebounceConfig,
+    DualModeConfig,
+    FileConfig,
+    McpConfig,
+    RegistryConfig,
+    WarmStartConfig,
+)
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.build import build_registry
@@ -210,3 +219,71 @@ async def test_the_address_file_is_whole_and_private(tmp_path: Path) -> None:
     assert listed(tmp_path) == [path]
     with pytest.raises(BridgeError, match="--address-path"):
         write_addresses(tmp_path / "missing" / "addresses", {})
+
+
+DUAL = """
+services:
+- host: greeter.shop
+  ports: [{name: http, number: 80, protocol: HTTP}]
+  instances:
+  - {address: 127.0.0.1, port: 9101, instance: one, labels: {app: greeter}}
+  - {address: 127.0.0.1, port: 9201, instance: one, side: mesh}
+"""
+POLICY = """
+apiVersion: isthmus.io/v1alpha1
+kind: DualMode
+metadata: {name: greeter}
+spec: {host: greeter.shop, mesh: {prefer: [%s]}, overlap: 0s}
+"""
+
+
+async def test_policies_decide_what_is_served_and_the_page_says_so(tmp_path: Path) -> None:
+    services, conf = tmp_path / "services", tmp_path / "conf"
+    services.mkdir()
+    conf.mkdir()
+    (services / "a.yaml").write_text(DUAL)
+    (conf / "p.yaml").write_text(POLICY % "native")
+    config = BridgeConfig(
+        (RegistryConfig("files", FileConfig(services)),),
+        McpConfig(FREE),
+        FREE,
+        DebounceConfig(5, 50),
+        warm_start=WarmStartConfig(tmp_path / "warm"),
+        dual_mode=DualModeConfig(policies=conf, wait_s=20),
+    )
+    async with serve(config, [build_registry(one, lambda: 0.5) for one in config.registries]) as addresses:
+        async with sink(addresses) as held:
+            await held.take()
+            assert held.ports() == {"default/greeter.shop": [9101]}
+            (conf / "p.yaml").write_text(POLICY % "mesh")
+            await held.until({"default/greeter.shop": [9201]})
+        page = json.loads((await admin(addresses, "/dualmode?host=greeter.shop"))[1])
+        (instance,) = page["services"]["default/greeter.shop"].pop("instances")
+        assert page["services"]["default/greeter.shop"] == {"total": 1, "sdk_share_mesh": 1.0, "mesh_share_mesh": 1.0}
+        assert instance == {
+            "id": "one",
+            "application": "greeter",
+            "port": "http",
+            "native": "127.0.0.1:9101",
+            "mesh": "127.0.0.1:9201",
+            "native_up": True,
+            "mesh_up": True,
+            "sdk": ["127.0.0.1:9201"],
+            "mesh_shown": ["127.0.0.1:9201"],
+            "policy": "default/greeter",
+            "rule": "prefer",
+            "sdk_rule": "",
+            "sdk_draining_s": {},
+            "mesh_draining_s": {},
+        }
+        assert (page["policies"]["live"], page["policies"]["age_s"]) == (True, 0.0)
+        assert list(page["policies"]["versions"]) == ["default/greeter"]
+        metrics = (await admin(addresses, "/metrics"))[1]
+        assert 'isthmus_bridge_dual_mode_instances{address="mesh",side="mesh"} 1\n' in metrics
+        assert "isthmus_bridge_policies 1\n" in metrics
+        assert json.loads((await admin(addresses, "/dualmode?host=other"))[1])["services"] == {}
+    conf.rename(tmp_path / "away")
+    async with serve(config, [build_registry(one, lambda: 0.5) for one in config.registries]) as addresses:
+        page = json.loads((await admin(addresses, "/dualmode"))[1])
+        assert list(page["policies"]["versions"]) == ["default/greeter"]
+        assert page["policies"]["age_s"] is not None

@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
@@ -25,6 +26,12 @@ from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
 from isthmus_mcp_bridge.catalog.vips import VipTable
 from isthmus_mcp_bridge.config.model import Address, BridgeConfig, McpConfig
+from isthmus_mcp_bridge.dualmode.build import build_policies
+from isthmus_mcp_bridge.dualmode.policy_book import PolicyBook
+from isthmus_mcp_bridge.dualmode.report import GAUGES as DUAL_MODE_GAUGES
+from isthmus_mcp_bridge.dualmode.report import policies as policies_report
+from isthmus_mcp_bridge.dualmode.report import samples as dual_mode_samples
+from isthmus_mcp_bridge.dualmode.report import services as services_report
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.events import SourceState
 from isthmus_mcp_bridge.mcp.dialler import dial
@@ -37,7 +44,7 @@ from isthmus_mcp_bridge.mcp.service import (
 )
 from isthmus_mcp_bridge.mcp.tls import server_credentials
 from isthmus_mcp_bridge.observe.metrics import Metrics, Sample
-from isthmus_mcp_bridge.publisher import EVENTS_METRIC, PUBLISHED_METRIC, Publisher
+from isthmus_mcp_bridge.publisher import EVENTS_METRIC, POLICIES, PUBLISHED_METRIC, Publisher
 from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.build import build_registry
 from isthmus_mcp_bridge.warm.store import WarmStore
@@ -100,20 +107,25 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
     A part that fails for a reason nobody foresaw takes the block down with it rather than leave half a bridge.
     """
     loop = asyncio.get_running_loop()
-    metrics = Metrics(COUNTERS, GAUGES)
+    metrics = Metrics(COUNTERS, {**GAUGES, **DUAL_MODE_GAUGES})
     settings = SourceSettings(config.mcp.max_streams, max_response_bytes=config.mcp.max_response_bytes)
     source = McpSource(settings, metrics, secrets.token_hex(4), config.mcp.sinks)
     names = [one.name for one in config.registries]
     publisher = Publisher(
         build_catalog(config, time.time() - loop.time()),
-        Barrier({one.name: loop.time() + one.sync_deadline_s for one in config.registries}),
+        Barrier(_deadlines(config, loop.time())),
         FairDebounce(names, config.debounce.quiet_ms / 1000, config.debounce.longest_ms / 1000),
         source.publish,
         metrics,
         loop.time,
     )
     metrics.collect_from(lambda: _samples(publisher, source))
-    runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run]
+    dual_mode = build_policies(
+        config, f"bridge~{socket.gethostname()}", publisher.take_policies, time.time, random.Random().random
+    )
+    metrics.collect_from(dual_mode.samples)
+    metrics.collect_from(lambda: dual_mode_samples(publisher.catalog.dual_modes, dual_mode.book, time.time()))
+    runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run, *dual_mode.runs]
     runs += [functools.partial(one.run, publisher.take) for one in registries]
     runs += [functools.partial(dial, target, source.serve_classic) for target in config.mcp.dial]
     if config.warm_start is not None:
@@ -123,8 +135,17 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
         if restored is not None:
             publisher.restore(restored)
         runs.append(functools.partial(store.run, publisher.catalog))
-    async with _listening(config, publisher, source, settings, metrics) as addresses, _background(runs):
+    admin = AdminServer(publisher, source, metrics, functools.partial(_dual_mode, publisher, dual_mode.book))
+    async with _listening(config, admin, source, settings) as addresses, _background(runs):
         yield addresses
+
+
+def _deadlines(config: BridgeConfig, now: float) -> dict[str, float]:
+    """Until when services wait for what."""
+    deadlines = {one.name: now + one.sync_deadline_s for one in config.registries}
+    if config.dual_mode is not None:
+        deadlines[POLICIES] = now + config.dual_mode.wait_s
+    return deadlines
 
 
 def build_catalog(config: BridgeConfig, epoch_offset_s: float) -> Catalog:
@@ -140,9 +161,8 @@ def build_catalog(config: BridgeConfig, epoch_offset_s: float) -> Catalog:
 
 @contextlib.asynccontextmanager
 async def _listening(
-    config: BridgeConfig, publisher: Publisher, source: McpSource, settings: SourceSettings, metrics: Metrics
+    config: BridgeConfig, admin: AdminServer, source: McpSource, settings: SourceSettings
 ) -> AsyncIterator[dict[str, str]]:
-    admin = AdminServer(publisher, source, metrics)
     server = grpc.aio.server(options=settings.channel_options())
     server.add_generic_rpc_handlers((source.handlers(), source.classic_handlers()))
     try:
@@ -156,6 +176,12 @@ async def _listening(
     finally:
         await server.stop(STOP_GRACE_S)
         await admin.stop()
+
+
+def _dual_mode(publisher: Publisher, book: PolicyBook | None, host: str) -> dict[str, Any]:
+    """The page of dual mode."""
+    modes = publisher.catalog.dual_modes
+    return {"policies": policies_report(book, time.time()), "services": services_report(modes, host, publisher.now())}
 
 
 def _bind(server: grpc.aio.Server, mcp: McpConfig) -> int:

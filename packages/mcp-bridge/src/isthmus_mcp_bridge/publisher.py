@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
 from isthmus_mcp_bridge.convert.publication import Publication
+from isthmus_mcp_bridge.dualmode.policy import Policy
 from isthmus_mcp_bridge.events import Problem, RegistryEvent, SourceListed, SourceState, SourceSuspected
 from isthmus_mcp_bridge.mcp.snapshot import Snapshot
+from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.observe.metrics import Metrics
 from isthmus_mcp_bridge.warm.store import Restored
 
 EVENTS_METRIC = "isthmus_bridge_events_total"
 PUBLISHED_METRIC = "isthmus_bridge_snapshots_total"
+POLICIES = "dual mode policies"
+"""What the barrier calls them."""
 FOLDED_AT_ONCE = 20
 """Services folded and converted before other tasks get their turn: some milliseconds, at ten instances a service."""
 
@@ -48,6 +52,8 @@ class Publisher:
         self._wake = asyncio.Event()
         self._reported: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._published = Snapshot()
+        self.on_sdk_view: Callable[[frozenset[ServiceKey]], None] | None = None
+        """Told of services of which SDK consumers are to be shown something else (``catalog.dual_modes.show`` says what)."""
 
     @property
     def ready(self) -> bool:
@@ -71,6 +77,14 @@ class Publisher:
         if self.catalog.vips is not None:
             for key, address, until in restored.vips:
                 self.catalog.vips.restore(address, key, until - self.catalog.epoch_offset_s if until else 0, now)
+
+    def take_policies(self, policies: Iterable[Policy]) -> None:
+        """Take the policies of dual mode; services that waited for them wait no longer."""
+        now = self.now()
+        for name in self.catalog.replace_policies(policies):
+            self._debounce.changed(name, now)
+        self._barrier.complete(POLICIES)
+        self._wake.set()
 
     def take(self, event: RegistryEvent) -> None:
         """Take one event of a registry; the ``emit`` of every adapter."""
@@ -144,8 +158,11 @@ class Publisher:
                 broken = self.publication.quarantined[name]
                 log.error("%s is not published, its last good state stays: %s", name, broken)
             if not self.catalog.pending_of(sources):
-                return
+                break
             await asyncio.sleep(0)
+        changed = self.catalog.dual_modes.take_changed()
+        if changed and self.on_sdk_view is not None:
+            self.on_sdk_view(changed)
 
     async def _wait(self) -> None:
         """Until the next event, the end of the debounce or of a hold, or a sync deadline."""

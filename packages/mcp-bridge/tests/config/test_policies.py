@@ -12,7 +12,7 @@ from isthmus_mcp_bridge.catalog.rules import LabelRule, MergeRules, PresenceRule
 from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
 from isthmus_mcp_bridge.config.load import parse_config
-from isthmus_mcp_bridge.config.model import BridgeConfig, WarmStartConfig
+from isthmus_mcp_bridge.config.model import BridgeConfig, DualModeConfig, WarmStartConfig
 from isthmus_mcp_bridge.errors import DocumentError
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
 
@@ -21,6 +21,12 @@ REGISTRY = "registries: [{name: files, file: {path: services}%s}]\n"
 
 def parse(head: str = "", limits: str = "") -> BridgeConfig:
     return parse_config((REGISTRY % limits + head).encode(), "b.yaml", Path("/etc/bridge"))
+
+
+def test_where_policies_come_from() -> None:
+    assert parse("dual_mode: {control_plane: 'xds://[::1]:15010'}").dual_mode == DualModeConfig("[::1]:15010")
+    found = parse("dual_mode: {policies: conf, wait_s: 0}").dual_mode
+    assert found == DualModeConfig(policies=Path("/etc/bridge/conf"), wait_s=0)
 
 
 def test_everything_said() -> None:
@@ -61,6 +67,15 @@ def test_everything_left_out() -> None:
         ("vips: {network: 10.0.0.0/30}", "", "at least 256"),
         ("warm_start: {}", "", "must have the field path"),
         ("warm_start: {path: x, flush_s: 0}", "", "warm_start.flush_s: 0: must be a number from 0.1"),
+        ("dual_mode: {}", "", "must have either control_plane"),
+        ("dual_mode: {control_plane: 'xds://a:1', policies: x}", "", "must have either control_plane"),
+        (
+            "dual_mode: {control_plane: 'http://a:1'}",
+            "",
+            "dual_mode.control_plane: 'http://a:1': must be xds://host:port",
+        ),
+        ("dual_mode: {control_plane: 'xds://a:0'}", "", "must have a port from 1 to 65535"),
+        ("dual_mode: {policies: x, wait_s: -1}", "", "dual_mode.wait_s: -1: must be a number from 0"),
         ("mcp: {sinks: [{namespaces: [x]}]}", "", "must have the field node"),
         ("", ", flap_damping: {policy: never}", "must be one of last-stable, drop"),
         ("", ", flap_damping: {reuse_below: 4}", "reuse_below must be less than suppress_above"),

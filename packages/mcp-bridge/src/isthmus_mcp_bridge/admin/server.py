@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -21,10 +22,14 @@ COMPARED_AT_ONCE = 20
 
 class AdminServer:
     """``/ready``, ``/metrics``, ``/sources``, ``/services[?host=]``, ``/explain?host=``, ``/diff``, ``/collection``,
-    ``/entry?name=``, ``/problems`` and ``/sinks``.
+    ``/entry?name=``, ``/problems``, ``/sinks`` and ``/dualmode[?host=]``.
     """
 
-    def __init__(self, publisher: Publisher, source: McpSource, metrics: Metrics) -> None:
+    def __init__(
+        self, publisher: Publisher, source: McpSource, metrics: Metrics, dual_mode: Callable[[str], dict[str, Any]]
+    ) -> None:
+        """``dual_mode`` makes the page of dual mode, for one host or all."""
+        self._dual_mode_page = dual_mode
         self._publisher = publisher
         self._source = source
         self._metrics = metrics
@@ -58,6 +63,7 @@ class AdminServer:
                 web.get("/entry", self._entry),
                 web.get("/problems", self._problems),
                 web.get("/sinks", self._sinks),
+                web.get("/dualmode", self._dual_mode),
             ]
         )
         return application
@@ -108,6 +114,9 @@ class AdminServer:
 
     async def _sinks(self, _: web.Request) -> web.Response:
         return _json({"sinks": views.sinks(self._source.streams)})
+
+    async def _dual_mode(self, request: web.Request) -> web.Response:
+        return _json(self._dual_mode_page(request.query.get("host", "")))
 
 
 def _json(value: Any) -> web.Response:

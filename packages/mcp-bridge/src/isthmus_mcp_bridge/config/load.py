@@ -17,6 +17,7 @@ from isthmus_mcp_bridge.config.model import (
 from isthmus_mcp_bridge.config.policies import (
     LIMIT_FIELDS,
     MAX_SINKS,
+    dual_mode,
     merge_rules,
     sink_filter,
     source_limits,
@@ -48,7 +49,7 @@ def load_config(path: Path) -> BridgeConfig:
 def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
     """Parse the configuration; relative paths in it are relative to ``base``. Raises DocumentError."""
     document = parse_document(data, file)
-    fields = document.mapping("mcp", "admin", "debounce", "merge", "vips", "warm_start", "registries")
+    fields = document.mapping("mcp", "admin", "debounce", "merge", "vips", "warm_start", "dual_mode", "registries")
     if "registries" not in fields:
         raise document.error("must have the field registries, a list with at least one registry")
     registries: list[RegistryConfig] = []
@@ -68,6 +69,7 @@ def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
         rules=merge_rules(fields["merge"]) if "merge" in fields else defaults.rules,
         vips=vip_range(fields["vips"]) if "vips" in fields else None,
         warm_start=warm_start(fields["warm_start"], base) if "warm_start" in fields else None,
+        dual_mode=dual_mode(fields["dual_mode"], base) if "dual_mode" in fields else None,
     )
 
 

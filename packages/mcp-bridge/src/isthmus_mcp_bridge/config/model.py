@@ -158,6 +158,23 @@ class WarmStartConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DualModeConfig:
+    """Where policies of dual mode come from: a control plane (``host:port``) or a directory, absolute.
+
+    Services wait ``wait_s`` seconds for the first ones.
+    """
+
+    control_plane: str = ""
+    policies: Path | None = None
+    wait_s: float = 2.0
+
+    @property
+    def source(self) -> str:
+        """As messages name it."""
+        return f"xds://{self.control_plane}" if self.control_plane else str(self.policies)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BridgeConfig:
     """Everything. The order of the registries is their precedence where they disagree."""
 
@@ -168,3 +185,4 @@ class BridgeConfig:
     rules: MergeRules = dataclasses.field(default_factory=MergeRules)
     vips: VipRange | None = None
     warm_start: WarmStartConfig | None = None
+    dual_mode: DualModeConfig | None = None

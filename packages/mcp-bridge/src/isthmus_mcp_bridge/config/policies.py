@@ -13,7 +13,7 @@ from isthmus_mcp_bridge.catalog.istio_rules import MAX_PORT
 from isthmus_mcp_bridge.catalog.rules import LabelRule, MergeRules, PresenceRule, WeightRule
 from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
-from isthmus_mcp_bridge.config.model import WarmStartConfig
+from isthmus_mcp_bridge.config.model import DualModeConfig, WarmStartConfig
 from isthmus_mcp_bridge.config.values import integer, number
 from isthmus_mcp_bridge.document import Field
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
@@ -71,6 +71,23 @@ def warm_start(field: Field, base: Path) -> WarmStartConfig:
         max_age_s=number(fields, "max_age_s", 1, _MONTH_S, default.max_age_s),
         flush_s=number(fields, "flush_s", 0.1, 60, default.flush_s),
     )
+
+
+def dual_mode(field: Field, base: Path) -> DualModeConfig:
+    """Where policies of dual mode come from; a relative path is relative to ``base``. Raises DocumentError."""
+    fields = field.mapping("control_plane", "policies", "wait_s")
+    if ("control_plane" in fields) == ("policies" in fields):
+        raise field.error("must have either control_plane, as xds://host:port, or policies, a directory")
+    wait_s = number(fields, "wait_s", 0, 600, DualModeConfig().wait_s)
+    if "policies" in fields:
+        return DualModeConfig(policies=base / fields["policies"].string(), wait_s=wait_s)
+    address = fields["control_plane"].string()
+    host, _, digits = address.removeprefix("xds://").rstrip("/").rpartition(":")
+    if not address.startswith("xds://") or not host or not digits.isascii() or not digits.isdigit():
+        raise fields["control_plane"].error("must be xds://host:port, where the control plane serves xDS")
+    if not 0 < int(digits[:6]) <= MAX_PORT:
+        raise fields["control_plane"].error(f"must have a port from 1 to {MAX_PORT}")
+    return DualModeConfig(control_plane=f"{host}:{digits}", wait_s=wait_s)
 
 
 def sink_filter(field: Field) -> SinkFilter:
