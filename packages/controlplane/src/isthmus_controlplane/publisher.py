@@ -14,12 +14,14 @@ from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.world import Change, World
 from isthmus_controlplane.snapshot.resource import ResourcePool
 from isthmus_controlplane.snapshot.snapshot import Snapshot, build
-from isthmus_controlplane.stores.base import ObjectKey, Problem, StoreState
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
 from isthmus_controlplane.supplement.secret_names import SecretNames
 from isthmus_controlplane.supplement.supplement import NOTHING, Supplement
 from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.translate import Memo, Translation, translate, translate_instances
+from isthmus_controlplane.translate.attribution import Cause, Rejected, causes
 from isthmus_controlplane.translate.on_demand import on_demand
+from isthmus_controlplane.xds.message import Nack
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Publisher:
         self._aside: asyncio.Task[None] | None = None  # builds in a thread; nothing else is built meanwhile
         self._supplement: Supplement = NOTHING
         self._secret_names = SecretNames()
+        self._publications = 0
+        self._changed: dict[ObjectKey, int] = {}  # number of the publication that changed an object last
         self._whole = False  # the next publication translates everything again
         self._again = False  # a publication became due meanwhile
         self._needed: set[Scope] = set()  # scopes that were asked for meanwhile
@@ -140,10 +144,11 @@ class Publisher:
         if self._aside is not None:
             self._again = True
             return
-        before = self.world.admission.problems
+        before = self.world.admission
         admission = self.world.admit()
+        self._note_changed(before.in_use, admission.in_use)
         for problem in admission.problems:
-            if problem not in before:
+            if problem not in before.problems:
                 log.warning("%s", problem)
         cause, self._causes = "; ".join(self._causes) or "start", []
         scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
@@ -156,6 +161,14 @@ class Publisher:
             self.memo = Memo()
         self._translations = {scope: each for scope, each in self._translations.items() if scope in scopes}
         self._make({scope: known.get(scope) for scope in scopes}, cause)
+
+    def _note_changed(self, before: Mapping[ObjectKey, ConfigObject], now: Mapping[ObjectKey, ConfigObject]) -> None:
+        """Remember which objects this publication changes; instances that come and go are not looked at."""
+        if self.world.admission.hosts is not None:
+            return
+        self._publications += 1
+        changed = {key: self._publications for key, obj in now.items() if before.get(key) is not obj}
+        self._changed = {key: number for key, number in (self._changed | changed).items() if key in now}
 
     def scope_needed(self, scope: Scope) -> None:
         """Serve the first client of a scope."""
@@ -244,6 +257,37 @@ class Publisher:
         if translation is None:
             return ()
         return tuple(sorted({key for name in resources for key in translation.origins.get((type_url, name), ())}))
+
+    def causes(self, scope: Scope | None, type_url: str, nack: Nack, *, acknowledged: bool) -> tuple[Cause, ...]:
+        """Name what users wrote that a client of a scope rejects: objects, and fields where its words tell.
+
+        Args:
+            scope: of the client.
+            type_url: of what it rejects.
+            nack: its words.
+            acknowledged: whether it accepted an earlier version, so that it is about what changed since.
+        """
+        translation = self._translations.get(scope) if scope is not None else None
+        if scope is None or translation is None:
+            return ()
+        admission = self.world.admission
+        return causes(
+            Rejected(
+                type_url,
+                nack.resources,
+                nack.message,
+                translation.messages.get(type_url, {}),
+                translation.origins,
+                admission.in_use,
+                lambda host: admission.model.route(host, scope.namespace),
+                scope.namespace,
+                self._changed if acknowledged else {},
+            )
+        )
+
+    def translation(self, scope: Scope) -> Translation | None:
+        """Return what the clients of a scope are given; None while it is not in use."""
+        return self._translations.get(scope)
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything that a user has to mend, sorted."""

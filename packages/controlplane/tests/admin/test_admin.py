@@ -217,6 +217,41 @@ async def test_syncz_shows_versions_and_leads_a_rejection_to_its_objects(admin: 
     await client.close()
 
 
+async def test_explain_follows_a_request_to_what_users_wrote(admin: Admin) -> None:
+    await admin.apply(*GOOD)
+    await admin.call("GET", "/v1/wait?timeout=20")
+    client = XdsClient(admin.addresses["grpc"])
+    await client.answer(await client.ask("sidecar~1~web.default~default.svc.cluster.local"))
+    await eventually_answers(functools.partial(admin.is_in_state, "SYNCED"))
+    status, answer = await admin.call("GET", f"/v1/explain?client=web.default&host={HOST}&path=/x&header=a=b")
+    assert (status, answer["client"]) == (200, "sidecar~1~web.default~default.svc.cluster.local")
+    (way,) = answer["ways"]
+    assert [each["name"] for each in way["listeners"]] == ["0.0.0.0_8080"]
+    assert way["route_configuration"]["state"] == "not subscribed"
+    assert way["virtual_host"]["name"] == f"{HOST}:8080"
+    (route,) = way["routes"]
+    assert (route["object"], route["path"]) == ("VirtualService default/reviews-shop", "spec.http[0]")
+    cluster = route["clusters"][0]
+    assert (cluster["name"], cluster["state"]) == (f"outbound|8080|v1|{HOST}", "acknowledged")
+    assert cluster["endpoints"] == ["10.0.0.1:8080"]
+    assert cluster["objects"] == ["DestinationRule default/reviews-shop", "ServiceEntry default/reviews-shop"]
+    unknown = (await admin.call("GET", "/v1/explain?client=web&host=nobody"))[1]["ways"]
+    assert [each["virtual_host"]["name"] for each in unknown] == ["block_all"]
+    assert unknown[0]["routes"][0]["direct_response"] == 502
+    assert (await admin.call("GET", f"/v1/explain?client=web&host={HOST}:81"))[1]["ways"] == []
+    for query, wanted in (
+        ("client=other&host=x", 404),
+        ("client=web", 400),
+        ("client=web&host=x&header=y", 400),
+    ):
+        assert (await admin.call("GET", f"/v1/explain?{query}"))[0] == wanted
+    second = XdsClient(admin.addresses["grpc"])
+    await second.ask("sidecar~2~web.default~default.svc.cluster.local")
+    assert (await admin.call("GET", "/v1/explain?client=web&host=x"))[0] == 400
+    await client.close()
+    await second.close()
+
+
 async def test_wait_names_who_has_not_answered(admin: Admin) -> None:
     client = XdsClient(admin.addresses["grpc"])
     await admin.apply(service(HOST, "v1"))

@@ -13,6 +13,7 @@ import pytest_asyncio
 import yaml
 
 from isthmus_controlplane.ctl.__main__ import main
+from isthmus_controlplane.ctl.explanation import explanation_text, is_acknowledged
 from isthmus_controlplane.ctl.status import is_healthy, status_text
 from isthmus_controlplane.ctl.table import table
 from isthmus_controlplane.model.document import to_document
@@ -159,14 +160,18 @@ def kind(state: str, **more: Any) -> dict[str, Any]:
 
 
 def test_status_shows_every_client_and_why_it_rejected() -> None:
-    nack = {"version": "aa", "message": "bad domain", "resources": ["80"], "objects": ["VirtualService default/x"]}
+    cause = {"object": "VirtualService default/x", "path": "spec.http"}
+    nack = {"version": "aa", "message": "bad domain", "resources": ["80"], "causes": [cause]}
     clients = [
         {"node_id": "sidecar~web", "peer": "p", "types": [kind("NACK", nack=nack), kind("STALE", type="EDS")]},
         {"node_id": "", "peer": "ipv4:127.0.0.1:1", "types": []},
     ]
     problems = [{"origin": "a.yaml#1", "path": "spec.hosts", "message": "is empty"}]
     stores = [{"source": "xds://h:1", "synced": False, "objects": 0, "problems": 1}]
+    condition = {"object": cause["object"], "type": "Accepted", "status": "False", "reason": "RejectedByClients"}
+    conditions = [{**condition, "paths": ["spec.http"]}, {**condition, "object": "ServiceEntry default/y", "paths": []}]
     status = {"version": "1", "ready": True, "stores": stores, "clients": clients, "problems": problems}
+    status |= {"conditions": conditions}
     assert status_text(status) == (
         "isthmus-controlplane 1, ready\n\n"
         "STORE      STATE    OBJECTS  PROBLEMS\nxds://h:1  WAITING  0        1\n\n"
@@ -174,8 +179,55 @@ def test_status_shows_every_client_and_why_it_rejected() -> None:
         "sidecar~web       RDS   aa    bb            NACK       3\n"
         "sidecar~web       EDS   aa    bb            STALE      3\n"
         "ipv4:127.0.0.1:1  -     -     -             CONNECTED  0\n\n"
-        "Rejected by clients:\n  sidecar~web RDS aa: bad domain\n    made from VirtualService default/x\n\n"
+        "Rejected by clients:\n  sidecar~web RDS aa: bad domain\n    made from VirtualService default/x spec.http\n\n"
+        "OBJECT                    CONDITION       REASON             FIELD\n"
+        "VirtualService default/x  Accepted=False  RejectedByClients  spec.http\n"
+        "ServiceEntry default/y    Accepted=False  RejectedByClients  -\n\n"
         "Problems:\n  a.yaml#1: spec.hosts: is empty\n"
     )
     assert not is_healthy(status)
     assert is_healthy(status | {"clients": [], "problems": []})
+
+
+def explained(**more: Any) -> dict[str, Any]:
+    resource = {"name": "x", "state": "acknowledged", "objects": ["ServiceEntry a/b"]}
+    way = {
+        "listeners": [resource],
+        "route_configuration": resource,
+        "virtual_host": {"name": "h", "domains": ["a", "b"]},
+    }
+    return {"client": "me", "ways": [{**way, "routes": [], **more}]}
+
+
+def test_an_explanation_says_what_is_missing() -> None:
+    assert explanation_text({"client": "me", "ways": []}) == "me has no route configuration for this host.\n"
+    assert not is_acknowledged({"client": "me", "ways": []})
+    assert explanation_text(explained()).splitlines() == [
+        "listener             x [acknowledged]  <- ServiceEntry a/b",
+        "route configuration  x [acknowledged]  <- ServiceEntry a/b",
+        "virtual host         h (a, b)",
+        "route                none takes this request: 404",
+    ]
+    assert is_acknowledged(explained())
+
+
+def test_an_explanation_follows_every_route() -> None:
+    base = {"name": "", "conditions": [], "object": "", "path": ""}
+    cluster = {"name": "c", "state": "acknowledged", "objects": [], "weight": 3}
+    routes = [
+        {**base, "position": 0, "name": "n", "conditions": ["25 of 100 requests"], "redirect": 302},
+        {**base, "position": 1, "object": "VirtualService a/b", "path": "spec.http[0]", "direct_response": 404},
+        {**base, "position": 2, "clusters": [cluster, {**cluster, "endpoints": [], "endpoints_state": "sent"}]},
+    ]
+    answer = explained(routes=routes)
+    assert explanation_text(answer).splitlines()[3:] == [
+        "route                0 n if 25 of 100 requests",
+        "  redirects          302",
+        "route                1  <- VirtualService a/b spec.http[0]",
+        "  answers            404",
+        "route                2",
+        "  cluster            c [acknowledged] weight 3",
+        "  cluster            c [acknowledged] weight 3",
+        "    endpoints        none [sent]",
+    ]
+    assert not is_acknowledged(answer)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from isthmus_controlplane.model.document import to_document
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.resource_type import resource_type
-from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
+from isthmus_controlplane.stores.base import ConfigObject, Problem, StoreState
 from isthmus_controlplane.telemetry.services import Telemetry
+from isthmus_controlplane.translate.attribution import Cause
 from isthmus_controlplane.xds.fleet import ClientStatus
+from isthmus_controlplane.xds.message import Nack
 from isthmus_controlplane.xds.push import PushStatus
 from isthmus_controlplane.xds.session import TypeStatus
 
-Origins = Callable[[Scope | None, str, tuple[str, ...]], tuple[ObjectKey, ...]]
+
+class Causes(Protocol):
+    """Names what users wrote that a client of a scope rejects; see `Publisher.causes`."""
+
+    def __call__(self, scope: Scope | None, type_url: str, nack: Nack, *, acknowledged: bool) -> tuple[Cause, ...]:
+        """Return them, sorted."""
+        ...
 
 
-def client(status: ClientStatus, origins: Origins) -> dict[str, Any]:
+def client(status: ClientStatus, causes: Causes) -> dict[str, Any]:
     """One connected client with each of its resource types."""
     return {
         "node_id": status.node_id,
@@ -28,11 +36,11 @@ def client(status: ClientStatus, origins: Origins) -> dict[str, Any]:
         "variant": status.variant,
         "connected_since": status.connected_since,
         "scope": dataclasses.asdict(status.scope) if status.scope is not None else None,
-        "types": [_type(each, status.scope, origins) for each in status.types],
+        "types": [_type(each, status.scope, causes) for each in status.types],
     }
 
 
-def _type(status: TypeStatus, scope: Scope | None, origins: Origins) -> dict[str, Any]:
+def _type(status: TypeStatus, scope: Scope | None, causes: Causes) -> dict[str, Any]:
     return {
         "type": resource_type(status.type_url).short,
         "type_url": status.type_url,
@@ -42,7 +50,7 @@ def _type(status: TypeStatus, scope: Scope | None, origins: Origins) -> dict[str
         "resources": status.resources,
         "version_sent": status.version_sent,
         "version_acked": status.version_acked,
-        "nack": _nack(status, scope, origins),
+        "nack": _nack(status, scope, causes),
     }
 
 
@@ -55,25 +63,26 @@ def state_of(status: TypeStatus) -> str:
     return "STALE" if status.version_sent else "NOT SENT"
 
 
-def _nack(status: TypeStatus, scope: Scope | None, origins: Origins) -> dict[str, Any] | None:
+def _nack(status: TypeStatus, scope: Scope | None, causes: Causes) -> dict[str, Any] | None:
     if status.nack is None:
         return None
-    objects = origins(scope, status.type_url, status.nack.resources)
+    found = causes(scope, status.type_url, status.nack, acknowledged=bool(status.version_acked))
     return {
         "version": status.nack.version,
         "message": status.nack.message,
         "resources": list(status.nack.resources),
-        "objects": [str(key) for key in objects],
+        "objects": sorted({str(each.key) for each in found}),
+        "causes": [{"object": str(each.key), "path": each.path} for each in found],
     }
 
 
-def rejections(clients: Iterable[ClientStatus], origins: Origins) -> list[dict[str, Any]]:
+def rejections(clients: Iterable[ClientStatus], causes: Causes) -> list[dict[str, Any]]:
     """What clients reject at the moment, with the user objects that it was made from."""
     return [
         {"client": status.node_id or status.peer, "type": resource_type(each.type_url).short, **found}
         for status in clients
         for each in status.types
-        if (found := _nack(each, status.scope, origins)) is not None
+        if (found := _nack(each, status.scope, causes)) is not None
     ]
 
 
@@ -89,15 +98,30 @@ def rejections_by_object(found: Iterable[dict[str, Any]]) -> dict[str, list[dict
 MAX_NAMED = 5
 
 
-def conditions(rejected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def not_accepted(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The objects that clients reject, each with its condition and the fields that they mean."""
+    return [
+        {"object": key, "paths": paths_of(key, rejected), **conditions(rejected, key)[0]}
+        for key, rejected in sorted(rejections_by_object(found).items())
+    ]
+
+
+def paths_of(key: str, rejected: Iterable[dict[str, Any]]) -> list[str]:
+    """The fields of an object that clients mean."""
+    return sorted({c["path"] for each in rejected for c in each["causes"] if c["object"] == key and c["path"]})
+
+
+def conditions(rejected: list[dict[str, Any]], key: str = "") -> list[dict[str, Any]]:
     """Conditions of an object, in the form of Kubernetes: ``Accepted`` is False while clients reject what it became."""
     if not rejected:
         return [{"type": "Accepted", "status": "True", "reason": "NoneRejected", "message": ""}]
     clients = sorted({each["client"] for each in rejected})
     more = f" and {len(clients) - MAX_NAMED} more" if len(clients) > MAX_NAMED else ""
     first = rejected[0]
+    paths = paths_of(key, rejected)
+    fields = f"{', '.join(paths)}: " if paths else ""
     message = (
-        f"{first['type']} {', '.join(first['resources'])} rejected by {', '.join(clients[:MAX_NAMED])}{more}: "
+        f"{fields}{first['type']} {', '.join(first['resources'])} rejected by {', '.join(clients[:MAX_NAMED])}{more}: "
         f"{first['message']}; they stay with their last good configuration"
     )
     return [{"type": "Accepted", "status": "False", "reason": "RejectedByClients", "message": message}]

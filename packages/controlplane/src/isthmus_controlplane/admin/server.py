@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable
@@ -14,17 +15,23 @@ from aiohttp import web
 
 from isthmus_controlplane import __version__
 from isthmus_controlplane.admin import render
+from isthmus_controlplane.admin.explain import View, explain
 from isthmus_controlplane.admin.metrics import metrics_text
 from isthmus_controlplane.config import HostPort
 from isthmus_controlplane.configuration import Configuration, NotFoundError, NotReadyError, RefusedError
 from isthmus_controlplane.errors import ConfigError, ControlPlaneError, StoreError
 from isthmus_controlplane.publisher import Publisher
+from isthmus_controlplane.snapshot.resource_type import ROUTE
 from isthmus_controlplane.stores.base import ConflictError, Problem
+from isthmus_controlplane.translate.routing import Request
+from isthmus_controlplane.xds.fleet import Client
+from isthmus_controlplane.xds.resource_state import resource_state
 from isthmus_controlplane.xds.server import XdsServer
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 YAML_TYPE, JSON_TYPE = "application/yaml", "application/json"
 MAX_WAIT_S = 3600.0
+MAX_NAMED = 10
 WAIT_STEP_S = 0.02
 # Limits of the xDS server that can be changed while it runs.
 LIVE_LIMITS: dict[str, type] = {
@@ -85,6 +92,7 @@ class AdminServer:
             web.get("/debug/pushes", self._pushes),
             web.get("/debug/loads", self._loads),
             web.get("/v1/wait", self._wait),
+            web.get("/v1/explain", self._explain),
             web.get("/v1/limits", self._limits),
             web.patch("/v1/limits", self._set_limits),
             web.post("/v1/analyze", self._analyze),
@@ -116,12 +124,21 @@ class AdminServer:
                 "clients": self._clients(),
                 "problems": render.problems(self._publisher.problems()),
                 "held": sorted(str(key) for key in self._publisher.world.admission.held),
+                "conditions": render.not_accepted(self._rejections()),
                 "pushes": render.pushes(self._xds.pushes()[-1:]),
             }
         )
 
     def _clients(self) -> list[dict[str, Any]]:
-        return [render.client(status, self._publisher.origins) for status in self._xds.clients()]
+        causes = self._causes()
+        return [render.client(status, causes) for status in self._xds.clients()]
+
+    def _causes(self) -> render.Causes:
+        """Look each rejection up once, however many clients share it."""
+        return functools.cache(self._publisher.causes)
+
+    def _rejections(self) -> list[dict[str, Any]]:
+        return render.rejections(self._xds.clients(), self._causes())
 
     async def _problems(self, _: web.Request) -> web.Response:
         return web.json_response({"problems": render.problems(self._publisher.problems())})
@@ -146,7 +163,7 @@ class AdminServer:
             async with asyncio.timeout(seconds):
                 while not self._is_applied():  # noqa: ASYNC110 - stores, debounce and clients have no event in common
                     await asyncio.sleep(WAIT_STEP_S)
-        rejections = render.rejections(self._xds.clients(), self._publisher.origins)
+        rejections = self._rejections()
         applied = self._is_applied()
         answer = {
             "applied": applied and not rejections,
@@ -158,6 +175,31 @@ class AdminServer:
 
     def _is_applied(self) -> bool:
         return self._configuration.published and self._xds.all_answered
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        """Say which resources a request of a client meets, and what is behind them."""
+        query = request.query
+        client = self._one_client(query.get("client", ""))
+        translation = self._publisher.translation(client.scope)
+        if translation is None:
+            raise NotFoundError(f"nothing is generated yet for {_name_of(client)}: try again")
+        host, port = _host_and_port(query.get("host", ""))
+        headers = dict(_header(each) for each in query.getall("header", []))
+        asked = Request(host, query.get("path", "/"), query.get("method", "GET").upper(), headers)
+        state = functools.partial(resource_state, client.session)
+        view = View(client.scope, self._publisher.world.admission.model, translation, state)
+        return web.json_response({"client": _name_of(client), "ways": explain(view, asked, port)})
+
+    def _one_client(self, name: str) -> Client:
+        found = self._xds.find_clients(name)
+        names = sorted({_name_of(each) for each in found})
+        if not found:
+            connected = sorted({each.node_id or each.peer for each in self._xds.clients()})[:MAX_NAMED]
+            raise NotFoundError(f"no client {name!r} is connected; there are {', '.join(connected) or 'none'}")
+        if len(names) > 1:
+            raise BadRequestError(f"client {name!r} may be any of {', '.join(names[:MAX_NAMED])}: write more of the id")
+        # A client that has a stream for each type is asked on the one with routes.
+        return next((each for each in found if ROUTE in each.session.watches), found[0])
 
     async def _limits(self, _: web.Request) -> web.Response:
         return web.json_response({name: getattr(self._xds.settings, name) for name in LIVE_LIMITS})
@@ -187,10 +229,13 @@ class AdminServer:
         wanted = {name: request.query.get(name, "") for name in ("kind", "name", "namespace")}
         found = self._configuration.find(**wanted)
         admission = self._publisher.world.admission
-        rejected = render.rejections_by_object(render.rejections(self._xds.clients(), self._publisher.origins))
+        rejected = render.rejections_by_object(self._rejections())
         items = [
             render.summary(obj, admission.in_use.get(obj.key), held=obj.key in admission.held)
-            | {"object": render.document(obj), "conditions": render.conditions(rejected.get(str(obj.key), []))}
+            | {
+                "object": render.document(obj),
+                "conditions": render.conditions(rejected.get(str(obj.key), []), str(obj.key)),
+            }
             for obj in found
         ]
         return web.json_response({"items": items})
@@ -204,6 +249,31 @@ class AdminServer:
         path = request.match_info
         key = await self._configuration.delete(path["kind"], path["namespace"], path["name"])
         return web.json_response({"deleted": key._asdict()})
+
+
+def _name_of(client: Client) -> str:
+    return client.node.id if client.node is not None else client.peer
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """Read ``HOST`` or ``HOST:PORT``; the port names the listener.
+
+    Raises:
+        BadRequestError: there is no host.
+    """
+    if not text:
+        raise BadRequestError("host is missing: give the authority of the request")
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and not (text.startswith("[") and text.endswith("]")):
+        return host, int(port)
+    return text, 0
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadRequestError(f"header {text!r}: write NAME=VALUE")
+    return name.lower(), value
 
 
 def _limit(name: str, value: object) -> int | float:

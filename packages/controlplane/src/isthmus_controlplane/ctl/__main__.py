@@ -17,7 +17,8 @@ from isthmus_controlplane import __version__
 from isthmus_controlplane.config import DEFAULT_ADMIN
 from isthmus_controlplane.ctl.client import ApiError, Client, UnreachableError
 from isthmus_controlplane.ctl.difference import differences
-from isthmus_controlplane.ctl.status import is_healthy, problem_text, status_text
+from isthmus_controlplane.ctl.explanation import explanation_text, is_acknowledged
+from isthmus_controlplane.ctl.status import cause_text, is_healthy, problem_text, status_text
 from isthmus_controlplane.ctl.table import table
 from isthmus_controlplane.errors import ConfigError, ControlPlaneError
 from isthmus_controlplane.log_format import configure_logging
@@ -73,6 +74,15 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show clients, versions and problems")
     status.add_argument("-o", "--output", choices=["table", "json"], default="table")
     status.add_argument("--check", action="store_true", help="end with 1 when a client rejects or there are problems")
+    explain = commands.add_parser(
+        "explain", help="show what a request of a client meets, who wrote it, and whether the client has it; 1 when not"
+    )
+    explain.add_argument("client", metavar="CLIENT", help="node id, or a part of it that no other has")
+    explain.add_argument("host", metavar="HOST[:PORT]", help="authority of the request; the port names the listener")
+    explain.add_argument("path", metavar="PATH", nargs="?", default="/", help="with query (%(default)s)")
+    explain.add_argument("--method", default="GET")
+    explain.add_argument("--header", action="append", default=[], metavar="NAME=VALUE")
+    explain.add_argument("-o", "--output", choices=["text", "json"], default="text")
     return result
 
 
@@ -93,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
         "diff": _diff,
         "wait": _wait,
         "status": _status,
+        "explain": _explain,
     }
     try:
         return commands[options.command](Client(options.server), options)
@@ -132,7 +143,7 @@ def _diff(client: Client, options: argparse.Namespace) -> int:
 def _wait(client: Client, options: argparse.Namespace) -> int:
     answer = client.wait(options.timeout)
     for each in answer["rejections"]:
-        made = f" (made from {', '.join(each['objects'])})" if each["objects"] else ""
+        made = f" (made from {', '.join(map(cause_text, each['causes']))})" if each["causes"] else ""
         print(f"{each['client']} rejects {each['type']}{made}: {each['message']}", file=sys.stderr)
     if answer["waiting_for"]:
         print(f"waiting for {', '.join(answer['waiting_for'])}", file=sys.stderr)
@@ -192,6 +203,12 @@ def _delete(client: Client, options: argparse.Namespace) -> int:
     key = client.delete(options.kind, options.namespace, options.name)["deleted"]
     print(f"{key['kind']} {key['namespace']}/{key['name']} deleted")
     return 0
+
+
+def _explain(client: Client, options: argparse.Namespace) -> int:
+    answer = client.explain(options.client, options.host, options.path, options.method, options.header)
+    print(json.dumps(answer, indent=2) + "\n" if options.output == "json" else explanation_text(answer), end="")
+    return 0 if is_acknowledged(answer) else EXIT_REFUSED
 
 
 def _status(client: Client, options: argparse.Namespace) -> int:

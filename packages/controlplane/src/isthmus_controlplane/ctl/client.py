@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isthmus_controlplane.errors import ControlPlaneError
@@ -60,6 +60,12 @@ class Client:
     def wait(self, seconds: float) -> Any:
         """Wait until everything that was applied is acknowledged."""
         return self._call("GET", f"/v1/wait?timeout={seconds}", within=seconds + TIMEOUT_S)
+
+    def explain(self, client: str, host: str, path: str, method: str, headers: Iterable[str]) -> Any:
+        """Say what a request of a client meets."""
+        query = [("client", client), ("host", host), ("path", path), ("method", method)]
+        query += [("header", each) for each in headers]
+        return self._call("GET", f"/v1/explain?{urllib.parse.urlencode(query)}")
 
     def delete(self, kind: str, namespace: str, name: str) -> Any:
         """Delete one object."""

@@ -10,7 +10,7 @@ from isthmus_controlplane.ctl.table import table
 
 def status_text(status: Any) -> str:
     """Render the status for people."""
-    parts = [*_stores(status), _clients(status), *_rejections(status), *_problems(status)]
+    parts = [*_stores(status), _clients(status), *_rejections(status), *_conditions(status), *_problems(status)]
     return "\n".join(parts)
 
 
@@ -47,13 +47,27 @@ _NOTHING_YET = {"type": "-", "version_sent": "", "version_acked": "", "state": "
 def _rejections(status: Any) -> Iterator[str]:
     lines = [
         f"  {client['node_id'] or client['peer']} {kind['type']} {kind['nack']['version']}: {_indented(kind['nack']['message'])}"
-        + (f"\n    made from {', '.join(kind['nack']['objects'])}" if kind["nack"]["objects"] else "")
+        + (f"\n    made from {', '.join(map(cause_text, kind['nack']['causes']))}" if kind["nack"]["causes"] else "")
         for client in status["clients"]
         for kind in client["types"]
         if kind["nack"] is not None
     ]
     if lines:
         yield "Rejected by clients:\n" + "\n".join(lines) + "\n"
+
+
+def cause_text(cause: Any) -> str:
+    """Render an object and the field of it that a client means."""
+    return f"{cause['object']} {cause['path']}".rstrip()
+
+
+def _conditions(status: Any) -> Iterator[str]:
+    rows = [
+        (each["object"], f"{each['type']}={each['status']}", each["reason"], ", ".join(each["paths"]) or "-")
+        for each in status["conditions"]
+    ]
+    if rows:
+        yield table(("OBJECT", "CONDITION", "REASON", "FIELD"), rows)
 
 
 def _indented(text: str) -> str:

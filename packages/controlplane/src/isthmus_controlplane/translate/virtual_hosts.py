@@ -59,8 +59,24 @@ def _matches(http: Any, port: int, namespace: str) -> Iterator[tuple[str, Any]]:
     if not http.match:
         yield http.name, match_everything()
     for match in http.match:
-        if match.port in {0, port} and match.source_namespace in {"", namespace}:
+        if _applies(match, port, namespace):
             yield ".".join(filter(None, (http.name, match.name))), route_match(match)
+
+
+def _applies(match: Any, port: int, namespace: str) -> bool:
+    return match.port in {0, port} and match.source_namespace in {"", namespace}
+
+
+def route_paths(spec: Any, port: int, namespace: str) -> Iterator[str]:
+    """Name the part of a VirtualService behind each route of a virtual host on ``port``, in the order of the routes."""
+    for number, http in enumerate(spec.http):
+        if not http.match:
+            yield f"spec.http[{number}]"
+        for position, match in enumerate(http.match):
+            if _applies(match, port, namespace):
+                yield f"spec.http[{number}].match[{position}]"
+        if takes_everything(http):
+            return
 
 
 def port_domains(service: Service, port: Port, namespace: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from isthmus_controlplane.snapshot.resource import Resource
 from isthmus_controlplane.xds.message import Nack
@@ -12,6 +12,8 @@ from isthmus_controlplane.xds.message import Nack
 # A response goes out while another is unanswered only where the client asks for more. Acknowledgements are
 # cumulative, so beyond this number the oldest ones are counted as one.
 MAX_OUTSTANDING = 8
+# Names that a rejection is ascribed to when it mentions none of them.
+MAX_SUSPECTS = 16
 
 UNKNOWN_CONTENT = Resource("", "", b"")  # a reconnecting client holds something that no snapshot here has
 
@@ -89,7 +91,7 @@ class Delivered:
         if error is None:
             self.acked_version, self.nack = newest.version, None
         else:
-            named = tuple(sorted(name for name in newest.names if name in error))
+            named = _suspects(newest.names, error)
             self.nack, self.nack_sequence = Nack(newest.version, error, named), newest.sequence
             answered.pop()
         self._release(answered)
@@ -131,3 +133,20 @@ class Delivered:
         for response in accepted:
             for name in response.names - in_flight:
                 self._replaced.pop(name, None)
+
+
+def _suspects(names: Collection[str], error: str) -> tuple[str, ...]:
+    """Name the resources that a rejection is about: those that it mentions, else all that it may be about if they are few."""
+    mentioned = [name for name in names if _mentions(error, name)]
+    return tuple(sorted(mentioned or (names if len(names) <= MAX_SUSPECTS else ())))
+
+
+def _mentions(text: str, name: str) -> bool:
+    """Whether a text has a name that is not part of a longer one."""
+    at = text.find(name)
+    while at >= 0:
+        around = text[max(at - 1, 0) : at] + text[at + len(name) : at + len(name) + 1]
+        if not any(each.isalnum() or each in "_|" for each in around):
+            return True
+        at = text.find(name, at + 1)
+    return False

@@ -87,7 +87,8 @@ class Nack:
     Attributes:
         version: version that was rejected.
         message: the client's ``error_detail`` message, cut to a bound.
-        resources: names of the rejected response's resources that the message mentions, sorted.
+        resources: names of the rejected response's resources that the message mentions, sorted; where it mentions none,
+            all that the response changed, if they are few.
     """
 
     version: str

@@ -23,7 +23,7 @@ from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.telemetry.services import Telemetry
 from isthmus_controlplane.xds import client_status, health
 from isthmus_controlplane.xds.errors import StreamError
-from isthmus_controlplane.xds.fleet import ClientStatus, Fleet
+from isthmus_controlplane.xds.fleet import Client, ClientStatus, Fleet
 from isthmus_controlplane.xds.metrics import XdsMetrics
 from isthmus_controlplane.xds.observer import Observer, Silent
 from isthmus_controlplane.xds.push import PushLog, PushStatus
@@ -213,6 +213,12 @@ class XdsServer:
     def clients(self) -> tuple[ClientStatus, ...]:
         """Describe every connected client, for status pages."""
         return self._fleet.statuses()
+
+    def find_clients(self, name: str) -> tuple[Client, ...]:
+        """Return the streams of the node with that id, or from that peer; else of all whose id contains ``name``."""
+        known = [client for client in self._fleet.clients() if client.node is not None]
+        exact = [each for each in known if name in {each.node.id if each.node else "", each.peer}]
+        return tuple(exact or (each for each in known if each.node is not None and name in each.node.id))
 
     def pushes(self) -> tuple[PushStatus, ...]:
         """Return the latest pushes, oldest first."""
