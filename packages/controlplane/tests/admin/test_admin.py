@@ -233,7 +233,7 @@ async def test_explain_follows_a_request_to_what_users_wrote(admin: Admin) -> No
     assert (route["object"], route["path"]) == ("VirtualService default/reviews-shop", "spec.http[0]")
     cluster = route["clusters"][0]
     assert (cluster["name"], cluster["state"]) == (f"outbound|8080|v1|{HOST}", "acknowledged")
-    assert cluster["endpoints"] == ["10.0.0.1:8080"]
+    assert cluster["endpoints"] == ["10.0.0.1:9000"]
     assert cluster["objects"] == ["DestinationRule default/reviews-shop", "ServiceEntry default/reviews-shop"]
     unknown = (await admin.call("GET", "/v1/explain?client=web&host=nobody"))[1]["ways"]
     assert [each["virtual_host"]["name"] for each in unknown] == ["block_all"]
