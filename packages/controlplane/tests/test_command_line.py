@@ -49,6 +49,8 @@ async def test_runs_until_told_to_stop_and_ends_well(tmp_path: Path, number: sig
         (["--store", "memory:", "--grpc", "nonsense"], "--grpc nonsense: is not of the form HOST:PORT"),
         (["--store", "memory:", "--admin", "127.0.0.1:99999"], "--admin 127.0.0.1:99999"),
         (["--store", "memory:", "--address-path", "/nonexistent/x"], "--address-path /nonexistent/x"),
+        (["--store", "memory:", "--load-report-interval-s", "0"], "--load-report-interval-s 0: must be 0.1 to 300"),
+        (["--store", "memory:", "--load-report-interval-s", "nan"], "--load-report-interval-s nan: must be"),
         (["--store", "memory:", "--resources", "/nonexistent"], "--resources /nonexistent: is not a directory"),
         (["--store", "memory:", "--secrets", "/nonexistent"], "--secrets /nonexistent: is not a directory"),
         (

@@ -13,6 +13,7 @@ from isthmus_controlplane.config import (
     DEFAULT_GRPC,
     DEFAULT_SYNC_DEADLINE_S,
     Settings,
+    check_interval,
     check_secrets_are_safe,
     parse_host_port,
     server_tls,
@@ -22,6 +23,7 @@ from isthmus_controlplane.log_format import configure_logging
 from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.techniques import without
+from isthmus_controlplane.telemetry.services import DEFAULT_INTERVAL_S
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,6 +71,10 @@ def parser() -> argparse.ArgumentParser:
         help="how long instances are kept when most of a service's vanish at once; 0 for not at all (%(default)s)",
     )  # fmt: skip
     run.add_argument(
+        "--load-report-interval-s", type=float, default=DEFAULT_INTERVAL_S, metavar="SECONDS",
+        help="how often clients report their loads (%(default)s)",
+    )  # fmt: skip
+    run.add_argument(
         "--without", default="", metavar="NAMES",
         help="for measurements, what to switch off: serialise-once, precompute-per-scope, affected-only, incremental",
     )  # fmt: skip
@@ -91,6 +97,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         mesh=MeshSettings(options.outbound_traffic_policy),
         sync_deadline=options.sync_deadline_s,
         loss_hold=options.loss_hold_s,
+        load_report_interval=check_interval(options.load_report_interval_s, "--load-report-interval-s"),
         techniques=without(options.without),
         address_path=options.address_path,
         resources=options.resources,

@@ -28,7 +28,7 @@ from isthmus_controlplane.stores.base import Store, StoreState
 from isthmus_controlplane.stores.mcp_sink import McpSink
 from isthmus_controlplane.stores.open import open_store
 from isthmus_controlplane.supplement.source import SupplementSource
-from isthmus_controlplane.xds.server import XdsServer
+from isthmus_controlplane.xds.server import ServerSettings, XdsServer
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class App:
             on_scope_needed=self._publisher.scope_needed,
             scope_of=scope_of if settings.techniques.precompute_per_scope else scope_of_one,
             techniques=settings.techniques,
+            settings=ServerSettings(load_report_interval=settings.load_report_interval),
             credentials=server_credentials(settings.tls) if settings.tls is not None else None,
         )
         self._publisher.attach(self._xds)

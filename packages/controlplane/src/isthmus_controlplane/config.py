@@ -10,10 +10,12 @@ from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.techniques import ALL, Techniques
+from isthmus_controlplane.telemetry.services import DEFAULT_INTERVAL_S
 
 DEFAULT_GRPC = "127.0.0.1:15010"
 DEFAULT_ADMIN = "127.0.0.1:15014"
 DEFAULT_SYNC_DEADLINE_S = 60.0
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 300.0
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):(?P<port>[0-9]{1,5})")
 
 
@@ -63,6 +65,7 @@ class Settings:
         mesh: settings of the whole mesh.
         sync_deadline: seconds to wait for every store to be read once, before clients are served with what there is.
         loss_hold: seconds for which instances are kept when most of a service's vanish at once; 0 for not at all.
+        load_report_interval: seconds between the load reports that clients are asked for.
         techniques: what makes pushes cheap; all on but for measurements.
         address_path: file that gets the bound addresses; empty for none.
         resources: directory of Envoy resources written by hand; empty for none.
@@ -77,6 +80,7 @@ class Settings:
     mesh: MeshSettings = dataclasses.field(default_factory=MeshSettings)
     sync_deadline: float = DEFAULT_SYNC_DEADLINE_S
     loss_hold: float = DEFAULT_HOLD_S
+    load_report_interval: float = DEFAULT_INTERVAL_S
     techniques: Techniques = ALL
     address_path: str = ""
     resources: str = ""
@@ -109,6 +113,17 @@ def check_secrets_are_safe(settings: Settings) -> None:
             f"--secrets {settings.secrets}: everybody who reaches {settings.grpc} could read the keys: serve xDS on "
             "loopback, or ask clients for certificates by --grpc-certificate, --grpc-key and --grpc-client-ca"
         )
+
+
+def check_interval(seconds: float, option: str) -> float:
+    """Return an interval of 0.1 to 300 seconds.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:  # a NaN is not either
+        raise ConfigError(f"{option} {seconds:g}: must be {MIN_INTERVAL_S:g} to {MAX_INTERVAL_S:g} seconds")
+    return seconds
 
 
 def parse_host_port(text: str, option: str) -> HostPort:

@@ -14,11 +14,16 @@ import grpc
 import pytest
 import pytest_asyncio
 import yaml
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.endpoint.v3.load_report_pb2 import ClusterStats, UpstreamEndpointStats
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.load_stats.v3.lrs_pb2 import LoadStatsRequest, LoadStatsResponse
+from google.protobuf.duration_pb2 import Duration
 
 from isthmus_controlplane.model.document import to_document
 from isthmus_controlplane.model.testing import rule, service, split
 from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.telemetry.services import LRS
 from isthmus_controlplane.testing import eventually_answers, running
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE
 
@@ -311,3 +316,39 @@ async def test_not_ready_while_a_source_is_silent_and_ready_after_the_deadline(t
             _, answer = await admin.call("GET", "/status")
             assert [store["synced"] for store in answer["stores"]] == [True, False]
             assert any(problem["origin"] == silent for problem in answer["problems"])
+
+
+async def test_loads_of_endpoints_are_shown_for_a_service_and_for_as_long_as_asked(admin: Admin) -> None:
+    channel: Any = grpc.aio.insecure_channel(admin.addresses["grpc"])
+    call = channel.stream_stream(
+        f"/{LRS}/StreamLoadStats",
+        request_serializer=LoadStatsRequest.SerializeToString,
+        response_deserializer=LoadStatsResponse.FromString,
+    )()
+    await call.write(LoadStatsRequest(node=Node(id="n")))
+    await call.read()
+    endpoint = UpstreamEndpointStats(total_issued_requests=3, total_successful_requests=2, total_error_requests=1)
+    endpoint.address.socket_address.address, endpoint.address.socket_address.port_value = "10.0.0.1", 80
+    stats = ClusterStats(cluster_name=f"outbound|80||{HOST}", load_report_interval=Duration(seconds=10))
+    stats.upstream_locality_stats.add(upstream_endpoint_stats=[endpoint])
+    await call.write(LoadStatsRequest(cluster_stats=[stats]))
+
+    async def arrived() -> bool:
+        return bool((await admin.call("GET", "/debug/loads"))[1]["samples"] == 1)
+
+    await eventually_answers(arrived)
+    _, shown = await admin.call("GET", f"/debug/loads?host={HOST}")
+    assert (shown["interval_s"], shown["window_s"]) == (10, 600)
+    assert shown["endpoints"] == [
+        {
+            "cluster": f"outbound|80||{HOST}", "priority": 0, "locality": ["", "", ""], "address": "10.0.0.1:80", "node": "n",
+            "issued": 3, "succeeded": 2, "failed": 1, "reports": 1,
+        }
+    ]  # fmt: skip
+    assert len((await admin.call("GET", f"/debug/loads?cluster=outbound|80||{HOST}"))[1]["endpoints"]) == 1
+    assert (await admin.call("GET", "/debug/loads?host=other.shop"))[1]["endpoints"] == []
+    assert (await admin.call("GET", f"/debug/loads?host={HOST}&seconds=1"))[1]["endpoints"] == []
+    status, answer = await admin.call("GET", f"/debug/loads?host={HOST}&seconds=601")
+    assert (status, answer["error"]) == (400, "seconds: '601' is not a number of 0 to 600")
+    assert await admin.has_metric("isthmus_xds_load_samples 1")
+    await channel.close(None)

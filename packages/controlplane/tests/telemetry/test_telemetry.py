@@ -66,6 +66,7 @@ async def test_clients_are_asked_for_reports_and_their_logs_are_counted() -> Non
     await call.write(LoadStatsRequest(node=Node(id="n", client_features=[SEND_ALL])))
     asked = await call.read()
     assert (asked.send_all_clusters, asked.load_reporting_interval.seconds) == (True, 10)
+    assert asked.report_endpoint_granularity
     await call.write(LoadStatsRequest(cluster_stats=[stats("x", issued=3)]))
     await eventually(lambda: "x" in server.telemetry.loads.clusters())
     assert server.telemetry.loads.reporters == 1
@@ -93,6 +94,9 @@ async def test_clients_are_asked_for_reports_and_their_logs_are_counted() -> Non
         {"name": "edge", "kind": "tcp", "entries": 1},
     ]
     assert shown["clusters"]["x"]["issued"] == 3
+    [endpoint] = render.endpoint_loads(server.telemetry, "", "x", 600)
+    assert (endpoint["node"], endpoint["issued"]) == ("n", 3)
+    assert render.endpoint_loads(server.telemetry, "web.shop", "", 600) == []
     assert "isthmus_xds_log_entries 4" in server.metrics_text()
     await channel.close(None)
     await server.stop(0)

@@ -10,6 +10,7 @@ from isthmus_controlplane.model.document import to_document
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.resource_type import resource_type
 from isthmus_controlplane.stores.base import ConfigObject, Problem, StoreState
+from isthmus_controlplane.telemetry.load_window import WINDOW_S, host_of
 from isthmus_controlplane.telemetry.services import Telemetry
 from isthmus_controlplane.translate.attribution import Cause
 from isthmus_controlplane.xds.fleet import ClientStatus
@@ -135,9 +136,25 @@ def telemetry(found: Telemetry) -> dict[str, Any]:
     return {
         "reporters": found.loads.reporters,
         "left_out": found.loads.left_out,
+        "interval_s": found.interval,
+        "window_s": WINDOW_S,
+        "samples": len(found.loads.window),
+        "samples_dropped": found.loads.window.dropped,
         "clusters": {name: dataclasses.asdict(load) for name, load in found.loads.clusters().items()},
         "access_logs": logs,
     }
+
+
+def endpoint_loads(found: Telemetry, host: str, cluster: str, seconds: float) -> list[dict[str, Any]]:
+    """What clients reported of the endpoints of a service, or of one cluster, over the last ``seconds``."""
+
+    def wanted(name: str) -> bool:
+        return (not cluster or name == cluster) and (not host or host_of(name) == host)
+
+    return [
+        {**dataclasses.asdict(place), **dataclasses.asdict(load)}
+        for place, load in found.loads.window.sums(wanted, seconds).items()
+    ]
 
 
 def store(state: StoreState) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from isthmus_controlplane.errors import ConfigError, ControlPlaneError, StoreErr
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.snapshot.resource_type import ROUTE
 from isthmus_controlplane.stores.base import ConflictError, Problem
+from isthmus_controlplane.telemetry.load_window import WINDOW_S
 from isthmus_controlplane.translate.routing import Request
 from isthmus_controlplane.xds.fleet import Client
 from isthmus_controlplane.xds.resource_state import resource_state
@@ -222,8 +223,16 @@ class AdminServer:
             {"problems": render.problems(found.refusals), "warnings": render.problems(found.warnings)}
         )
 
-    async def _loads(self, _: web.Request) -> web.Response:
-        return web.json_response(render.telemetry(self._xds.telemetry))
+    async def _loads(self, request: web.Request) -> web.Response:
+        """Loads by cluster; with ``host`` or ``cluster`` those of their endpoints too, of the last ``seconds``."""
+        telemetry = self._xds.telemetry
+        shown = render.telemetry(telemetry)
+        host, cluster = request.query.get("host", ""), request.query.get("cluster", "")
+        if host or cluster:
+            seconds = _seconds(request.query.get("seconds", ""), WINDOW_S)
+            shown = {name: value for name, value in shown.items() if name not in ("clusters", "access_logs")}
+            shown["endpoints"] = render.endpoint_loads(telemetry, host, cluster, seconds)
+        return web.json_response(shown)
 
     async def _get(self, request: web.Request) -> web.Response:
         wanted = {name: request.query.get(name, "") for name in ("kind", "name", "namespace")}
@@ -274,6 +283,21 @@ def _header(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise BadRequestError(f"header {text!r}: write NAME=VALUE")
     return name.lower(), value
+
+
+def _seconds(text: str, longest: float) -> float:
+    """Read a query parameter; ``longest`` when it is not given.
+
+    Raises:
+        BadRequestError: it is no number from 0 to ``longest``.
+    """
+    try:
+        seconds = float(text or longest)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= longest:
+        raise BadRequestError(f"seconds: {text!r} is not a number of 0 to {longest:g}")
+    return seconds
 
 
 def _limit(name: str, value: object) -> int | float:

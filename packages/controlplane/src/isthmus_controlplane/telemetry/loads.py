@@ -1,9 +1,13 @@
-"""Load reports of clients, added up per cluster. No I/O."""
+"""Load reports of clients: added up per cluster since the start, and by endpoint over the last minutes. No I/O."""
 
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 from typing import Any
+
+from isthmus_controlplane.telemetry.load_window import LoadWindow
 
 MAX_CLUSTERS = 10_000  # clients name them; more are counted and left out
 
@@ -33,15 +37,17 @@ class Loads:
     Attributes:
         reporters: streams open now.
         left_out: cluster reports that found no room.
+        window: the reports of the last minutes, by endpoint.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.reporters = 0
         self.left_out = 0
+        self.window = LoadWindow(now)
         self._clusters: dict[str, ClusterLoad] = {}
 
-    def take(self, cluster_stats: Any) -> None:
-        """Add the ``cluster_stats`` of one ``LoadStatsRequest``."""
+    def take(self, cluster_stats: Any, node: str = "") -> None:
+        """Add the ``cluster_stats`` of one ``LoadStatsRequest`` of ``node``."""
         for stats in cluster_stats:
             load = self._clusters.get(stats.cluster_name)
             if load is None:
@@ -55,6 +61,7 @@ class Loads:
                 load.issued += locality.total_issued_requests
                 load.succeeded += locality.total_successful_requests
                 load.failed += locality.total_error_requests
+            self.window.add(node, stats)
 
     def clusters(self) -> dict[str, ClusterLoad]:
         """Return the sums by cluster, sorted."""

@@ -16,7 +16,7 @@ from isthmus_controlplane.telemetry.loads import Loads
 LRS = "envoy.service.load_stats.v3.LoadReportingService"
 ALS = "envoy.service.accesslog.v3.AccessLogService"
 SEND_ALL = "envoy.lrs.supports_send_all_clusters"
-INTERVAL_S = 10
+DEFAULT_INTERVAL_S = 10.0
 MAX_LOG_NAMES = 100  # clients choose them; more share one
 
 ClustersOf = Callable[[Any], Iterable[str]]
@@ -28,9 +28,11 @@ class Telemetry:
     Attributes:
         loads: sums of the load reports.
         log_entries: access log entries by (name of the log, ``http`` or ``tcp``).
+        interval: seconds between the load reports that clients are asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = DEFAULT_INTERVAL_S) -> None:
+        self.interval = interval
         self.loads = Loads()
         self.log_entries: collections.Counter[tuple[str, str]] = collections.Counter()
 
@@ -59,17 +61,19 @@ class Telemetry:
         if not isinstance(raw, bytes):
             return
         request = LoadStatsRequest.FromString(raw)
-        wanted = LoadStatsResponse(load_reporting_interval=Duration(seconds=INTERVAL_S))
+        wanted = LoadStatsResponse(report_endpoint_granularity=True)
+        wanted.load_reporting_interval.CopyFrom(_duration(self.interval))
+        node = request.node.id
         if SEND_ALL in request.node.client_features:
             wanted.send_all_clusters = True
         else:
             wanted.clusters.extend(clusters_of(request.node))
         self.loads.reporters += 1
         try:
-            self.loads.take(request.cluster_stats)
+            self.loads.take(request.cluster_stats, node)
             await context.write(wanted.SerializeToString())
             while isinstance(raw := await context.read(), bytes):
-                self.loads.take(LoadStatsRequest.FromString(raw).cluster_stats)
+                self.loads.take(LoadStatsRequest.FromString(raw).cluster_stats, node)
         finally:
             self.loads.reporters -= 1
 
@@ -87,3 +91,9 @@ class Telemetry:
         if entries:
             known = (name, kind) in self.log_entries or len(self.log_entries) < MAX_LOG_NAMES
             self.log_entries[(name if known else "other", kind)] += entries
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -20,7 +20,7 @@ from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.resource_type import CLUSTER
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.techniques import ALL, Techniques
-from isthmus_controlplane.telemetry.services import Telemetry
+from isthmus_controlplane.telemetry.services import DEFAULT_INTERVAL_S, Telemetry
 from isthmus_controlplane.xds import client_status, health
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.fleet import Client, ClientStatus, Fleet
@@ -51,6 +51,7 @@ class ServerSettings:
         max_response_bytes: largest response that is sent.
         keepalive_time: seconds of silence after which a connection is probed.
         keepalive_timeout: seconds that a probe may take.
+        load_report_interval: seconds between the load reports that clients are asked for.
         limits: bounds of each stream.
         deadlines: deadlines of each stream.
     """
@@ -64,6 +65,7 @@ class ServerSettings:
     max_response_bytes: int = 256 * 1024 * 1024
     keepalive_time: float = 30.0
     keepalive_timeout: float = 10.0
+    load_report_interval: float = DEFAULT_INTERVAL_S
     limits: Limits = DEFAULT_LIMITS
     deadlines: Deadlines = DEFAULT_DEADLINES
 
@@ -121,11 +123,11 @@ class XdsServer:
             credentials: for TLS; None for plain text.
         """
         self.metrics = XdsMetrics()
-        self.telemetry = Telemetry()
         self._scope_of = scope_of
         self._address = address
         self._credentials = credentials
         self.settings = settings or ServerSettings()
+        self.telemetry = Telemetry(self.settings.load_report_interval)
         self._on_push_converged = on_push_converged
         self._pushes = PushLog(now=time.monotonic, wall_clock=time.time, on_converged=self._note_converged)
         self._fleet = Fleet(
@@ -242,6 +244,8 @@ class XdsServer:
             "clients": ("Open streams.", len(self._fleet)),
             "scopes": ("Scopes that clients are in.", len(self._fleet.scopes_in_use())),
             "load_reporters": ("Streams of load reports.", self.telemetry.loads.reporters),
+            "load_samples": ("Load reports by endpoint of the last minutes.", len(self.telemetry.loads.window)),
+            "load_samples_dropped": ("Load reports dropped before their time.", self.telemetry.loads.window.dropped),
             "log_entries": ("Access log entries received.", self.telemetry.log_entries.total()),
         }
         return self.metrics.text(gauges)
