@@ -21,6 +21,9 @@ from typing import Any
 import grpc
 
 from isthmus_mcp_bridge.admin.server import AdminServer
+from isthmus_mcp_bridge.backsync.build import GAUGES as WRITE_GAUGES
+from isthmus_mcp_bridge.backsync.build import Parts, build_parts
+from isthmus_mcp_bridge.backsync.write_back import HAND_OVER_S, WriteBack
 from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
@@ -45,6 +48,9 @@ from isthmus_mcp_bridge.mcp.service import (
 from isthmus_mcp_bridge.mcp.tls import server_credentials
 from isthmus_mcp_bridge.observe.metrics import Metrics, Sample
 from isthmus_mcp_bridge.publisher import EVENTS_METRIC, POLICIES, PUBLISHED_METRIC, Publisher
+from isthmus_mcp_bridge.registration.model import NAME as REGISTRATION
+from isthmus_mcp_bridge.registration.service import REQUESTS_METRIC as REGISTRATION_REQUESTS_METRIC
+from isthmus_mcp_bridge.registration.service import STREAMS_METRIC, RegistrationService
 from isthmus_mcp_bridge.registries.base import Registry
 from isthmus_mcp_bridge.registries.build import build_registry
 from isthmus_mcp_bridge.warm.store import WarmStore
@@ -56,12 +62,17 @@ GC_THRESHOLD = (50_000, 20, 100)
 """Claims and resources live long and hold no cycles; with Python's own threshold a first listing of a million endpoints
 spends a third of its time on looking for some."""
 
+REGISTRATION_SLACK_S = 1.0
+"""How long beyond their grace registered instances hold up the first snapshot."""
+
 COUNTERS = {
     EVENTS_METRIC: "Events of registries.",
     PUBLISHED_METRIC: "Snapshots published.",
     REQUESTS_METRIC: "Requests of sinks by what they meant.",
     RESPONSES_METRIC: "Responses sent to sinks.",
     REFUSED_METRIC: "Streams refused because there were too many.",
+    REGISTRATION_REQUESTS_METRIC: "Requests of sidecars by how far they were taken.",
+    STREAMS_METRIC: "Streams of sidecars by whether they got a lease.",
 }
 GAUGES = {
     "isthmus_bridge_source_state": "1 for the state in which a registry is.",
@@ -91,8 +102,9 @@ async def run(config: BridgeConfig, address_path: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     random_source = random.Random()
-    registries = [build_registry(one, random_source.random) for one in config.registries]
-    async with serve(config, registries) as addresses:
+    parts = build_parts(config, loop.time, random_source.random)
+    registries = [build_registry(one, random_source.random, parts.own.get(one.name)) for one in config.registries]
+    async with serve(config, registries, parts) as addresses:
         if address_path is not None:
             write_addresses(address_path, addresses)
         log.info("listening: %s", ", ".join(f"{name} {address}" for name, address in addresses.items()))
@@ -101,16 +113,19 @@ async def run(config: BridgeConfig, address_path: Path | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIterator[dict[str, str]]:
+async def serve(
+    config: BridgeConfig, registries: Iterable[Registry], parts: Parts | None = None
+) -> AsyncIterator[dict[str, str]]:
     """Run all parts for the length of the block, which gets the addresses bound: ``mcp`` and ``admin``.
 
     A part that fails for a reason nobody foresaw takes the block down with it rather than leave half a bridge.
     """
     loop = asyncio.get_running_loop()
-    metrics = Metrics(COUNTERS, {**GAUGES, **DUAL_MODE_GAUGES})
+    parts = parts or Parts()
+    metrics = Metrics(COUNTERS, {**GAUGES, **DUAL_MODE_GAUGES, **WRITE_GAUGES})
     settings = SourceSettings(config.mcp.max_streams, max_response_bytes=config.mcp.max_response_bytes)
     source = McpSource(settings, metrics, secrets.token_hex(4), config.mcp.sinks)
-    names = [one.name for one in config.registries]
+    names = source_names(config)
     publisher = Publisher(
         build_catalog(config, time.time() - loop.time()),
         Barrier(_deadlines(config, loop.time())),
@@ -125,8 +140,13 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
     )
     metrics.collect_from(dual_mode.samples)
     metrics.collect_from(lambda: dual_mode_samples(publisher.catalog.dual_modes, dual_mode.book, time.time()))
+    metrics.collect_from(parts.samples)
     runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run, *dual_mode.runs]
     runs += [functools.partial(one.run, publisher.take) for one in registries]
+    if parts.registrations is not None:
+        runs.append(functools.partial(parts.registrations.run, publisher.take))
+    if parts.write_back is not None:
+        runs += [writer.run for writer in parts.write_back.writers.values()]
     runs += [functools.partial(dial, target, source.serve_classic) for target in config.mcp.dial]
     if config.warm_start is not None:
         store = WarmStore(config.warm_start.path, config.warm_start.max_age_s, config.warm_start.flush_s, time.time)
@@ -135,14 +155,39 @@ async def serve(config: BridgeConfig, registries: Iterable[Registry]) -> AsyncIt
         if restored is not None:
             publisher.restore(restored)
         runs.append(functools.partial(store.run, publisher.catalog))
-    admin = AdminServer(publisher, source, metrics, functools.partial(_dual_mode, publisher, dual_mode.book))
-    async with _listening(config, admin, source, settings) as addresses, _background(runs):
+    registration = RegistrationService(parts.registrations, metrics) if parts.registrations is not None else None
+    admin = AdminServer(publisher, source, metrics, functools.partial(_dual_mode, publisher, dual_mode.book), parts)
+    async with (
+        _listening(config, admin, source, settings, registration) as addresses,
+        _background(runs),
+        _handing_over(registration, parts.write_back),
+    ):
         yield addresses
+
+
+@contextlib.asynccontextmanager
+async def _handing_over(registration: RegistrationService | None, write_back: WriteBack | None) -> AsyncIterator[None]:
+    """After the block, let another replica take over what we have written before our sessions end, for ``HAND_OVER_S`` at most."""
+    yield
+    if registration is None:
+        return
+    registration.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HAND_OVER_S):
+            if write_back is not None:
+                await write_back.wait_taken_over()
+
+
+def source_names(config: BridgeConfig) -> list[str]:
+    """The sources of the catalog in order of precedence."""
+    return [*(one.name for one in config.registries), *([REGISTRATION] if config.registration is not None else [])]
 
 
 def _deadlines(config: BridgeConfig, now: float) -> dict[str, float]:
     """Until when services wait for what."""
     deadlines = {one.name: now + one.sync_deadline_s for one in config.registries}
+    if config.registration is not None:
+        deadlines[REGISTRATION] = now + config.registration.limits.grace_s + REGISTRATION_SLACK_S
     if config.dual_mode is not None:
         deadlines[POLICIES] = now + config.dual_mode.wait_s
     return deadlines
@@ -151,7 +196,7 @@ def _deadlines(config: BridgeConfig, now: float) -> dict[str, float]:
 def build_catalog(config: BridgeConfig, epoch_offset_s: float) -> Catalog:
     """The catalog that a configuration asks for; ``epoch_offset_s`` is the Unix time of the monotonic time 0."""
     return Catalog(
-        [one.name for one in config.registries],
+        source_names(config),
         {one.name: one.limits for one in config.registries},
         config.rules,
         VipTable(config.vips) if config.vips is not None else None,
@@ -161,10 +206,16 @@ def build_catalog(config: BridgeConfig, epoch_offset_s: float) -> Catalog:
 
 @contextlib.asynccontextmanager
 async def _listening(
-    config: BridgeConfig, admin: AdminServer, source: McpSource, settings: SourceSettings
+    config: BridgeConfig,
+    admin: AdminServer,
+    source: McpSource,
+    settings: SourceSettings,
+    registration: RegistrationService | None,
 ) -> AsyncIterator[dict[str, str]]:
     server = grpc.aio.server(options=settings.channel_options())
     server.add_generic_rpc_handlers((source.handlers(), source.classic_handlers()))
+    if registration is not None:
+        server.add_generic_rpc_handlers((registration.handlers(),))
     try:
         mcp_port = _bind(server, config.mcp)
         admin_port = await admin.start(config.admin.host, config.admin.port)

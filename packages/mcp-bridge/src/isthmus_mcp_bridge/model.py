@@ -108,6 +108,8 @@ class EndpointClaim:
     warm_up: WarmUp | None = None
     side: Side = Side.NATIVE
     instance: str = ""
+    path: tuple[str, ...] = ()
+    """The bridge clusters that have handed the entry on from another registry, the first one first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

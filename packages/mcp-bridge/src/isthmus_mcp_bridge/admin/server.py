@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from isthmus_mcp_bridge.admin import views
+from isthmus_mcp_bridge.backsync.build import Parts
 from isthmus_mcp_bridge.catalog.difference import pending_change
 from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.mcp.service import McpSource
@@ -22,17 +23,23 @@ COMPARED_AT_ONCE = 20
 
 class AdminServer:
     """``/ready``, ``/metrics``, ``/sources``, ``/services[?host=]``, ``/explain?host=``, ``/diff``, ``/collection``,
-    ``/entry?name=``, ``/problems``, ``/sinks`` and ``/dualmode[?host=]``.
+    ``/entry?name=``, ``/problems``, ``/sinks``, ``/dualmode[?host=]``, ``/leases`` and ``/backsync``.
     """
 
     def __init__(
-        self, publisher: Publisher, source: McpSource, metrics: Metrics, dual_mode: Callable[[str], dict[str, Any]]
+        self,
+        publisher: Publisher,
+        source: McpSource,
+        metrics: Metrics,
+        dual_mode: Callable[[str], dict[str, Any]],
+        parts: Parts | None = None,
     ) -> None:
         """``dual_mode`` makes the page of dual mode, for one host or all."""
         self._dual_mode_page = dual_mode
         self._publisher = publisher
         self._source = source
         self._metrics = metrics
+        self._parts = parts or Parts()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
 
     async def start(self, host: str, port: int) -> int:
@@ -64,6 +71,8 @@ class AdminServer:
                 web.get("/problems", self._problems),
                 web.get("/sinks", self._sinks),
                 web.get("/dualmode", self._dual_mode),
+                web.get("/leases", self._leases),
+                web.get("/backsync", self._backsync),
             ]
         )
         return application
@@ -117,6 +126,20 @@ class AdminServer:
 
     async def _dual_mode(self, request: web.Request) -> web.Response:
         return _json(self._dual_mode_page(request.query.get("host", "")))
+
+    async def _leases(self, _: web.Request) -> web.Response:
+        registrations = self._parts.registrations
+        if registrations is None:
+            return web.Response(
+                status=404, text="nothing is registered here: there is no registration in the configuration\n"
+            )
+        return _json(registrations.status())
+
+    async def _backsync(self, _: web.Request) -> web.Response:
+        write_back = self._parts.write_back
+        if write_back is None:
+            return web.Response(status=404, text="nothing is written: there is no backsync in the configuration\n")
+        return _json(write_back.status())
 
 
 def _json(value: Any) -> web.Response:

@@ -139,6 +139,11 @@ def _sofaregistry(field: Field, namespace: str, _: Path) -> SofaRegistryConfig:
     )
 
 
+def read_naming(fields: Mapping[str, Field], namespace: str) -> tuple[NamingRule, Mapping[str, int]]:
+    """How services of SDKs are named in the mesh, and their ports by family. Raises DocumentError."""
+    return _naming(fields, namespace), _ports(fields["ports"]) if "ports" in fields else {}
+
+
 KINDS: Mapping[str, Callable[[Field, str, Path], Kind]] = {
     "file": _file, "zookeeper": _zookeeper, "consul": _consul, "nacos": _nacos, "eureka": _eureka, "etcd": _etcd,
     "sofaregistry": _sofaregistry,

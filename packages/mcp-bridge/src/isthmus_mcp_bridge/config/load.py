@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from isthmus_mcp_bridge.catalog.istio_rules import MAX_PORT
@@ -12,6 +13,7 @@ from isthmus_mcp_bridge.config.model import (
     BridgeConfig,
     DebounceConfig,
     McpConfig,
+    RegistrationConfig,
     RegistryConfig,
 )
 from isthmus_mcp_bridge.config.policies import (
@@ -27,8 +29,10 @@ from isthmus_mcp_bridge.config.policies import (
     warm_start,
 )
 from isthmus_mcp_bridge.config.values import integer, number
+from isthmus_mcp_bridge.config.write import read_backsync, read_registration
 from isthmus_mcp_bridge.document import Field, parse_document
 from isthmus_mcp_bridge.errors import DocumentError
+from isthmus_mcp_bridge.registration.model import NAME
 
 MAX_REGISTRIES = 32
 MAX_FILE_BYTES = 1024 * 1024
@@ -49,7 +53,9 @@ def load_config(path: Path) -> BridgeConfig:
 def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
     """Parse the configuration; relative paths in it are relative to ``base``. Raises DocumentError."""
     document = parse_document(data, file)
-    fields = document.mapping("mcp", "admin", "debounce", "merge", "vips", "warm_start", "dual_mode", "registries")
+    fields = document.mapping(
+        "mcp", "admin", "debounce", "merge", "vips", "warm_start", "dual_mode", "registration", "backsync", "registries"
+    )
     if "registries" not in fields:
         raise document.error("must have the field registries, a list with at least one registry")
     registries: list[RegistryConfig] = []
@@ -70,7 +76,19 @@ def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
         vips=vip_range(fields["vips"]) if "vips" in fields else None,
         warm_start=warm_start(fields["warm_start"], base) if "warm_start" in fields else None,
         dual_mode=dual_mode(fields["dual_mode"], base) if "dual_mode" in fields else None,
+        registration=_registration(fields, registries),
+        backsync=read_backsync(fields["backsync"], registries) if "backsync" in fields else None,
     )
+
+
+def _registration(fields: Mapping[str, Field], registries: Sequence[RegistryConfig]) -> RegistrationConfig | None:
+    if "registration" not in fields:
+        return None
+    if any(one.name == NAME for one in registries):
+        raise fields["registration"].error(
+            f"no registry may have the name {NAME} beside it; give that one another name"
+        )
+    return read_registration(fields["registration"])
 
 
 def _mcp(field: Field, base: Path) -> McpConfig:

@@ -13,6 +13,7 @@ from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
 from isthmus_mcp_bridge.mcp.tls import TlsFiles
+from isthmus_mcp_bridge.registration.leases import LeaseLimits
 from isthmus_mcp_bridge.registries.naming import NamingRule
 
 
@@ -175,6 +176,28 @@ class DualModeConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RegistrationConfig:
+    """The registration of sidecars, on the MCP server's port: bounds, and how what they register is named in the mesh."""
+
+    naming: NamingRule = dataclasses.field(default_factory=NamingRule)
+    ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    limits: LeaseLimits = dataclasses.field(default_factory=LeaseLimits)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BacksyncConfig:
+    """What is written into registries: the name that all replicas of this bridge share, and the names of the registries.
+
+    ``overlap_s`` is how long a changed address stays; ``writes_per_s`` bounds the transactions on each registry.
+    """
+
+    cluster: str
+    registries: tuple[str, ...] = ()
+    overlap_s: float = 5.0
+    writes_per_s: float = 200.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BridgeConfig:
     """Everything. The order of the registries is their precedence where they disagree."""
 
@@ -186,3 +209,5 @@ class BridgeConfig:
     vips: VipRange | None = None
     warm_start: WarmStartConfig | None = None
     dual_mode: DualModeConfig | None = None
+    registration: RegistrationConfig | None = None
+    backsync: BacksyncConfig | None = None

@@ -27,7 +27,7 @@ from isthmus_mcp_bridge.registries.nacos.http_registry import nacos_http_registr
 from isthmus_mcp_bridge.registries.sofaregistry.messages import DataKey
 from isthmus_mcp_bridge.registries.sofaregistry.registry import SofaOptions, SofaRegistry
 from isthmus_mcp_bridge.registries.zookeeper.applications import ApplicationFetch, read_application
-from isthmus_mcp_bridge.registries.zookeeper.directory import Directory, read_dubbo
+from isthmus_mcp_bridge.registries.zookeeper.directory import Directory, Sieve, read_dubbo
 from isthmus_mcp_bridge.registries.zookeeper.handover import HandOver
 from isthmus_mcp_bridge.registries.zookeeper.kazoo_client import KazooZooKeeper
 from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
@@ -36,8 +36,10 @@ from isthmus_mcp_bridge.registries.zookeeper.sofarpc import read_sofarpc
 Random = Callable[[], float]
 
 
-def build_registry(config: RegistryConfig, random: Random) -> Registry:
-    """The adapter, not yet running; ``random`` gives numbers in [0, 1)."""
+def build_registry(config: RegistryConfig, random: Random, sieve: Sieve | None = None) -> Registry:
+    """The adapter, not yet running; ``random`` gives numbers in [0, 1), ``sieve`` keeps back what our own cluster has written."""
+    if isinstance(config.kind, ZooKeeperConfig):
+        return _zookeeper(config.name, config.kind, random, sieve)
     builder: Callable[[str, Any, Random], Registry] = _BUILDERS[type(config.kind)]
     return builder(config.name, config.kind, random)
 
@@ -46,7 +48,7 @@ def _file(name: str, kind: FileConfig, random: Random) -> Registry:
     return FileRegistry(name, kind.path, kind.namespace, random)
 
 
-def _zookeeper(name: str, kind: ZooKeeperConfig, random: Random) -> Registry:
+def _zookeeper(name: str, kind: ZooKeeperConfig, random: Random, sieve: Sieve | None) -> Registry:
     def connect(handover: HandOver) -> KazooZooKeeper:
         return KazooZooKeeper(kind.servers, kind.session_timeout_s, handover)
 
@@ -56,7 +58,8 @@ def _zookeeper(name: str, kind: ZooKeeperConfig, random: Random) -> Registry:
         directory = Directory(name, kind.naming, kind.ports, read_application)
         return ZooKeeperRegistry(name, kind.root, connect, directory, pace, random, fetch, fetch.owner)
     read = read_sofarpc if kind.layout == "sofarpc" else read_dubbo
-    return ZooKeeperRegistry(name, kind.root, connect, Directory(name, kind.naming, kind.ports, read), pace, random)
+    directory = Directory(name, kind.naming, kind.ports, read, sieve)
+    return ZooKeeperRegistry(name, kind.root, connect, directory, pace, random)
 
 
 def _consul(name: str, kind: ConsulConfig, random: Random) -> Registry:
@@ -91,7 +94,6 @@ def _sofaregistry(name: str, kind: SofaRegistryConfig, random: Random) -> Regist
 
 _BUILDERS: dict[type, Callable[..., Registry]] = {
     FileConfig: _file,
-    ZooKeeperConfig: _zookeeper,
     ConsulConfig: _consul,
     NacosConfig: _nacos,
     EurekaConfig: _eureka,

@@ -76,7 +76,9 @@ def _endpoint(one: EndpointClaim) -> list[Any]:
     ]
     rest = [one.network, one.locality, one.service_account]
     warm_up = [one.warm_up.start_ms, one.warm_up.duration_ms, one.warm_up.first_percent] if one.warm_up else None
-    identity = [one.side.value, one.instance] if one.instance or one.side is not Side.NATIVE else []
+    identity: list[Any] = [one.side.value, one.instance] if one.instance or one.side is not Side.NATIVE else []
+    if one.path:
+        return [*values, *rest, warm_up, one.side.value, one.instance, one.path]
     return [*values, *rest, warm_up, *identity] if warm_up or identity or any(rest) else values
 
 
@@ -100,10 +102,11 @@ _SIDE = {one.value: one for one in Side}
 def _read_endpoint(value: Any) -> EndpointClaim:
     port, address, number, raw_id, labels, weight, presence, *rest = value
     network, locality, account, warm_up, *identity = rest or ("", "", "", None)
-    side, instance = identity or ("native", "")
+    side, instance, *path = identity or ("native", "")
     port, labels = sys.intern(port), _shared(_pairs(labels))
-    return EndpointClaim(port, address, number, raw_id, network, _PRESENCE[presence], weight, labels, locality,
-                         account, WarmUp(*warm_up) if warm_up else None, _SIDE[side], instance)  # fmt: skip
+    return EndpointClaim(port, address, number, raw_id, network, _PRESENCE[presence], weight, labels, locality, account,
+                         WarmUp(*warm_up) if warm_up else None, _SIDE[side], instance,
+                         tuple(path[0]) if path else ())  # fmt: skip
 
 
 @functools.lru_cache(65_536)

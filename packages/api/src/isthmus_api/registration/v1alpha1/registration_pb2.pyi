@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ApplicationHealth:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApplicationHealthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApplicationHealth.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPLICATION_HEALTH_UNSPECIFIED: _ApplicationHealth.ValueType  # 0
+    """Nobody checks."""
+    APPLICATION_HEALTH_ANSWERING: _ApplicationHealth.ValueType  # 1
+    """It answers."""
+    APPLICATION_HEALTH_SILENT: _ApplicationHealth.ValueType  # 2
+    """It does not: neither address of the instance is of use until it does again."""
+
+class ApplicationHealth(_ApplicationHealth, metaclass=_ApplicationHealthEnumTypeWrapper):
+    """What the sidecar knows of its application."""
+
+APPLICATION_HEALTH_UNSPECIFIED: ApplicationHealth.ValueType  # 0
+"""Nobody checks."""
+APPLICATION_HEALTH_ANSWERING: ApplicationHealth.ValueType  # 1
+"""It answers."""
+APPLICATION_HEALTH_SILENT: ApplicationHealth.ValueType  # 2
+"""It does not: neither address of the instance is of use until it does again."""
+Global___ApplicationHealth: _TypeAlias = ApplicationHealth  # noqa: Y015
+
 @_typing.final
 class RegisterRequest(_message.Message):
     """All publications of one sidecar."""
@@ -28,12 +53,22 @@ class RegisterRequest(_message.Message):
     ZONE_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     PUBLICATIONS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Who publishes: the id of the sidecar's node. Needed in the first request of a stream."""
     zone: _builtins.str
     """The zone of the sidecar, if it has one."""
     nonce: _builtins.str
     """Comes back in the response to this request."""
+    epoch: _builtins.int
+    """Grows with every stream that the sidecar opens, also over its restarts: of two streams of one node id the greater one counts, whichever
+    replica holds it. The same in all requests of a stream; needed in the first one.
+    """
+    keep_alive: _builtins.bool
+    """Only asks for an answer, by which the sidecar sees that the service lives: the publications of this request are not looked at. A service
+    that was sent one may end a stream on which it hears nothing for long.
+    """
     @_builtins.property
     def publications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Publication]:
         """Everything that is published now; none withdraws all."""
@@ -45,10 +80,12 @@ class RegisterRequest(_message.Message):
         zone: _builtins.str = ...,
         nonce: _builtins.str = ...,
         publications: _abc.Iterable[Global___Publication] | None = ...,
+        epoch: _builtins.int = ...,
+        keep_alive: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "nonce", b"nonce", "publications", b"publications", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "keep_alive", b"keep_alive", "node_id", b"node_id", "nonce", b"nonce", "publications", b"publications", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -88,6 +125,10 @@ class Publication(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    NATIVE_HOST_FIELD_NUMBER: _builtins.int
+    NATIVE_PORT_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    APPLICATION_HEALTH_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """The service as its SDK names it: com.example.Greeter:1.0 (SOFARPC), com.example.Greeter (Dubbo)."""
     protocol: _builtins.str
@@ -100,6 +141,15 @@ class Publication(_message.Message):
     port: _builtins.int
     application: _builtins.str
     """The application's name."""
+    native_host: _builtins.str
+    """Where the application itself takes requests, if it can be reached there; shown to consumers where the sidecar is not to be."""
+    native_port: _builtins.int
+    instance: _builtins.str
+    """Which instance this is: stable over restarts of the sidecar, one for each instance of a service. Empty: the native address, or without one
+    host and port.
+    """
+    application_health: Global___ApplicationHealth.ValueType
+    """Whether the application answers its health check."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What else the SDK said: serialisation, methods, weight."""
@@ -115,10 +165,14 @@ class Publication(_message.Message):
         port: _builtins.int = ...,
         application: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        native_host: _builtins.str = ...,
+        native_port: _builtins.int = ...,
+        instance: _builtins.str = ...,
+        application_health: Global___ApplicationHealth.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "group", b"group", "host", b"host", "metadata", b"metadata", "port", b"port", "protocol", b"protocol", "service", b"service", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "application_health", b"application_health", "group", b"group", "host", b"host", "instance", b"instance", "metadata", b"metadata", "native_host", b"native_host", "native_port", b"native_port", "port", b"port", "protocol", b"protocol", "service", b"service", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,7 +189,9 @@ class RegisterResponse(_message.Message):
     nonce: _builtins.str
     """Of the request."""
     error: _builtins.str
-    """Why it was not taken, for people; empty if it was. What was published before stays so."""
+    """Why it, or what part of it, was not taken, for people: names each field at fault, such as publications[2].port. Empty if all was. The other
+    publications of the request are taken. A request that is not taken at all changes nothing of what was published before.
+    """
     def __init__(
         self,
         *,

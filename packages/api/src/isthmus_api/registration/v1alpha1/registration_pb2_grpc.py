@@ -28,8 +28,9 @@ if _version_not_supported:
 class RegistrationServiceStub(object):
     """Takes what sidecars publish for their applications, which know only an SDK's registry API, and puts it into the registries.
 
-    A stream is a lease: what its last request named is published as long as the stream lives, and no longer. A request names everything
-    that the sidecar publishes, so that nothing has to be remembered beyond the stream; a sidecar that reconnects says all of it again.
+    A stream is a lease: what its last request named is published as long as the stream lives, and a short grace longer, in which the sidecar
+    may open another stream at this or another replica of the service. A request names everything that the sidecar publishes, so that nothing has
+    to be remembered beyond the stream; a sidecar that reconnects says all of it again, and one that goes for good names nothing first.
     """
 
     def __init__(self, channel):
@@ -48,8 +49,9 @@ class RegistrationServiceStub(object):
 class RegistrationServiceServicer(object):
     """Takes what sidecars publish for their applications, which know only an SDK's registry API, and puts it into the registries.
 
-    A stream is a lease: what its last request named is published as long as the stream lives, and no longer. A request names everything
-    that the sidecar publishes, so that nothing has to be remembered beyond the stream; a sidecar that reconnects says all of it again.
+    A stream is a lease: what its last request named is published as long as the stream lives, and a short grace longer, in which the sidecar
+    may open another stream at this or another replica of the service. A request names everything that the sidecar publishes, so that nothing has
+    to be remembered beyond the stream; a sidecar that reconnects says all of it again, and one that goes for good names nothing first.
     """
 
     def Register(self, request_iterator, context):
@@ -77,8 +79,9 @@ def add_RegistrationServiceServicer_to_server(servicer, server):
 class RegistrationService(object):
     """Takes what sidecars publish for their applications, which know only an SDK's registry API, and puts it into the registries.
 
-    A stream is a lease: what its last request named is published as long as the stream lives, and no longer. A request names everything
-    that the sidecar publishes, so that nothing has to be remembered beyond the stream; a sidecar that reconnects says all of it again.
+    A stream is a lease: what its last request named is published as long as the stream lives, and a short grace longer, in which the sidecar
+    may open another stream at this or another replica of the service. A request names everything that the sidecar publishes, so that nothing has
+    to be remembered beyond the stream; a sidecar that reconnects says all of it again, and one that goes for good names nothing first.
     """
 
     @staticmethod

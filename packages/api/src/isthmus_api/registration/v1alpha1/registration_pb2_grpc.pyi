@@ -29,8 +29,9 @@ GRPC_VERSION: str
 class RegistrationServiceStub:
     """Takes what sidecars publish for their applications, which know only an SDK's registry API, and puts it into the registries.
 
-    A stream is a lease: what its last request named is published as long as the stream lives, and no longer. A request names everything
-    that the sidecar publishes, so that nothing has to be remembered beyond the stream; a sidecar that reconnects says all of it again.
+    A stream is a lease: what its last request named is published as long as the stream lives, and a short grace longer, in which the sidecar
+    may open another stream at this or another replica of the service. A request names everything that the sidecar publishes, so that nothing has
+    to be remembered beyond the stream; a sidecar that reconnects says all of it again, and one that goes for good names nothing first.
     """
 
     @_typing.overload
@@ -43,8 +44,9 @@ class RegistrationServiceStub:
 class RegistrationServiceAsyncStub(RegistrationServiceStub):
     """Takes what sidecars publish for their applications, which know only an SDK's registry API, and puts it into the registries.
 
-    A stream is a lease: what its last request named is published as long as the stream lives, and no longer. A request names everything
-    that the sidecar publishes, so that nothing has to be remembered beyond the stream; a sidecar that reconnects says all of it again.
+    A stream is a lease: what its last request named is published as long as the stream lives, and a short grace longer, in which the sidecar
+    may open another stream at this or another replica of the service. A request names everything that the sidecar publishes, so that nothing has
+    to be remembered beyond the stream; a sidecar that reconnects says all of it again, and one that goes for good names nothing first.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -53,8 +55,9 @@ class RegistrationServiceAsyncStub(RegistrationServiceStub):
 class RegistrationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes what sidecars publish for their applications, which know only an SDK's registry API, and puts it into the registries.
 
-    A stream is a lease: what its last request named is published as long as the stream lives, and no longer. A request names everything
-    that the sidecar publishes, so that nothing has to be remembered beyond the stream; a sidecar that reconnects says all of it again.
+    A stream is a lease: what its last request named is published as long as the stream lives, and a short grace longer, in which the sidecar
+    may open another stream at this or another replica of the service. A request names everything that the sidecar publishes, so that nothing has
+    to be remembered beyond the stream; a sidecar that reconnects says all of it again, and one that goes for good names nothing first.
     """
 
     @_abc_1.abstractmethod

@@ -35,6 +35,9 @@ _TECHNICAL = frozenset({
     "side", "startTime", "stub", "threads", "threadpool", "timeout", "timestamp", "token", "uptime", "warmup", "weight",
 })  # fmt: skip
 """Parameters that concern the SDK or one process and would only make labels differ (``token`` is a secret)."""
+MARKS = "isthmus."
+"""What the names of the marks begin with that bridges put on entries that they write."""
+MAX_PATH = 32
 _RENAMED = {"application": "app", "appName": "app"}
 
 
@@ -77,7 +80,7 @@ def read_providers(
     for node in sorted(nodes):
         try:
             url = apply_overrides(checked_url(parse_node_name(node)), overrides)
-            providers.append(_provider(url, interface, f"{source.path}/providers/{node}", rule, ports))
+            providers.append(dubbo_provider(url, interface, f"{source.path}/providers/{node}", rule, ports))
         except (NodeError, HostNameError) as error:
             problems.append(source.problem("providers", node, f"{error}; the node is left out"))
             continue
@@ -99,7 +102,8 @@ def checked_url(url: DubboUrl) -> DubboUrl:
     return url
 
 
-def _provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, ports: Mapping[str, int]) -> Provider:
+def dubbo_provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, ports: Mapping[str, int]) -> Provider:
+    """One of Dubbo's addresses as a provider. Raises HostNameError."""
     group, version = url.get("group"), url.get("version")
     naming = name_service(rule, interface, group, version)
     family = SCHEMES[url.scheme]
@@ -114,6 +118,7 @@ def _provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, port
         weight=_weight(url) or None,
         labels=labels,
         warm_up=_warm_up(url),
+        path=handed_on_by(url),
     )
     return Provider(naming, service_name(interface, group, version), port, endpoint, raw_labels)
 
@@ -151,8 +156,17 @@ def labels_of(url: DubboUrl, dropped: Sequence[str] = ()) -> tuple[Labels, Label
     pairs = {
         _RENAMED.get(name, name): value
         for name, value in sorted(url.parameters.items())
-        if name not in _TECHNICAL and name not in dropped and not name.endswith((".methods", ".timeout", ".retries"))
+        if name not in _TECHNICAL
+        and name not in dropped
+        and not name.startswith(MARKS)
+        and not name.endswith((".methods", ".timeout", ".retries"))
     }
     if pairs.get("version") in NO_VERSIONS:
         pairs.pop("version", None)
     return mended_labels(pairs.items())
+
+
+def handed_on_by(url: DubboUrl) -> tuple[str, ...]:
+    """The bridge clusters that an entry went through; none for an SDK's own."""
+    path = url.get(f"{MARKS}path")
+    return tuple(part for part in path.split(",")[:MAX_PATH] if part) if path else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from isthmus_mcp_bridge.events import OriginReport
@@ -42,11 +42,35 @@ def read_dubbo(nodes: InterfaceNodes, rule: NamingRule, ports: Mapping[str, int]
     return Entry(tuple(providers), (*problems, *more), age, created_ms, nodes.providers.revision)
 
 
+class Sieve(Protocol):
+    """Keeps back what bridges of our own cluster have written."""
+
+    def sift(self, origin: str, interface: str, names: Sequence[str]) -> tuple[str, ...]:
+        """The names of the interface at this path that are foreign."""
+        ...
+
+    def remove(self, origin: str) -> None:
+        """The interface is gone."""
+        ...
+
+    def listed(self, origins: Iterable[str]) -> None:
+        """There are these interfaces and no others."""
+        ...
+
+
 class Directory:
     """Keeps the interfaces of one registry; every change yields the reports that changed with it, by path."""
 
-    def __init__(self, registry: str, rule: NamingRule, ports: Mapping[str, int], read: Reader = read_dubbo) -> None:
-        """``ports`` are the configured service ports by family."""
+    def __init__(
+        self,
+        registry: str,
+        rule: NamingRule,
+        ports: Mapping[str, int],
+        read: Reader = read_dubbo,
+        sieve: Sieve | None = None,
+    ) -> None:
+        """``ports`` are the configured service ports by family; ``sieve`` keeps back what is our own."""
+        self._sieve = sieve
         self._registry = registry
         self._rule = rule
         self._ports = ports
@@ -55,7 +79,10 @@ class Directory:
 
     def replace(self, listing: Iterable[InterfaceNodes]) -> dict[str, OriginReport]:
         """Take a full listing. Returns the reports of all interfaces."""
-        return self._book.replace({nodes.path: self._entry(nodes) for nodes in listing})
+        entries = {nodes.path: self._entry(nodes) for nodes in listing}
+        if self._sieve is not None:
+            self._sieve.listed(entries)
+        return self._book.replace(entries)
 
     def update(self, nodes: InterfaceNodes) -> dict[str, OriginReport]:
         """Take one interface read again. Returns its report, and those of interfaces whose host it gave or took."""
@@ -63,6 +90,8 @@ class Directory:
 
     def remove(self, path: str) -> dict[str, OriginReport]:
         """An interface is gone. Returns an empty report for it, and those of interfaces that inherit its hosts."""
+        if self._sieve is not None:
+            self._sieve.remove(path)
         return self._book.remove(path)
 
     @property
@@ -71,4 +100,7 @@ class Directory:
         return self._book.origins
 
     def _entry(self, nodes: InterfaceNodes) -> Entry:
+        if self._sieve is not None:
+            foreign = self._sieve.sift(nodes.path, nodes.interface, nodes.providers.names)
+            nodes = dataclasses.replace(nodes, providers=dataclasses.replace(nodes.providers, names=foreign))
         return self._read(nodes, self._rule, self._ports, self._registry)

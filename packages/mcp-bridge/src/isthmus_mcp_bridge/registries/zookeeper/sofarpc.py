@@ -12,7 +12,7 @@ from isthmus_mcp_bridge.errors import HostNameError
 from isthmus_mcp_bridge.model import EndpointClaim, Presence, WarmUp
 from isthmus_mcp_bridge.registries.book import Entry, Provider
 from isthmus_mcp_bridge.registries.dubbo.dubbo_url import DubboUrl, NodeError, parse_node_name
-from isthmus_mcp_bridge.registries.dubbo.providers import PathSource, checked_url, labels_of
+from isthmus_mcp_bridge.registries.dubbo.providers import PathSource, checked_url, handed_on_by, labels_of
 from isthmus_mcp_bridge.registries.families import SCHEMES, service_port
 from isthmus_mcp_bridge.registries.naming import NamingRule, name_service, service_name
 from isthmus_mcp_bridge.registries.zookeeper.directory import InterfaceNodes
@@ -52,6 +52,7 @@ def sofa_provider(url: DubboUrl, interface: str, raw_id: str, rule: NamingRule, 
         weight=min(weight, MAX_WEIGHT) if weight else None,
         labels=labels,
         warm_up=_warm_up(url, weight),
+        path=handed_on_by(url),
     )
     return Provider(naming, service_name(interface, unique, ""), port, endpoint, raw_labels)
 

@@ -1,0 +1,251 @@
+"""The leases of sidecars: events in, registered instances out. Pure: times are monotonic seconds, streams are numbers.
+
+A lease belongs to a node and lives as long as its stream. When the stream breaks, the lease keeps all it held for a grace, in which
+the sidecar may go on at this replica or another one. After the grace the mesh addresses count as down; an instance whose application
+can still be reached at its own address stays, as long as probes of that address succeed. A sidecar that says that it publishes nothing
+leaves nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from isthmus_mcp_bridge.dualmode.instance import Address
+from isthmus_mcp_bridge.model import ServiceKey
+from isthmus_mcp_bridge.registration.model import Health, InstanceKey, Offer, Registered, registered
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseLimits:
+    """Times in seconds. ``probe_failures`` in a row end the instance of a lease that is over."""
+
+    grace_s: float = 3.0
+    max_leases: int = 10_000
+    max_instances: int = 100_000
+    probe_interval_s: float = 1.0
+    probe_failures: int = 2
+
+
+class LeaseRefused(Exception):  # noqa: N818 - told to the sidecar
+    """A stream does not get a lease; the text says why."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Probe:
+    """What is known of a native address: ``up`` None before the first answer."""
+
+    due: float
+    up: bool | None = None
+    failures: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Lease:
+    """Everything of one node. ``broken_at`` is when its stream ended; ``over`` that its grace has passed."""
+
+    node: str
+    zone: str
+    epoch: int
+    stream: int | None
+    since: float
+    offers: dict[InstanceKey, Offer] = dataclasses.field(default_factory=dict)
+    broken_at: float | None = None
+    over: bool = False
+    probes: dict[InstanceKey, _Probe] = dataclasses.field(default_factory=dict)
+    outdone: dict[InstanceKey, int] = dataclasses.field(default_factory=dict)
+    """Instances that a greater epoch holds, here or at another replica."""
+
+    @property
+    def state(self) -> str:
+        """For people."""
+        return "open" if self.stream is not None else "over" if self.over else "grace"
+
+
+class LeaseTable:
+    """See the module. ``take_changed`` says which instances may differ from before."""
+
+    def __init__(self, limits: LeaseLimits | None = None) -> None:
+        self.limits = limits or LeaseLimits()
+        self.leases: dict[str, Lease] = {}
+        self.overflows = 0
+        """Instances and streams that were refused because there were too many."""
+        self._nodes: dict[int, str] = {}
+        self._holders: dict[InstanceKey, str] = {}
+        self._changed: set[InstanceKey] = set()
+        self._moved: set[InstanceKey] = set()
+
+    def begin(self, stream: int, node: str, zone: str, epoch: int, now: float) -> int | None:
+        """A stream speaks for a node. Returns the stream that it takes the lease from. Raises LeaseRefused."""
+        known = self.leases.get(node)
+        if known is not None and epoch < known.epoch:
+            raise LeaseRefused(f"epoch: {epoch}: the node {node} has a stream with the greater epoch {known.epoch}")
+        if known is None and len(self.leases) >= self.limits.max_leases:
+            self.overflows += 1
+            raise LeaseRefused(f"there are {self.limits.max_leases} leases already; raise registration.max_leases")
+        before = None if known is None else known.stream
+        if before is not None:
+            del self._nodes[before]
+        lease = Lease(node, zone, epoch, stream, now)
+        if known is not None:
+            lease.offers = known.offers
+            self._changed.update(known.offers)
+        self.leases[node] = lease
+        self._nodes[stream] = node
+        return before
+
+    def say(self, stream: int, offers: Mapping[InstanceKey, Offer]) -> list[str]:
+        """The stream publishes exactly this. Returns what is not taken, and why."""
+        lease = self._lease(stream)
+        if lease is None:
+            return ["the lease of this stream has gone to another one"]
+        for key in lease.offers.keys() - offers.keys():
+            self._drop(lease, key)
+        errors = []
+        for key, offer in offers.items():
+            refusal = self._refusal(lease, key)
+            if refusal:
+                errors.append(refusal)
+                continue
+            if lease.offers.get(key) != offer:
+                lease.offers[key] = offer
+                self._changed.add(key)
+        return errors
+
+    def end(self, stream: int, now: float) -> None:
+        """The stream has broken."""
+        node = self._nodes.pop(stream, None)
+        if node is None:
+            return
+        lease = self.leases[node]
+        lease.stream, lease.broken_at = None, now
+        if not lease.offers:
+            del self.leases[node]
+            return
+        for key, offer in lease.offers.items():
+            if offer.native is not None and offer.health is not Health.SILENT:
+                lease.probes[key] = _Probe(now)
+
+    def outdo(self, key: InstanceKey, epoch: int) -> None:
+        """Somebody else holds the instance with this epoch; a lease with a smaller one gives it up for good."""
+        lease = self._holder(key)
+        if lease is not None and lease.epoch < epoch:
+            lease.outdone[key] = epoch
+            self._drop(lease, key)
+            self._forget_if_empty(lease)
+            self._moved.add(key)
+
+    def probed(self, key: InstanceKey, up: bool, now: float) -> None:
+        """The answer of a native address."""
+        lease = self._holder(key)
+        probe = None if lease is None else lease.probes.get(key)
+        if lease is None or probe is None:
+            return
+        probe.failures = 0 if up else probe.failures + 1
+        probe.due = now + self.limits.probe_interval_s
+        probe.up = up or (bool(probe.up) and probe.failures < self.limits.probe_failures)
+        self._changed.add(key)
+        self._settle(lease, key)
+
+    def tick(self, now: float) -> None:
+        """Let time pass: graces end."""
+        for lease in list(self.leases.values()):
+            if lease.broken_at is None or lease.over or now < lease.broken_at + self.limits.grace_s:
+                continue
+            lease.over = True
+            for key in list(lease.offers):
+                self._changed.add(key)
+                self._settle(lease, key)
+
+    def next_tick(self) -> float | None:
+        """When ``tick`` or a probe is due; None while nothing is."""
+        times = []
+        for lease in self.leases.values():
+            if lease.broken_at is not None and not lease.over:
+                times.append(lease.broken_at + self.limits.grace_s)
+            times.extend(probe.due for probe in lease.probes.values())
+        return min(times, default=None)
+
+    def take_probes(self, now: float) -> list[tuple[InstanceKey, Address]]:
+        """The native addresses to ask now; each is not due again before its answer."""
+        found = []
+        for lease in self.leases.values():
+            for key, probe in lease.probes.items():
+                native = lease.offers[key].native
+                if probe.due <= now and native is not None:
+                    probe.due = float("inf")
+                    found.append((key, native))
+        return found
+
+    def take_changed(self) -> dict[InstanceKey, bool]:
+        """The instances that changed since the last call, and whether they have moved to another replica."""
+        changed = {key: key in self._moved and key not in self._holders for key in self._changed}
+        self._changed.clear()
+        self._moved.clear()
+        return changed
+
+    def registered(self, key: InstanceKey, service: ServiceKey) -> Registered | None:
+        """The instance as it is now; None if nobody holds it."""
+        lease = self._holder(key)
+        if lease is None:
+            return None
+        offer = lease.offers[key]
+        probe = lease.probes.get(key)
+        answers = offer.health is not Health.SILENT
+        native_up = answers and (not lease.over or (probe is not None and bool(probe.up)))
+        up = (native_up, answers and not lease.over)
+        return registered(offer, service, up=up, epoch=lease.epoch, zone=lease.zone, node=lease.node)
+
+    @property
+    def instances(self) -> list[InstanceKey]:
+        """All instances held, sorted."""
+        return sorted(self._holders)
+
+    def _lease(self, stream: int) -> Lease | None:
+        node = self._nodes.get(stream)
+        return None if node is None else self.leases[node]
+
+    def _holder(self, key: InstanceKey) -> Lease | None:
+        node = self._holders.get(key)
+        return None if node is None else self.leases[node]
+
+    def _refusal(self, lease: Lease, key: InstanceKey) -> str:
+        """Why the lease does not get the instance; empty if it does, and then it holds it."""
+        if key in lease.outdone:
+            return f"instance: {key.id}: of {key.service} is held with the greater epoch {lease.outdone[key]}"
+        holder = self._holder(key)
+        if holder is None:
+            if len(self._holders) >= self.limits.max_instances:
+                self.overflows += 1
+                return (
+                    f"instance: {key.id}: there are {self.limits.max_instances} instances; "
+                    "raise registration.max_instances"
+                )
+        elif holder is not lease:
+            if holder.epoch > lease.epoch:
+                return f"instance: {key.id}: of {key.service} is held by the node {holder.node}"
+            holder.outdone[key] = lease.epoch
+            self._drop(holder, key)
+            self._forget_if_empty(holder)
+        self._holders[key] = lease.node
+        return ""
+
+    def _settle(self, lease: Lease, key: InstanceKey) -> None:
+        """An instance whose lease is over goes when its native address does not answer, or when it has none."""
+        if not lease.over:
+            return
+        probe = lease.probes.get(key)
+        if probe is None or (probe.up is False and probe.failures >= self.limits.probe_failures):
+            self._drop(lease, key)
+            self._forget_if_empty(lease)
+
+    def _drop(self, lease: Lease, key: InstanceKey) -> None:
+        lease.offers.pop(key, None)
+        lease.probes.pop(key, None)
+        if self._holders.get(key) == lease.node:
+            del self._holders[key]
+        self._changed.add(key)
+
+    def _forget_if_empty(self, lease: Lease) -> None:
+        if not lease.offers and lease.stream is None:
+            self.leases.pop(lease.node, None)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from isthmus_mcp_bridge.config.load import parse_config
+from isthmus_mcp_bridge.config.model import BacksyncConfig, BridgeConfig, RegistrationConfig
+from isthmus_mcp_bridge.errors import DocumentError
+from isthmus_mcp_bridge.registration.leases import LeaseLimits
+from isthmus_mcp_bridge.registries.naming import NamingRule
+
+REGISTRIES = """
+registries:
+- {name: zoo, zookeeper: {servers: "zk:2181"}}
+- {name: sofa, zookeeper: {servers: "zk:2181", layout: sofarpc}}
+- {name: apps, zookeeper: {servers: "zk:2181", layout: dubbo-applications}}
+- {name: files, file: {path: services}}
+"""
+
+
+def parse(head: str = "") -> BridgeConfig:
+    return parse_config((REGISTRIES + head).encode(), "b.yaml", Path("/etc/bridge"))
+
+
+def test_everything_said() -> None:
+    config = parse(
+        """
+registration: {namespace: shop, domain: svc, version: label, ports: {dubbo: 1}, grace_s: 1, max_leases: 2, max_instances: 3}
+backsync: {cluster: east, registries: [zoo, sofa], overlap_s: 0, writes_per_s: 7}
+"""
+    )
+    assert config.registration == RegistrationConfig(
+        NamingRule("shop", version_in_host=False, domain="svc"),
+        {"dubbo": 1},
+        LeaseLimits(grace_s=1, max_leases=2, max_instances=3),
+    )
+    assert config.backsync == BacksyncConfig("east", ("zoo", "sofa"), 0, 7)
+
+
+def test_what_is_left_out() -> None:
+    config = parse()
+    assert (config.registration, config.backsync) == (None, None)
+    config = parse("registration: {}\nbacksync: {cluster: east, registries: [zoo]}")
+    assert config.registration == RegistrationConfig()
+    assert config.backsync == BacksyncConfig("east", ("zoo",))
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("registration: {grace_s: 0}", "registration.grace_s: 0: must be a number from 0.1"),
+        ("registration: {max_leases: 0}", "registration.max_leases: 0"),
+        ("registration: {lease_s: 1}", "registration.lease_s: 1: unknown field"),
+        ("backsync: {registries: [zoo]}", "must have the field cluster"),
+        ("backsync: {cluster: east}", "must have the field registries"),
+        ("backsync: {cluster: East, registries: [zoo]}", "backsync.cluster: 'East'"),
+        (
+            "backsync: {cluster: east, registries: [other]}",
+            "backsync.registries[0]: 'other': is no registry; there are zoo, sofa",
+        ),
+        (
+            "backsync: {cluster: east, registries: [zoo, files]}",
+            "backsync.registries[1]: 'files': must be a zookeeper registry",
+        ),
+        (
+            "backsync: {cluster: east, registries: [apps]}",
+            "backsync.registries[0]: 'apps': must be a zookeeper registry",
+        ),
+        ("backsync: {cluster: east, registries: [zoo, zoo]}", "names a registry twice"),
+        ("backsync: {cluster: east, registries: [zoo], writes_per_s: 0}", "backsync.writes_per_s: 0"),
+    ],
+)
+def test_refused_by_path(head: str, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse(head)
+    assert message in str(caught.value)
+
+
+def test_no_registry_may_have_the_name_of_the_registration() -> None:
+    text = "registries: [{name: registration, file: {path: x}}]\nregistration: {}"
+    with pytest.raises(DocumentError, match="no registry may have the name registration"):
+        parse_config(text.encode(), "b.yaml", Path("/etc"))
