@@ -20,6 +20,8 @@ from isthmus_api.registration.v1alpha1 import registration_pb2, registration_pb2
 from test_rpc_java import STRUCT, bootstrap, cluster, listener, to
 
 SIDECAR_PORT = 12220  # SOFARPC has it fixed
+SILENT = registration_pb2.APPLICATION_HEALTH_SILENT
+ANSWERING = registration_pb2.APPLICATION_HEALTH_ANSWERING
 REGISTRY_API = "type.googleapis.com/isthmus.bootstrap.registry_api.v1.RegistryApi"
 
 
@@ -31,12 +33,17 @@ class Registrations(registration_pb2_grpc.RegistrationServiceServicer):
         self.current: list[registration_pb2.Publication] = []
         self.ended = 0
 
+    @property
+    def health(self) -> int | None:
+        return self.current[0].application_health if self.current else None
+
     def Register(  # noqa: N802 - the name of the method in the service
         self, request_iterator: Iterator[registration_pb2.RegisterRequest], context: Any
     ) -> Iterator[registration_pb2.RegisterResponse]:
         context.add_callback(self._end)
         for request in request_iterator:
-            self.current = list(request.publications)
+            if not request.keep_alive:
+                self.current = list(request.publications)
             yield registration_pb2.RegisterResponse(nonce=request.nonce)
 
     def _end(self) -> None:
@@ -87,9 +94,9 @@ def test_an_application_is_published_called_and_withdrawn(
         consumer = stack.enter_context(Consumer("SofaApp", tmp_path, "-", f"mesh://127.0.0.1:{consumer_api}"))
         assert consumer.call("greet", "hello") == "ok blue hello"
         blue.stop()
-        eventually(lambda: not servicer.current, what="the withdrawal of an application that is gone")
+        eventually(lambda: servicer.health == SILENT, what="the word that the application is gone")
         blue.start()
-        eventually(lambda: len(servicer.current) == 1, what="its publication after a restart")
+        eventually(lambda: servicer.health == ANSWERING, what="the word that it is back")
         eventually(lambda: consumer.call("greet", "again") == "ok blue again", what="a call after the restart")
         sidecar.kill()
         eventually(lambda: servicer.ended == 1, what="the end of the lease with the sidecar")

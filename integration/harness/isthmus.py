@@ -190,13 +190,16 @@ class Bridge(_Addressed):
         admin: str = "127.0.0.1:0",
         name: str = "isthmus-mcp-bridge",
         options: Sequence[str] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
+        """``more`` are further fields of the configuration."""
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / f"{name}.yaml"
         configuration = {
             "mcp": {"address": mcp},
             "admin": {"address": admin},
             "registries": [dict(one) for one in registries],
+            **(more or {}),
         }
         self.config.write_text(yaml.safe_dump(configuration, sort_keys=False))
         address_path = directory / f"{name}.addresses"

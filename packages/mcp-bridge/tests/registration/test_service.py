@@ -21,9 +21,13 @@ from isthmus_mcp_bridge.backsync.layouts import DUBBO, folder
 from isthmus_mcp_bridge.backsync.write_back import WriteBack
 from isthmus_mcp_bridge.backsync.writer import Writer, WriterSettings
 from isthmus_mcp_bridge.config.model import Address, BridgeConfig, DebounceConfig, McpConfig, RegistrationConfig
+from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.registration.leases import LeaseLimits
+from isthmus_mcp_bridge.registration.model import registered
 from isthmus_mcp_bridge.registration.probe import tcp_probe
+from isthmus_mcp_bridge.registration.publications import read_publications
 from isthmus_mcp_bridge.registration.registrations import Naming, Registrations
+from isthmus_mcp_bridge.registries.naming import NamingRule
 from isthmus_mcp_bridge.testing.eventually import eventually
 from isthmus_mcp_bridge.testing.memory_store import MemoryServer, MemoryStore
 
@@ -107,6 +111,9 @@ class SidecarStream:
                 pytest.fail(f"{await self._call.code()}: {await self._call.details()}")
         assert response.nonce == str(self._nonce)
         return response.error
+
+    async def metadata(self) -> dict[str, str]:
+        return {key: value for key, value in await self._call.trailing_metadata() if key.startswith("isthmus")}
 
     async def ended(self) -> tuple[grpc.StatusCode, str]:
         async with asyncio.timeout(20):
@@ -196,6 +203,7 @@ async def test_a_next_stream_takes_over_and_an_older_one_is_refused() -> None:
             async with stream(one, 5) as late:
                 with pytest.raises(pytest.fail.Exception, match="FAILED_PRECONDITION: epoch: 5"):
                     await late.say(publication())
+                assert await late.metadata() == {"isthmus-epoch": "6"}
 
 
 async def test_streams_that_may_not_be_are_refused() -> None:
@@ -219,3 +227,19 @@ async def test_what_another_replica_holds_with_a_greater_epoch_is_left_to_it() -
         await until(one.instances, 0)
         assert one.server.names(PLACE) == {newer}
         assert "greater epoch 9" in await sidecar.say(publication())
+
+
+async def test_what_another_replica_has_written_is_not_taken_with_a_smaller_epoch() -> None:
+    async with whole() as one:
+        registrations = one.parts.registrations
+        assert registrations is not None
+        offers, _ = read_publications([publication()], NamingRule())
+        ((key, offer),) = offers.items()
+        registrations.learn("zoo", PLACE, [registered(offer, ServiceKey("default", "x"), up=(False, True), epoch=7)])
+        async with stream(one, 6) as late:
+            with pytest.raises(pytest.fail.Exception, match="FAILED_PRECONDITION: epoch: 6"):
+                await late.say(publication())
+            assert await late.metadata() == {"isthmus-epoch": "7"}
+        async with stream(one, 8) as newer:
+            assert await newer.say(publication()) == ""
+        assert key.id == "127.0.0.1:20881"

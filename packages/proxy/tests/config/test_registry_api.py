@@ -38,9 +38,19 @@ def test_everything() -> None:
         "inbound_port": 12201,
         "registration_cluster": "bridge",
         "application_check": {"port": 12199, "codec": "dubbo", "interval": "2s", "timeout": "0.5s", "failures": 2},
+        "native_host": "10.0.0.8",
+        "native_port": 12199,
+        "instance": "pod-7",
+        "keep_alive": "2s",
+        "stall_timeout": "3s",
     }
     check = ApplicationCheck(12199, "dubbo", 2.0, 0.5, 2)
-    assert compiled(value) == RegistryApiConfig(13330, 22222, 12221, "10.0.0.7", 12201, "bridge", check)
+    expected = RegistryApiConfig(
+        13330, 22222, 12221, "10.0.0.7", 12201, ("bridge",), check, "10.0.0.8", 12199, "pod-7", 2.0, 3.0
+    )
+    assert compiled(value) == expected
+    del value["registration_cluster"]
+    assert compiled({**value, "registration_clusters": ["bridge"]}) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,6 +63,16 @@ def test_everything() -> None:
         ({"sofa_port": 1, "host": 1}, ".host"),
         ({"sofa_port": 1, "outbound_port": 0}, ".outbound_port"),
         ({"sofa_port": 1, "registration_cluster": "none"}, ".registration_cluster"),
+        ({"sofa_port": 1, "registration_clusters": ["bridge", "none"]}, ".registration_clusters"),
+        ({"sofa_port": 1, "registration_clusters": "bridge"}, ".registration_clusters"),
+        (
+            {"sofa_port": 1, "registration_clusters": ["bridge"], "registration_cluster": "bridge"},
+            ".registration_clusters",
+        ),
+        ({"sofa_port": 1, "native_host": "there", "native_port": 1}, ".native_host"),
+        ({"sofa_port": 1, "native_host": "10.0.0.1"}, ".native_port"),
+        ({"sofa_port": 1, "keep_alive": "0s"}, ".keep_alive"),
+        ({"sofa_port": 1, "stall_timeout": "-1s"}, ".stall_timeout"),
         ({"sofa_port": 1, "application_check": 1}, ".application_check"),
         ({"sofa_port": 1, "application_check": {}}, ".application_check.port"),
         ({"sofa_port": 1, "application_check": {"port": 1, "codec": "x"}}, ".application_check.codec"),

@@ -130,14 +130,14 @@ def test_dubbo_publishes_with_its_methods(api: Changes) -> None:
     assert not api.registry.published
 
 
-def test_a_dead_application_publishes_nothing_until_it_is_back(api: Changes) -> None:
+def test_a_dead_application_keeps_what_it_published_and_is_told_of(api: Changes) -> None:
     api.post("/services/publish", PUBLISH)
     before = api.registry.published
     api.registry.set_alive(False)
-    assert (len(api.registry.published), api.count) == (0, 2)
+    assert (api.registry.published, api.registry.alive, api.count) == (before, False, 2)
     api.registry.set_alive(False)
     api.registry.set_alive(True)
-    assert (api.registry.published, api.count) == (before, 3)
+    assert (api.registry.published, api.registry.alive, api.count) == (before, True, 3)
 
 
 def test_there_is_a_bound() -> None:

@@ -28,7 +28,11 @@ class LeaseLimits:
 
 
 class LeaseRefused(Exception):  # noqa: N818 - told to the sidecar
-    """A stream does not get a lease; the text says why."""
+    """A stream does not get a lease; the text says why. ``epoch`` is the one that it would have to exceed, if that is why."""
+
+    def __init__(self, reason: str, epoch: int = 0) -> None:
+        super().__init__(reason)
+        self.epoch = epoch
 
 
 @dataclasses.dataclass(slots=True)
@@ -79,7 +83,8 @@ class LeaseTable:
         """A stream speaks for a node. Returns the stream that it takes the lease from. Raises LeaseRefused."""
         known = self.leases.get(node)
         if known is not None and epoch < known.epoch:
-            raise LeaseRefused(f"epoch: {epoch}: the node {node} has a stream with the greater epoch {known.epoch}")
+            reason = f"epoch: {epoch}: the node {node} has a stream with the greater epoch {known.epoch}"
+            raise LeaseRefused(reason, known.epoch)
         if known is None and len(self.leases) >= self.limits.max_leases:
             self.overflows += 1
             raise LeaseRefused(f"there are {self.limits.max_leases} leases already; raise registration.max_leases")

@@ -117,6 +117,11 @@ class Registrations:
         """The instances that sidecars hold here."""
         return self._local
 
+    def learned_epoch(self, keys: Iterable[InstanceKey]) -> int:
+        """The greatest epoch with which a replica has written any of these instances; 0: none has."""
+        found = (one[key].epoch for key in keys for one in self._learned.values() if key in one)
+        return max(found, default=0)
+
     @property
     def learned(self) -> int:
         """How many instances the entries of other replicas and our own tell of."""

@@ -19,6 +19,8 @@ from isthmus_mcp_bridge.registration.registrations import Registrations
 SERVICE = "isthmus.registration.v1alpha1.RegistrationService"
 REQUESTS_METRIC = "isthmus_bridge_registration_requests_total"
 STREAMS_METRIC = "isthmus_bridge_registration_streams_total"
+EPOCH_FIELD = "isthmus-epoch"
+"""With which epoch a smaller one was refused, in the trailing metadata: a sidecar whose clock went back goes on from there."""
 FIRST_REQUEST_S = 10.0
 """How long a stream may stay silent before it says who it is."""
 QUIET_S = 10.0
@@ -103,6 +105,20 @@ class RegistrationService:
         log.info("%s registers with epoch %d", node, first.epoch)
         if before is not None and before in self._streams:
             self._streams[before].set()
+
+    def _lease(self, number: int, first: RegisterRequest) -> int | None:
+        """Begin the lease; returns the stream that had it before. Raises LeaseRefused."""
+        registrations = self._registrations
+        offers, _ = read_publications(first.publications, registrations.naming.rule)
+        floor = registrations.learned_epoch(offers)
+        if floor > first.epoch:
+            reason = (
+                f"epoch: {first.epoch}: another replica has written an instance of it with the greater epoch {floor}"
+            )
+            raise LeaseRefused(reason, floor)
+        return registrations.leases.begin(
+            number, first.node_id, first.zone[:MAX_NAME], first.epoch, registrations.now()
+        )
 
     async def _read(self, number: int, first: RegisterRequest, context: Any) -> None:
         request: Any = first

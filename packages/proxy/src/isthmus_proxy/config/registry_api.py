@@ -21,6 +21,12 @@ _FIELDS = (
     "host",
     "inbound_port",
     "registration_cluster",
+    "registration_clusters",
+    "native_host",
+    "native_port",
+    "instance",
+    "keep_alive",
+    "stall_timeout",
     "application_check",
 )
 _CHECK_FIELDS = ("port", "codec", "interval", "timeout", "failures")
@@ -48,8 +54,13 @@ def _compile(value: dict[str, Any], path: str, clusters: set[str]) -> RegistryAp
         outbound_port=_port(value, "outbound_port", 12220, path),
         host=_text(value, "host", "127.0.0.1", path),
         inbound_port=_port(value, "inbound_port", 12200, path),
-        cluster=_text(value, "registration_cluster", "", path),
+        clusters=_clusters(value, path, clusters),
         check=_check(value.get("application_check"), join(path, "application_check")),
+        native_host=_text(value, "native_host", "", path),
+        native_port=_port(value, "native_port", 0, path, low=0),
+        instance=_text(value, "instance", "", path),
+        keep_alive=_positive(value, "keep_alive", 0.5, path),
+        stall_timeout=_positive(value, "stall_timeout", 1.0, path),
     )
     if not config.sofa_port and not config.dubbo_port:
         raise ConfigError(path, "", "needs sofa_port or dubbo_port; 13330 and 22222 are what SDKs expect")
@@ -57,10 +68,37 @@ def _compile(value: dict[str, Any], path: str, clusters: set[str]) -> RegistryAp
         raise ConfigError(
             join(path, "host"), shown(config.host), "must be the IP address at which others reach this sidecar"
         )
-    if config.cluster and config.cluster not in clusters:
-        place = join(path, "registration_cluster")
-        raise ConfigError(place, shown(config.cluster), "is not among static_resources.clusters")
+    if config.native_host and not is_ip(config.native_host):
+        raise ConfigError(
+            join(path, "native_host"),
+            shown(config.native_host),
+            "must be the IP address at which others reach the application",
+        )
+    if config.native_host and not config.native_port:
+        raise ConfigError(join(path, "native_port"), "", "is needed with native_host")
     return config
+
+
+def _clusters(value: dict[str, Any], path: str, known: set[str]) -> tuple[str, ...]:
+    """The clusters of the registration service in the order in which they are tried."""
+    one, several = _text(value, "registration_cluster", "", path), value.get("registration_clusters", [])
+    place = join(path, "registration_clusters")
+    if one and several:
+        raise ConfigError(place, "", "stands beside registration_cluster; name all in registration_clusters")
+    if not isinstance(several, list) or not all(isinstance(name, str) for name in several):
+        raise ConfigError(place, shown(several), "must be a list of names")
+    for name in (one, *several):
+        if name and name not in known:
+            where = join(path, "registration_cluster") if one else place
+            raise ConfigError(where, shown(name), "is not among static_resources.clusters")
+    return (one,) if one else tuple(several)
+
+
+def _positive(value: dict[str, Any], name: str, default: float, path: str) -> float:
+    found = struct_seconds(value, name, default, path)
+    if not found:
+        raise ConfigError(join(path, name), "0s", "must be more than zero")
+    return found
 
 
 def _check(value: Any, path: str) -> ApplicationCheck | None:
@@ -72,17 +110,13 @@ def _check(value: Any, path: str) -> ApplicationCheck | None:
     codec = _text(value, "codec", "bolt", path)
     if codec not in codec_names():
         raise ConfigError(join(path, "codec"), shown(codec), f"must name a codec: {', '.join(codec_names())}")
-    check = ApplicationCheck(
+    return ApplicationCheck(
         port=_port(value, "port", 0, path),
         codec=codec,
-        interval=struct_seconds(value, "interval", 5.0, path),
-        timeout=struct_seconds(value, "timeout", 1.0, path),
+        interval=_positive(value, "interval", 5.0, path),
+        timeout=_positive(value, "timeout", 1.0, path),
         failures=struct_integer(value, "failures", 3, path, 1, 100),
     )
-    for name, found in (("interval", check.interval), ("timeout", check.timeout)):
-        if not found:
-            raise ConfigError(join(path, name), "0s", "must be more than zero")
-    return check
 
 
 def _refuse_others(value: dict[str, Any], fields: tuple[str, ...], path: str) -> None:

@@ -1,4 +1,4 @@
-"""Finds out whether the application lives: what it published is withdrawn when it does not, and published again when it does."""
+"""Finds out whether the application lives: while it does not, what it published is told to be of no use."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ async def watch(check: ApplicationCheck, codec: RpcCodec, registry: ApplicationR
             alive = await _lives(check.port, codec)
         failed = 0 if alive and not waited.cancelled_caught else failed + 1
         if failed == 0 and not registry.alive:
-            _log.info("the application on port %d is back: what it published is published again", check.port)
+            _log.info("the application on port %d is back: what it published counts again", check.port)
             registry.set_alive(True)
         elif failed == check.failures:
-            _log.warning("the application on port %d does not answer: what it published is withdrawn", check.port)
+            _log.warning("the application on port %d does not answer: what it published does not count", check.port)
             registry.set_alive(False)
         await trio.sleep(check.interval)
 

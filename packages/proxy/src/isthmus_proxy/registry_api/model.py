@@ -25,7 +25,9 @@ class RegistryApiConfig:
     """isthmus.bootstrap.registry_api.v1.RegistryApi. Ports are on loopback; 0 means that this API is not served.
 
     ``outbound_port`` is where applications send their calls; ``host`` and ``inbound_port`` are where others reach the application.
-    ``cluster`` is that of the registration service; empty: publications go nowhere.
+    ``clusters`` are those of the registration service, one for each replica; none: publications go nowhere. ``native_host`` and
+    ``native_port`` are where others may reach the application itself (port 0: nowhere), ``instance`` is what its instances are told
+    apart by. Times in seconds: an answer is asked for every ``keep_alive``, and a stream without one for ``stall_timeout`` is given up.
     """
 
     sofa_port: int = 0
@@ -33,8 +35,13 @@ class RegistryApiConfig:
     outbound_port: int = 12220
     host: str = "127.0.0.1"
     inbound_port: int = 12200
-    cluster: str = ""
+    clusters: tuple[str, ...] = ()
     check: ApplicationCheck | None = None
+    native_host: str = ""
+    native_port: int = 0
+    instance: str = ""
+    keep_alive: float = 0.5
+    stall_timeout: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ class RegistryFull(Exception):  # noqa: N818 - a limit of ours, told to the SDK
 
 
 class ApplicationRegistry:
-    """See the module. ``changed`` is called whenever ``published`` may differ from before.
+    """See the module. ``changed`` is called whenever ``published`` or ``alive`` may differ from before.
 
-    ``application`` is what the SDK said of itself; ``alive``: what is published counts only while the application lives.
+    ``application`` is what the SDK said of itself; ``alive``: what is published is of use only while the application lives.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
@@ -29,8 +29,8 @@ class ApplicationRegistry:
 
     @property
     def published(self) -> tuple[Publication, ...]:
-        """What others may be told now."""
-        return tuple(self._publications.values()) if self.alive else ()
+        """What the application has published, whether it lives or not."""
+        return tuple(self._publications.values())
 
     def find(self, service: str) -> Publication | None:
         """A publication of ``service``."""

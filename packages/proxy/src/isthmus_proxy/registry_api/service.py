@@ -32,11 +32,11 @@ async def start(
 ) -> ApplicationRegistry:
     """Begin to serve, in ``nursery``. Raises ConfigError for a port that cannot be had."""
     registry = ApplicationRegistry()
-    if config.cluster:
+    if config.clusters:
         from isthmus_proxy.grpc.client import GrpcClient  # noqa: PLC0415 - only where publications go somewhere
-        from isthmus_proxy.registry_api.registration import Registration  # noqa: PLC0415 - the same
+        from isthmus_proxy.registry_api.registration import Registration, epoch_ms  # noqa: PLC0415 - the same
 
-        registration = Registration(registry, config, node_id, zone, GrpcClient(surroundings), scope)
+        registration = Registration(registry, config, (node_id, zone), GrpcClient(surroundings), scope, epoch_ms)
         registry.changed = registration.changed
         nursery.start_soon(registration.run)
     if config.sofa_port:
