@@ -94,12 +94,12 @@ class RegistrationService:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"node_id: must be printable, of 1 to {MAX_NAME} characters"
             )
-        registrations = self._registrations
         try:
-            before = registrations.leases.begin(number, node, first.zone[:MAX_NAME], first.epoch, registrations.now())
+            before = self._lease(number, first)
         except LeaseRefused as refusal:
             self._metrics.count(STREAMS_METRIC, outcome="refused")
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
+            fields = ((EPOCH_FIELD, str(refusal.epoch)),) if refusal.epoch else ()
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal), fields)
             return
         self._metrics.count(STREAMS_METRIC, outcome="taken")
         log.info("%s registers with epoch %d", node, first.epoch)
