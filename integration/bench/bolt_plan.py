@@ -15,6 +15,7 @@ class BoltPlan:
     """Proxy Bolt from ``port`` to an origin on loopback.
 
     ``rules`` puts that many routes with header conditions, none of which the load meets, before the one that serves (Isthmus only).
+    Without ``route_cache`` each request is routed anew.
     """
 
     port: int
@@ -22,6 +23,7 @@ class BoltPlan:
     origin_port: int
     folder: Path
     rules: int = 0
+    route_cache: bool = True
 
 
 def _address(port: int) -> dict[str, object]:
@@ -44,6 +46,7 @@ def isthmus_bootstrap(plan: BoltPlan) -> dict[str, object]:
         "value": {
             "stat_prefix": "bench",
             "codec": "bolt",
+            **({} if plan.route_cache else {"route_cache": False}),
             "route_config": {"name": "bench", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         },
     }

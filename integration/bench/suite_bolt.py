@@ -1,7 +1,8 @@
 """Suite ``bolt``: SOFARPC's protocol. Closed loop ``8x1``, ``8x64`` and ``200x1`` (connections x requests in flight on each), and
 ``release``: 2000 requests a second over 200 connections, 1 kB of content and header each, the load of MOSN's release reports.
 
-``rules-10`` and ``rules-5000`` are ``8x64`` with that many routes before the one that serves: what the memo of plans is for.
+``rules-10`` and ``rules-5000`` are ``8x64`` with that many routes before the one that serves: what the memo of plans is for. The same
+with ``-uncached`` behind the name have that memo switched off (``route_cache: false``).
 The proxy has one core to itself; load and origin share the other.
 """
 
@@ -25,8 +26,18 @@ CASES = {
     "release": (200, 1),
     "rules-10": (8, 64),
     "rules-5000": (8, 64),
+    "rules-10-uncached": (8, 64),
+    "rules-5000-uncached": (8, 64),
 }
-RULES = {"rules-10": 10, "rules-5000": 5000}
+Rules = tuple[int, bool]
+RULES: dict[str, Rules] = {
+    "rules-10": (10, True),
+    "rules-5000": (5000, True),
+    "rules-10-uncached": (10, False),
+    "rules-5000-uncached": (5000, False),
+}
+"""How many rules a case has, and whether plans are remembered."""
+NO_RULES: Rules = (0, True)
 RELEASE_RATE, RELEASE_BODY, BODY = 2000.0, 880, 100
 PROXY_CPU, LOAD_CPU = "0", "1"
 
@@ -51,12 +62,12 @@ def gap(subject: str, case: str) -> str:
 def measure(subject: str, wanted: tuple[str, ...], seconds: float, folder: Path) -> Iterator[tuple[str, Sample]]:
     """One round of one subject over the wanted cases."""
     with bolt_origin(LOAD_CPU) as port:
-        for rules in sorted({RULES.get(case, 0) for case in wanted}):
-            plan = BoltPlan(free_port(), free_port(), port, folder, rules)
+        for rules in sorted({RULES.get(case, NO_RULES) for case in wanted}):
+            plan = BoltPlan(free_port(), free_port(), port, folder, *rules)
             running = SUBJECTS[subject](plan, PROXY_CPU)
             try:
                 for case in wanted:
-                    if RULES.get(case, 0) == rules:
+                    if RULES.get(case, NO_RULES) == rules:
                         pids = running.pids
                         before = cpu_seconds(pids)
                         report = _load(running.port, case, seconds)

@@ -82,6 +82,45 @@ def test_everything() -> None:
     assert found.access_logs[0].path == "/dev/stdout"
 
 
+FAULT = ".value.http_filters[0].typed_config."
+
+
+def filter_of(kind: str, **config: Any) -> dict[str, Any]:
+    typed = {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{kind}", **config}
+    return {"name": kind.partition(".")[0], "typed_config": typed}
+
+
+def fault(**config: Any) -> dict[str, Any]:
+    return filter_of("fault.v3.HTTPFault", **config)
+
+
+ROUTER = filter_of("router.v3.Router")
+
+
+def test_filters_and_tracing_are_those_of_http() -> None:
+    zipkin = {"collector_cluster": "z", "collector_endpoint": "/spans", "collector_endpoint_version": "HTTP_JSON"}
+    provider = {
+        "name": "envoy.tracers.zipkin",
+        "typed_config": {"@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig", **zipkin},
+    }
+    limit = filter_of("local_ratelimit.v3.LocalRateLimit", stat_prefix="l")
+    found = compiled(
+        {
+            "stat_prefix": "s",
+            "codec": "dubbo",
+            "route_config": ROUTES,
+            "http_filters": [fault(), limit, filter_of("rbac.v3.RBAC"), ROUTER],
+            "tracing": {"provider": provider},
+            "timeout_header": "Timeout",
+            "route_cache": False,
+        }
+    )
+    assert [each.name for each in found.http_filters] == ["fault", "local_ratelimit", "rbac"]
+    assert found.tracing is not None
+    assert found.tracing.collector.cluster == "z"
+    assert (found.timeout_header, found.route_cache) == (b"timeout", False)
+
+
 LEAST: dict[str, Any] = {"stat_prefix": "s", "codec": "bolt", "route_config": ROUTES}
 PLACE = "filter_chains[0].filters[0].typed_config"
 
@@ -108,6 +147,16 @@ PLACE = "filter_chains[0].filters[0].typed_config"
         ({"connections_per_endpoint": 0}, ".value.connections_per_endpoint"),
         ({"connections_per_endpoint": 1.5}, ".value.connections_per_endpoint"),
         ({"goaway": "yes"}, ".value.goaway"),
+        ({"route_cache": "no"}, ".value.route_cache"),
+        ({"timeout_header": 1}, ".value.timeout_header"),
+        ({"http_filters": [fault(), filter_of("cors.v3.Cors"), ROUTER]}, ".value.http_filters[1].typed_config"),
+        ({"http_filters": [fault()]}, ".value.http_filters[0].typed_config"),
+        ({"http_filters": [fault(abort={"http_status": 99}), ROUTER]}, FAULT + "abort.http_status"),
+        (
+            {"http_filters": [filter_of("router.v3.Router", suppress_envoy_headers=True)]},
+            ".value.http_filters[0].typed_config.suppress_envoy_headers",
+        ),
+        ({"tracing": {}}, ".value.tracing.provider"),
     ],
 )
 def test_refusals_name_the_field(change: dict[str, Any], path: str) -> None:

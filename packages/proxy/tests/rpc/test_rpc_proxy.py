@@ -320,7 +320,7 @@ async def test_a_circuit_breaker_refuses_what_is_too_much_as_busy(proxy: Proxy) 
         await silent.answer(index)
     assert {(await client.response())[0] for _ in range(2)} == {0, 1}
     assert proxy.stat("rpc.test.downstream_rq_active") == 0
-    assert proxy.stat("cluster.c.upstream_rq_pending_overflow") == 1
+    assert proxy.stat("cluster.c.upstream_rq_active_overflow") == 1
     [report] = loads.report(1.0, by_endpoint=True)
     [place] = report.upstream_locality_stats
     assert (place.total_issued_requests, place.total_successful_requests, place.total_error_requests) == (2, 2, 1)

@@ -19,6 +19,7 @@ from isthmus_proxy.listener.model import (
     HttpConnectionManagerConfig,
     ListenerConfig,
     PipeAddress,
+    RpcProxyConfig,
     SocketAddress,
     SocketOptions,
 )
@@ -63,7 +64,7 @@ def compile_listener(proto: Any, path: str = "") -> ListenerConfig:
 def _outgoing(chain: FilterChain) -> FilterChain:
     """The chain of a listener for what goes out, whose spans are named after where it goes."""
     manager = chain.network_filter
-    if not isinstance(manager, HttpConnectionManagerConfig) or manager.tracing is None:
+    if not isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig) or manager.tracing is None:
         return chain
     return replace(chain, network_filter=replace(manager, tracing=replace(manager.tracing, egress=True)))
 

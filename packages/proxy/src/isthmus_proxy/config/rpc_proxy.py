@@ -1,7 +1,8 @@
 """Compiles isthmus.network.rpc_proxy.v1.RpcProxy and the inspector beside it, both written as xds.type.v3.TypedStruct.
 
 Envoy lacks them. The fields of the proxy are those of the HTTP connection manager that mean something for remote calls
-(``stat_prefix``, ``route_config`` or ``rds``, ``access_log``), checked against the same tables, and its own.
+(``stat_prefix``, ``route_config`` or ``rds``, ``access_log``, ``tracing``, and ``http_filters`` that read heads alone), checked
+against the same tables, and its own.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from typing import Any, get_args
 
 from isthmus_proxy.config.access_log import compile_access_logs
 from isthmus_proxy.config.check import check
-from isthmus_proxy.config.extensions import name_of
+from isthmus_proxy.config.extensions import name_of, own_name_of
 from isthmus_proxy.config.http_connection_manager import compile_routes
+from isthmus_proxy.config.http_filter import compile_http_filters
 from isthmus_proxy.config.parse import fill, join, shown
+from isthmus_proxy.config.tracing import compile_tracing
 from isthmus_proxy.config.typed_struct import plain_fields, struct_flag, struct_integer, struct_seconds
 from isthmus_proxy.config.values import required
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import RpcInspectorConfig, RpcProxyConfig
+from isthmus_proxy.listener.model import HttpFilterConfig, RpcInspectorConfig, RpcProxyConfig
 from isthmus_proxy.listener.rpc_detection import TR
 from isthmus_proxy.rpc.codecs import codec_names, sends_goaway
 from isthmus_proxy.rpc.model import HeartbeatConfig, PoolMode, RpcLimits
 
 RPC_PROXY = "isthmus.network.rpc_proxy.v1.RpcProxy"
 RPC_INSPECTOR = "isthmus.listener.rpc_inspector.v1.RpcInspector"
-_SHARED = ("stat_prefix", "route_config", "rds", "access_log")
+_SHARED = ("stat_prefix", "route_config", "rds", "access_log", "tracing", "http_filters")
 _OWN = (
     "codec",
     "pool_mode",
@@ -34,6 +37,15 @@ _OWN = (
     "connections_per_endpoint",
     "goaway",
     "verify_crc",
+    "timeout_header",
+    "route_cache",
+)
+_HTTP = "envoy.extensions.filters.http"
+_FILTERS = (
+    f"{_HTTP}.fault.v3.HTTPFault",
+    f"{_HTTP}.local_ratelimit.v3.LocalRateLimit",
+    f"{_HTTP}.rbac.v3.RBAC",
+    f"{_HTTP}.router.v3.Router",
 )
 _MAX_FRAME_BYTES = 1 << 30
 
@@ -66,6 +78,10 @@ def compile_rpc_proxy(struct: Any, path: str) -> RpcProxyConfig:
         ),
         goaway=struct_flag(value, "goaway", place, default=sends_goaway(codec)),
         verify_crc=struct_flag(value, "verify_crc", place, default=False),
+        http_filters=_filters(manager, place),
+        tracing=compile_tracing(manager, place),
+        timeout_header=_timeout_header(value.get("timeout_header", ""), join(place, "timeout_header")),
+        route_cache=struct_flag(value, "route_cache", place, default=True),
     )
 
 
@@ -97,6 +113,30 @@ def _manager(shared: Mapping[str, object], path: str) -> Any:
     fill(manager, shared, path)
     check(manager, path)
     return manager
+
+
+def _filters(manager: Any, path: str) -> tuple[HttpFilterConfig, ...]:
+    """The filters before the router; only those that ask for nothing that remote calls lack."""
+    if not manager.http_filters:
+        return ()
+    for index, each in enumerate(manager.http_filters):
+        place = join(path, f"http_filters[{index}].typed_config")
+        name = own_name_of(each.typed_config, place)
+        if name not in _FILTERS:
+            known = ", ".join(short.rpartition(".")[2] for short in _FILTERS)
+            raise ConfigError(place, shown(name or "(no type URL)"), f"filters of remote calls are {known}")
+    filters, router = compile_http_filters(manager, path)
+    if router.ListFields():
+        last = join(path, f"http_filters[{len(manager.http_filters) - 1}].typed_config")
+        field = router.ListFields()[0][0].name
+        raise ConfigError(join(last, field), "", "means nothing for remote calls; leave it out")
+    return filters
+
+
+def _timeout_header(name: Any, path: str) -> bytes:
+    if not isinstance(name, str) or not name.isascii() or not name.isprintable():
+        raise ConfigError(path, shown(name), "must be the name of a header or attachment")
+    return name.lower().encode()
 
 
 def _codec(name: object, path: str) -> str:

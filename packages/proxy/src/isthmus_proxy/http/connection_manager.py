@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.tls.model import Secret
     from isthmus_proxy.tls.secrets import RemoteSecrets
+    from isthmus_proxy.trace.context import SpanContext
 
 IDLE_GRACE_S = 1.0
 """How long a draining manager waits for one more request on an idle connection, in seconds."""
@@ -68,8 +69,15 @@ class AccessLog(Protocol):
 class Tracer(Protocol):
     """Who traces the requests of a connection manager (``trace.tracer.Tracer``)."""
 
-    def begin(self, info: StreamInfo, head: RequestHead, identifier: bytes, route: Route | None) -> bytes:
-        """Give an exchange its span; answer its identifier, which may have changed."""
+    def begin(
+        self,
+        info: StreamInfo,
+        head: RequestHead,
+        identifier: bytes,
+        route: Route | None,
+        parent: SpanContext | None = None,
+    ) -> bytes:
+        """Give an exchange its span; answer its identifier, which may have changed. ``parent`` counts before what ``head`` says."""
 
     def log(self, info: StreamInfo) -> None:
         """An exchange is over."""

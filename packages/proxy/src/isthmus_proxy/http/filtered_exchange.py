@@ -15,7 +15,7 @@ from isthmus_proxy.codec.http1.framing import LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.http.exchange import Exchange
-from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, StreamFilter
+from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, RequestFilter, StreamFilter
 from isthmus_proxy.http.http_filter_chain import Chosen
 from isthmus_proxy.http.local_reply import ROUTE_NOT_FOUND, LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_header
@@ -56,7 +56,7 @@ class FilteredExchange(Exchange):
         super().__init__(connection, manager, request, done=done)
         self._complete = done
         self._plain = True
-        self._filters: list[StreamFilter] = []
+        self._filters: list[RequestFilter] = []
         self._at = 0
         self._stop = CONTINUE
         self._held: list[bytes] = []
@@ -369,7 +369,7 @@ class FilteredExchange(Exchange):
         else:
             self._end_at = index
 
-    def continue_decoding(self, stream_filter: StreamFilter | None = None) -> None:
+    def continue_decoding(self, stream_filter: RequestFilter | None = None) -> None:
         """Go on with a request that a filter stopped: with its head, its end, or both."""
         behind = -1 if stream_filter is None else self._filters.index(stream_filter) + 1
         if self._next >= 0 and not self.ended and (self._next == behind or (behind < 0 and self._stop == CONTINUE)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
-from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings
+from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings, Tracer
 from isthmus_proxy.http.http_filter_chain import FilterEntry, HttpFilterChain
 from isthmus_proxy.http.stats import http_stats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
@@ -168,10 +168,7 @@ class ChainFactory:
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
         http2 = self._stats.scope("http2")  # of the process: never closed
-        tracer = None
-        if config.tracing is not None:
-            tracer = self._surroundings.tracers(config.tracing, self._stats.scope(f"http.{config.stat_prefix}.tracing"))
-            scopes.append(tracer)
+        tracer = self._tracer(config, f"http.{config.stat_prefix}", scopes)
         filters = self._http_filters(config, stats.scope, scopes)
         manager = HttpConnectionManager(
             config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2, tracer, filters
@@ -181,6 +178,15 @@ class ChainFactory:
         manager.shed(self.overload)
         scopes.append(_Memo(self._surroundings.heads, manager.memo))
         return manager
+
+    def _tracer(
+        self, config: HttpConnectionManagerConfig | RpcProxyConfig, prefix: str, scopes: list[Closable]
+    ) -> Tracer | None:
+        if config.tracing is None:
+            return None
+        tracer = self._surroundings.tracers(config.tracing, self._stats.scope(f"{prefix}.tracing"))
+        scopes.append(tracer)
+        return tracer
 
     def _rpc_proxy(
         self,
@@ -197,6 +203,7 @@ class ChainFactory:
         stats = RpcStats(self._stats.scope(f"rpc.{config.stat_prefix}"))
         scopes.append(stats.scope)
         handle = self._handle(config, scopes)
+        tracer = self._tracer(config, f"rpc.{config.stat_prefix}", scopes)
         proxy = RpcProxy(
             config,
             make_codec(config.codec, verify_crc=config.verify_crc),
@@ -206,12 +213,14 @@ class ChainFactory:
             loggers,
             buffer_limit,
             closed,
+            self._http_filters(config, stats.scope, scopes),
+            tracer,
         )
         scopes.insert(0, proxy)  # requests of clients that are gone may still keep connections to endpoints
         return proxy
 
     def _http_filters(
-        self, config: HttpConnectionManagerConfig, own: StatsScope, scopes: list[Closable]
+        self, config: HttpConnectionManagerConfig | RpcProxyConfig, own: StatsScope, scopes: list[Closable]
     ) -> HttpFilterChain | None:
         if not config.http_filters:
             return None

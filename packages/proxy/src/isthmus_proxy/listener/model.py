@@ -172,6 +172,7 @@ class HttpConnectionManagerConfig:
     strip_trailing_host_dot: bool = False
     headers_with_underscores_action: str = "ALLOW"
     keep_connection_on_bad_request: bool = False  # stream_error_on_invalid_http_message
+    proxy_informational: bool = False  # proxy_100_continue: 1xx responses pass, instead of an answer of ours to Expect
     http_filters: tuple[HttpFilterConfig, ...] = ()  # those before the router
 
     @property
@@ -212,7 +213,11 @@ class TcpProxyConfig:
 
 @dataclass(frozen=True, slots=True)
 class RpcProxyConfig:
-    """isthmus.network.rpc_proxy.v1.RpcProxy: a proxy for one protocol of remote calls. ``goaway``: clients are asked to leave."""
+    """isthmus.network.rpc_proxy.v1.RpcProxy: a proxy for one protocol of remote calls. ``goaway``: clients are asked to leave.
+
+    ``timeout_header``, in lower case, names the header or attachment that says how many milliseconds a request may take.
+    ``route_cache``: plans are remembered.
+    """
 
     stat_prefix: str
     route: RouteConfiguration | RdsReference
@@ -223,6 +228,10 @@ class RpcProxyConfig:
     limits: RpcLimits = field(default_factory=RpcLimits)
     goaway: bool = False
     verify_crc: bool = False
+    http_filters: tuple[HttpFilterConfig, ...] = ()  # those that read heads alone
+    tracing: TracingConfig | None = None
+    timeout_header: bytes = b""
+    route_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)

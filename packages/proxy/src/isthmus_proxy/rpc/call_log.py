@@ -10,12 +10,12 @@ from isthmus_proxy.rpc.plan import RpcPlan, request_head
 
 if TYPE_CHECKING:
     from isthmus_proxy.rpc.burst import Burst
-    from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
+    from isthmus_proxy.rpc.requester import RpcRequester
     from isthmus_proxy.rpc.rpc_proxy import RpcProxy
 
 
 def call_info(
-    proxy: RpcProxy, downstream: RpcDownstreamConnection, plan: RpcPlan, frame: bytes | None, started: float
+    proxy: RpcProxy, downstream: RpcRequester, plan: RpcPlan, frame: bytes | None, started: float
 ) -> StreamInfo:
     """What is known of a request whoever answered it."""
     info = StreamInfo(started, proxy.clock.at(started))
@@ -34,14 +34,18 @@ def call_info(
     if plan.decision is not None:
         info.route_name = plan.decision.route.name
         info.virtual_host = plan.decision.virtual_host.name
-    info.ended_at = proxy.reactor.now
     return info
 
 
 def answered_info(proxy: RpcProxy, burst: Burst, frame: bytes | None, status: int, size: int) -> StreamInfo:
     """The entry of a request that an endpoint answered."""
     call = burst.call
-    info = call_info(proxy, burst.downstream, burst.plan, frame, call.started if call is not None else burst.started)
+    if call is not None and call.info is not None:
+        info = call.info
+    else:
+        started = call.started if call is not None else burst.started
+        info = call_info(proxy, burst.downstream, burst.plan, frame, started)
+    info.ended_at = proxy.reactor.now
     info.status = status
     info.bytes_sent = size
     info.attempts = call.attempts if call is not None else 1

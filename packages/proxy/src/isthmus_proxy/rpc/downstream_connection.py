@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.codec.rpc import (
     GOAWAY,
     HEARTBEAT,
@@ -23,37 +22,34 @@ from isthmus_proxy.http.stream_info import StreamInfo, connection_info
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.frame_buffer import FrameBuffer
+from isthmus_proxy.rpc.requester import RpcRequester
 
 if TYPE_CHECKING:
     from isthmus_proxy.rpc.plan import RpcPlan
     from isthmus_proxy.rpc.rpc_proxy import RpcProxy
+    from isthmus_proxy.rpc.singles import Single
     from isthmus_proxy.rpc.upstream_connection import RpcUpstreamConnection
 
 _CODEC_FAILURE = 400
 
 
-class RpcDownstreamConnection:
-    """See the module. ``active`` counts requests that are not answered; ``form`` is that of the last frame, for what is sent unasked."""
+class RpcDownstreamConnection(RpcRequester):
+    """See the module. Requests that filters hold are bounded by the buffer limit: with more, the client is read no further."""
 
     __slots__ = (
-        "_closing", "_connection", "_partial", "_paused", "_proxy", "_split", "_timer", "active", "bound", "closed", "connection_id",
-        "form", "last_read", "local", "opened_at", "remote",
+        "_closing", "_connection", "_held", "_held_bytes", "_partial", "_paused", "_proxy", "_split", "_timer", "last_read", "opened_at",
     )  # fmt: skip
 
     def __init__(self, proxy: RpcProxy, accepted: AcceptedSocket, remote: str, local: str, connection_id: int) -> None:
+        super().__init__(remote, local, connection_id)
         self._proxy = proxy
         self._split = proxy.codec.split
         self._connection = accepted.open(proxy.reactor, self, proxy.buffer_limit)
         self._partial = FrameBuffer()
         self._paused = False
         self._closing = False
-        self.remote = remote
-        self.local = local
-        self.connection_id = connection_id
-        self.active = 0
-        self.closed = False
-        self.form = 0
-        self.bound: dict[Endpoint, RpcUpstreamConnection] = {}
+        self._held: set[Single] = set()
+        self._held_bytes = 0
         self.opened_at = self.last_read = proxy.reactor.now
         self._timer = proxy.reactor.timer(self._look_idle)
 
@@ -115,21 +111,16 @@ class RpcDownstreamConnection:
             if burst is None or found is not plan or extra != known_extra or form != known_form or not whole:
                 upstream = None
                 if burst is not None:
-                    if found is plan and extra == known_extra and form == known_form:
+                    alike = found is plan and extra == known_extra and form == known_form
+                    if alike:
                         upstream = proxy.choose(found, self, form)
-                        if upstream is burst.upstream and start == last:
-                            upstream = None  # go on as before
-                        else:
-                            self._send(burst, count, buffer, first, last, identifier)
-                            burst = None
-                    else:
+                    if upstream is not burst.upstream or start != last:  # else go on as before
                         self._send(burst, count, buffer, first, last, identifier)
                         burst = None
                 if burst is None:
-                    burst = proxy.begin(self, found, extra, form, upstream)
-                    if burst is None or found.edited:
-                        self._apart(data, frame, found, burst)
-                        burst = None
+                    burst = None if found.apart else proxy.begin(self, found, extra, form, upstream)
+                    if burst is None:
+                        self._apart(data, frame, found)
                         continue
                     plan, known_extra, known_form = found, extra, form
                     whole, retains = burst.whole, found.retains
@@ -143,9 +134,8 @@ class RpcDownstreamConnection:
                 count, first = 0, start
             if count >= room:
                 self._send(burst, count, buffer, first, last, identifier)
-                pool = burst.upstream.pool
+                proxy.overflow(burst, frame)
                 burst = None
-                proxy.overflow(self, found, frame, pool)
                 continue
             identifier = identifier + 1 & mask
             while identifier in pending or identifier in abandoned:
@@ -167,23 +157,23 @@ class RpcDownstreamConnection:
         upstream.last_id = identifier
         whole = first == 0 and last == len(buffer)
         upstream.send(bytes(buffer) if whole else bytes(memoryview(buffer)[first:last]))
-        upstream.pool.begun(count, last - first)
+        upstream.pool.begun(upstream, count, last - first)
         burst.plan.stats.total.value += count
         if upstream.blocked:
             self._paused = True
             self._connection.pause()
             upstream.waiting.add(self)
 
-    def _apart(self, data: bytes, frame: Frame, plan: RpcPlan, burst: Burst | None) -> None:
-        """A request that is refused, or whose headers change: on its own."""
-        if burst is not None:
-            self._proxy.send_alone(burst, frame[3], data[frame[1] : frame[2]])
+    def _apart(self, data: bytes, frame: Frame, plan: RpcPlan) -> None:
+        """A request that goes on its own, or nowhere."""
+        if plan.apart:
+            self._proxy.singles.take(self, data[frame[1] : frame[2]], frame, plan)
         else:
             self._proxy.refuse(self, plan, frame)
 
     def _unusual(self, data: bytes, frame: Frame) -> None:
         """Everything but a plain request."""
-        kind, start, end, _, _, _, _, extra, form = frame
+        kind, start, end, _, _, _, _, _, form = frame
         self.form = form
         codec, proxy = self._proxy.codec, self._proxy
         kind &= ~SEALED
@@ -193,10 +183,10 @@ class RpcDownstreamConnection:
         elif kind == REQUEST:
             self.active += 1
             proxy.received(1)
-            plan = proxy.memo.find(data, frame)
-            self._apart(data, frame, plan, proxy.begin(self, plan, extra, form, None))
+            proxy.singles.take(self, data[start:end], frame, proxy.memo.find(data, frame))
         elif kind == ONE_WAY:
-            proxy.one_way(self, data[start:end], frame, proxy.memo.find(data, frame))
+            proxy.stats.one_way.value += 1
+            proxy.singles.take(self, data[start:end], frame, proxy.memo.find(data, frame))
         elif kind not in (HEARTBEAT_REPLY, GOAWAY):  # a client that goes away closes its connection anyway
             proxy.stats.unknown_response.value += 1
 
@@ -215,12 +205,30 @@ class RpcDownstreamConnection:
 
     # ---- flow ----
 
+    def hold(self, single: Single) -> None:
+        """A filter holds a request."""
+        self._held.add(single)
+        self._held_bytes += len(single.data)
+        if self._held_bytes > self._proxy.buffer_limit:
+            self._connection.pause()
+
+    def release(self, single: Single) -> None:
+        """No filter holds the request, if one did."""
+        if single in self._held:
+            self._held.remove(single)
+            self._held_bytes -= len(single.data)
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, unless something else is against it."""
+        if not self._paused and not self._connection.blocked and self._held_bytes <= self._proxy.buffer_limit:
+            self._connection.resume()
+
     def resume(self) -> None:
         """The upstream connection for which reading was paused takes more."""
         if self._paused:
             self._paused = False
-            if not self._connection.blocked:
-                self._connection.resume()
+            self._read_on()
 
     def high_watermark_reached(self) -> None:
         """See Receiver: a client that does not take its responses may not ask for more."""
@@ -228,8 +236,7 @@ class RpcDownstreamConnection:
 
     def low_watermark_reached(self) -> None:
         """See Receiver."""
-        if not self._paused:
-            self._connection.resume()
+        self._read_on()
 
     # ---- the end ----
 
@@ -265,11 +272,11 @@ class RpcDownstreamConnection:
 
     def upstream_gone(self, upstream: RpcUpstreamConnection) -> None:
         """A connection bound to this one is closed."""
-        endpoint = upstream.pool.endpoint
-        if self.bound.get(endpoint) is upstream:
-            del self.bound[endpoint]
-            if upstream.closed and not self.closed and not self._proxy.closing:
-                self._connection.close_after_flush()
+        if self.bound.get(upstream.pool.endpoint) is not upstream:
+            return
+        super().upstream_gone(upstream)
+        if upstream.closed and not self.closed and not self._proxy.closing:
+            self._connection.close_after_flush()
 
     def close(self) -> None:
         """Close at once."""
@@ -281,6 +288,11 @@ class RpcDownstreamConnection:
             return
         self.closed = True
         self._timer.discard()
+        for single in self._held:
+            if not single.one_way:
+                self._proxy.stats.rq_active.value -= 1
+            single.abandon()
+        self._held.clear()
         for upstream in list(self.bound.values()):
             upstream.close()
         self.bound.clear()

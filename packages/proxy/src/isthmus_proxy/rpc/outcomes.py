@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from isthmus_proxy.http.local_reply import CONNECT_FAILURES
+from isthmus_proxy.http.local_reply import CONNECT_FAILURES, PER_TRY_TIMEOUT, ROUTE_TIMEOUT
 from isthmus_proxy.http.retry import RetryState, admit
 from isthmus_proxy.http.retry_hosts import avoiding
 from isthmus_proxy.http.stream_info import StreamInfo
@@ -39,13 +40,10 @@ class Outcomes:
         burst, original, frame = entry
         upstream.pool.completed(burst, 1, status)
         upstream.pool.judged(status, answered=True)
-        if status >= 500 and frame is not None:
-            call = self._call(burst)
-            if call is not None and call.retry.wants_response(status, []) and self._again(entry, call):
-                return
-        self._end_retry(burst)
+        if status >= 500 and self._tried_again(entry, lambda retry: retry.wants_response(status, [])):
+            return
         proxy = self._proxy
-        if proxy.logs:
+        if proxy.logs and burst.downstream is not proxy.nobody:
             proxy.write_log(answered_info(proxy, burst, frame, status, len(response)))
         stats = burst.plan.stats
         (stats.success if status < 500 else stats.error).value += 1
@@ -54,35 +52,35 @@ class Outcomes:
 
     def lost(self, upstream: RpcUpstreamConnection, entry: Pending, reason: str, *, sent: bool) -> None:
         """The connection ended before the answer came."""
-        burst, _, frame = entry
-        upstream.pool.completed(burst, 1, UNAVAILABLE)
+        upstream.pool.completed(entry[0], 1, UNAVAILABLE)
         upstream.pool.judged(UNAVAILABLE, answered=False)
         if not sent:
             upstream.pool.cluster.stats.upstream_rq_pending_failure_eject.value += 1
-        if frame is not None:
-            call = self._call(burst)
-            if call is not None and call.retry.wants_reset(reason, sent=sent) and self._again(entry, call):
-                return
+        if self._tried_again(entry, lambda retry: retry.wants_reset(reason, sent=sent)):
+            return
         status = UNAVAILABLE if reason in CONNECT_FAILURES else LOST
         self._give_up(entry, status, "UF" if reason in CONNECT_FAILURES else "UC", reason.replace(" ", "_"))
 
     def timed_out(self, upstream: RpcUpstreamConnection, entry: Pending) -> None:
         """No answer came in time."""
         proxy, burst = self._proxy, entry[0]
-        proxy.stats.rq_timeout.value += 1
-        pool = upstream.pool
-        pool.cluster.stats.upstream_rq_timeout.value += 1
+        per_try = burst.deadline < burst.last_deadline
+        pool, stats = upstream.pool, upstream.pool.cluster.stats
+        (stats.upstream_rq_per_try_timeout if per_try else stats.upstream_rq_timeout).value += 1
         pool.endpoint.rq_timeout += 1
         pool.completed(burst, 1, TIMED_OUT)
         pool.judged(TIMED_OUT, answered=False)
-        self._give_up(entry, TIMED_OUT, "UT", "response_timeout")
+        if per_try and self._tried_again(entry, RetryState.wants_timeout):
+            return
+        if burst.downstream is not proxy.nobody:
+            proxy.stats.rq_timeout.value += 1
+        self._give_up(entry, TIMED_OUT, "UT", (PER_TRY_TIMEOUT if per_try else ROUTE_TIMEOUT).details)
 
     def _give_up(self, entry: Pending, status: int, flag: str, details: str) -> None:
         burst, original, frame = entry
-        self._end_retry(burst)
         proxy = self._proxy
         burst.plan.stats.local.value += 1
-        if proxy.logs:
+        if proxy.logs and burst.downstream is not proxy.nobody:
             info = answered_info(proxy, burst, frame, status, 0)
             info.flag(flag)
             info.response_code_details = details
@@ -92,55 +90,60 @@ class Outcomes:
 
     # ---- further attempts ----
 
-    def _call(self, burst: Burst) -> Call | None:
-        """What the request remembers of its attempts; None if its plan does not retry."""
-        if burst.call is not None:
-            return burst.call
-        if burst.plan.retry is None:
-            return None
-        state = RetryState(burst.plan.retry, burst.plan.head, self._runtime)
-        return Call(state, burst.started, burst.deadline)
+    def _tried_again(self, entry: Pending, wants: Callable[[RetryState], bool]) -> bool:
+        """Try once more, if the policy of the request's plan ``wants`` that and nothing is against it."""
+        burst, _, frame = entry
+        if burst.plan.retry is None or frame is None:
+            return False
+        call = burst.call
+        if call is None:
+            call = Call(burst.started)
+            call.deadline = burst.last_deadline
+        if call.retry is None:
+            call.retry = RetryState(burst.plan.retry, burst.plan.head, self._runtime)
+        return wants(call.retry) and self._again(entry, call, call.retry)
 
-    def _again(self, entry: Pending, call: Call) -> bool:
+    def _again(self, entry: Pending, call: Call, retry: RetryState) -> bool:
         """Try once more after a while, if the policy, the circuit breaker and the time left allow it."""
         burst, now = entry[0], self._proxy.reactor.now
         pool = burst.upstream.pool
-        self._end_retry(burst)
+        call.attempt_over()
         if burst.downstream.closed or call.deadline <= now:
             return False
         scratch = StreamInfo(now, 0.0)
-        if not admit(call.retry, pool.cluster, pool.breaker, scratch, self._runtime, self._random()):
+        if not admit(retry, pool.cluster, pool.breaker, scratch, self._runtime, self._random()):
             return False
         call.breaker = pool.breaker
         call.previous.append(pool.endpoint)
         call.attempts += 1
-        delay = call.retry.back_off(self._random())
+        delay = retry.back_off(self._random())
         pool.cluster.stats.upstream_rq_retry_backoff_exponential.value += 1
         self._proxy.reactor.call_later(delay, partial(self._attempt, entry, call))
         return True
-
-    def _end_retry(self, burst: Burst) -> None:
-        """A further attempt is over."""
-        if burst.call is not None:
-            burst.call.over()
 
     def _attempt(self, entry: Pending, call: Call) -> None:
         burst, original, frame = entry
         proxy, plan = self._proxy, burst.plan
         policy = plan.action.retry_policy if plan.action is not None else None
         upstream = None
-        if not burst.downstream.closed and frame is not None and proxy.reactor.now < call.deadline:
+        if proxy.reactor.now >= call.deadline:
+            call.attempt_over()
+            burst.upstream.pool.cluster.stats.upstream_rq_timeout.value += 1
+            proxy.stats.rq_timeout.value += 1
+            self._give_up(entry, TIMED_OUT, "UT", ROUTE_TIMEOUT.details)
+            return
+        if not burst.downstream.closed and frame is not None:
             upstream = proxy.router.choose(plan, burst.downstream, burst.form, avoiding(policy, call.previous))
         if upstream is None or frame is None or upstream.pool.room(upstream) < 1:
-            call.over()
+            call.attempt_over()
             self._give_up(entry, UNAVAILABLE, "UH", "no_healthy_upstream")
             return
         again = Burst(
             burst.downstream, plan, upstream, burst.extra, burst.form, proxy.reactor.now, call.deadline, whole=False
         )
         again.call = call
-        if call.deadline < upstream.timer.at:
-            upstream.timer.set(call.deadline)
+        if again.deadline < upstream.timer.at:
+            upstream.timer.set(again.deadline)
         self.send_alone(again, original, frame, retained=frame)
 
     def send_alone(self, burst: Burst, original: int, frame: bytes, retained: bytes | None) -> None:
@@ -150,6 +153,6 @@ class Outcomes:
         upstream.pending[identifier] = (burst, original, retained)
         sent = proxy.codec.set_id(proxy.edited(burst.plan, frame, upstream.pool.cluster.name), identifier)
         upstream.send(sent)
-        upstream.pool.begun(1, len(sent))
-        if burst.call is None:
+        upstream.pool.begun(upstream, 1, len(sent))
+        if burst.call is None or burst.call.attempts == 1:
             burst.plan.stats.total.value += 1

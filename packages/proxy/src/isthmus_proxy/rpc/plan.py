@@ -23,12 +23,14 @@ _ANYBODY = Client("", "", "")
 class RpcPlan:
     """``reply`` is the HTTP status of the answer made here, 0 if the request goes to a cluster of ``action``.
 
-    ``edited``: its headers change on the way. ``plain``: load balancing has nothing to regard. ``retains``: the frame of a request
-    may be needed once it is sent. ``weight`` is the cluster if there is only one.
+    ``apart``: requests go one by one, since something is done with each; ``edited``: the route changes their headers. ``plain``: load
+    balancing has nothing to regard. ``retains``: the frame of a request may be needed once it is sent. ``weight`` is the cluster if
+    there is only one. ``timeout`` and ``per_try`` in seconds, 0 = none.
     """
 
     __slots__ = (
-        "_contexts", "action", "decision", "edited", "head", "plain", "reply", "retains", "retry", "stats", "timeout", "weight",
+        "_contexts", "action", "apart", "decision", "edited", "head", "per_try", "plain", "reply", "retains", "retry", "stats", "timeout",
+        "weight",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, decision: Decision | None, stats: MethodStats, *, logged: bool) -> None:
@@ -38,8 +40,10 @@ class RpcPlan:
         self.action: ForwardAction | None = None
         self.weight: ClusterWeight | None = None
         self.timeout = 0.0
+        self.per_try = 0.0
         self.retry: RetryRules | None = None
         self.edited = False
+        self.apart = False
         self.plain = True
         self.reply = NO_ROUTE if decision is None else 0
         self._contexts: dict[ClusterWeight, LoadBalancerContext | None] = {}
@@ -58,6 +62,8 @@ class RpcPlan:
                 self.weight = action.clusters[0]
             if action.retry_policy is not None:
                 self.retry = retry_rules(action.retry_policy)
+                self.per_try = action.retry_policy.per_try_timeout or 0.0
+            self.apart = self.edited or bool(action.mirrors)
         else:
             self.reply = action.status if isinstance(action, DirectResponseAction) else NOT_FORWARDABLE
 
@@ -119,9 +125,15 @@ def request_head(request: RpcRequest) -> RequestHead:
     return RequestHead(b"POST", b"/" + request.method, request.service, headers, b"")
 
 
-def names_of(table: RouteTable) -> frozenset[bytes]:
+def asked_timeout(head: RequestHead, name: bytes) -> float:
+    """The time-out that header ``name`` asks for in milliseconds, as seconds; 0 if it does not."""
+    value = head.get(name) or b""
+    return int(value) / 1000.0 if value.isdigit() and len(value) <= 9 else 0.0
+
+
+def names_of(table: RouteTable, timeout_header: bytes = b"") -> frozenset[bytes]:
     """The headers, in lower case, on which a plan of ``table`` may depend, besides service and method."""
-    names: set[bytes] = set()
+    names = {timeout_header}
     for host in table.configuration.virtual_hosts:
         for route in host.routes:
             names |= names_read(route.match)
@@ -129,6 +141,7 @@ def names_of(table: RouteTable) -> frozenset[bytes]:
             if not isinstance(action, ForwardAction):
                 continue
             names |= {weight.cluster_header for weight in action.clusters}
+            names |= {mirror.cluster_header for mirror in action.mirrors}
             names |= {policy.name for policy in action.hash_policies if isinstance(policy, HeaderHash)}
             names.add(action.random_header)
             if action.retry_policy is not None:

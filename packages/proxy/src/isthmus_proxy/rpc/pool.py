@@ -11,7 +11,7 @@ from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.upstream_connection import RpcUpstreamConnection
 
 if TYPE_CHECKING:
-    from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
+    from isthmus_proxy.rpc.requester import RpcRequester
     from isthmus_proxy.rpc.rpc_proxy import RpcProxy
 
 
@@ -29,7 +29,7 @@ class RpcPool:
         self._current: RpcUpstreamConnection | None = None
         self._turn = 0
 
-    def pick(self, downstream: RpcDownstreamConnection, form: int) -> RpcUpstreamConnection | None:
+    def pick(self, downstream: RpcRequester, form: int) -> RpcUpstreamConnection | None:
         """A connection for the next request of ``downstream``; None if a limit forbids another one."""
         mode = self.proxy.config.pool_mode
         if mode == "MULTIPLEX":
@@ -87,18 +87,30 @@ class RpcPool:
         breaker = self.breaker
         room = breaker.limits.max_requests - breaker.active_requests
         if connection.connecting:
-            room = min(room, breaker.limits.max_pending_requests - len(connection.pending))
+            room = min(room, breaker.limits.max_pending_requests - breaker.pending)
         return room
 
-    def overflowed(self) -> None:
-        """A circuit breaker does not let a request through."""
-        self.cluster.stats.upstream_rq_pending_overflow.value += 1
+    def overflowed(self, connection: RpcUpstreamConnection | None = None) -> None:
+        """A limit kept a request from ``connection``, or from having one at all."""
+        stats, breaker = self.cluster.stats, self.breaker
         self.endpoint.rq_error += 1
+        running = connection is not None and not connection.connecting
+        if running or breaker.active_requests >= breaker.limits.max_requests:
+            stats.upstream_rq_active_overflow.value += 1
+        else:
+            stats.upstream_rq_pending_overflow.value += 1
 
-    def begun(self, count: int, size: int) -> None:
-        """``count`` requests of ``size`` bytes are on their way. Who chooses endpoints one by one counts ``rq_active`` itself."""
+    def begun(self, connection: RpcUpstreamConnection, count: int, size: int) -> None:
+        """``count`` requests of ``size`` bytes are on their way by ``connection``."""
         self.breaker.active_requests += count
         endpoint, stats = self.endpoint, self.cluster.stats
+        if connection.connecting:
+            connection.queued += count
+            self.breaker.pending += count
+            stats.upstream_rq_pending_total.value += count
+            stats.upstream_rq_pending_active.value += count
+        elif endpoint.monitor is not None:
+            self._got_connection(count)
         endpoint.rq_active += count
         endpoint.rq_total += count
         stats.upstream_rq_total.value += count
@@ -120,6 +132,18 @@ class RpcPool:
             endpoint.rq_error += count
         stats.upstream_rq_time.record((self.proxy.reactor.now - burst.started) * 1000.0, count)
 
+    def dequeued(self, connection: RpcUpstreamConnection, count: int) -> None:
+        """``count`` requests do not wait for ``connection`` to be there any more."""
+        connection.queued -= count
+        self.breaker.pending -= count
+        self.cluster.stats.upstream_rq_pending_active.value -= count
+
+    def _got_connection(self, count: int) -> None:
+        monitor = self.endpoint.monitor
+        if monitor is not None:
+            for _ in range(count):
+                monitor.connected()
+
     def judged(self, status: int, *, answered: bool) -> None:
         """Tell outlier detection of one request."""
         monitor = self.endpoint.monitor
@@ -131,6 +155,8 @@ class RpcPool:
 
     def connected(self, connection: RpcUpstreamConnection) -> None:
         """``connection`` is there."""
+        self._got_connection(connection.queued)
+        self.dequeued(connection, connection.queued)
         now = self.proxy.reactor.now
         self.cluster.stats.upstream_cx_connect_ms.record((now - connection.opened_at) * 1000.0)
 
@@ -150,6 +176,7 @@ class RpcPool:
     def closed(self, connection: RpcUpstreamConnection, *, remote: bool) -> None:
         """``connection`` is gone."""
         self.retired(connection)
+        self.dequeued(connection, connection.queued)
         self.connections.remove(connection)
         self.breaker.active_connections -= 1
         self.endpoint.cx_active -= 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.route.model import ClusterWeight
 from isthmus_proxy.route.table import pick
 from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.plan import RpcPlan
@@ -16,7 +17,7 @@ from isthmus_proxy.rpc.upstream_connection import RpcUpstreamConnection
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import Surroundings
-    from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
+    from isthmus_proxy.rpc.requester import RpcRequester
     from isthmus_proxy.rpc.rpc_proxy import RpcProxy
 
 NO_CLUSTER = "cluster_not_found"
@@ -41,17 +42,19 @@ class RpcRouter:
     def choose(
         self,
         plan: RpcPlan,
-        downstream: RpcDownstreamConnection,
+        downstream: RpcRequester,
         form: int,
         avoiding: LoadBalancerContext | None = None,
+        weight: ClusterWeight | None = None,
     ) -> RpcUpstreamConnection | None:
-        """The connection for one request, or None."""
+        """The connection for one request, or None. ``weight`` is its cluster, if that is drawn already."""
         action = plan.action
         if action is None:
             return None
-        weight = plan.weight
         if weight is None:
-            weight = pick(action, self._random(), self._runtime)
+            weight = self.target(plan)
+        if weight is None:
+            return None
         cluster = self._clusters.get(plan.cluster_name(weight))
         if cluster is None:
             self._proxy.stats.no_cluster.value += 1
@@ -73,6 +76,20 @@ class RpcRouter:
             self._full = pool
         return upstream
 
+    def target(self, plan: RpcPlan) -> ClusterWeight | None:
+        """Draw the cluster of one request; None if it goes to none."""
+        if plan.weight is not None or plan.action is None:
+            return plan.weight
+        return pick(plan.action, self._random(), self._runtime)
+
+    def copy_connection(self, name: str, requester: RpcRequester, form: int) -> RpcUpstreamConnection | None:
+        """A connection to ``name`` for the copy of a request; None if the cluster cannot take it."""
+        cluster = self._clusters.get(name)
+        endpoint = cluster.choose(None) if cluster is not None else None
+        if cluster is None or endpoint is None:
+            return None
+        return self._pool(cluster, endpoint, 0).pick(requester, form)
+
     def _pool(self, cluster: Cluster, endpoint: Endpoint, priority: int) -> RpcPool:
         pool = self._pools.get((endpoint, priority))
         if pool is None:
@@ -83,14 +100,15 @@ class RpcRouter:
     def begin(
         self,
         plan: RpcPlan,
-        downstream: RpcDownstreamConnection,
+        downstream: RpcRequester,
         extra: int,
         form: int,
         upstream: RpcUpstreamConnection | None,
+        weight: ClusterWeight | None = None,
     ) -> Burst | None:
         """A burst for requests of ``plan`` whose frames say ``extra`` and ``form``, to ``upstream`` if that is chosen already."""
         if upstream is None:
-            upstream = self.choose(plan, downstream, form)
+            upstream = self.choose(plan, downstream, form, None, weight)
             if upstream is None:
                 full, self._full = self._full, None
                 if full is not None:
@@ -108,8 +126,8 @@ class RpcRouter:
             and len(upstream.pool.cluster.endpoints) == 1
         )
         burst = Burst(downstream, plan, upstream, extra, form, now, deadline, whole=whole)
-        if deadline < upstream.timer.at:
-            upstream.timer.set(deadline)
+        if burst.deadline < upstream.timer.at:
+            upstream.timer.set(burst.deadline)
         return burst
 
     def forget(self, pool: RpcPool) -> None:

@@ -7,7 +7,8 @@ weighted clusters, timeouts and retry policies mean what they mean for HTTP.
 from __future__ import annotations
 
 from isthmus_proxy.codec.rpc import Frame, RpcCodec, RpcRequest, Unreadable
-from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
+from isthmus_proxy.http.connection_manager import AccessLog, Surroundings, Tracer
+from isthmus_proxy.http.http_filter_chain import HttpFilterChain
 from isthmus_proxy.http.plan import has_fractions
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
@@ -17,10 +18,12 @@ from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.call_log import answered_info, call_info
 from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
 from isthmus_proxy.rpc.outcomes import REFUSED_BY_LIMIT, UNAVAILABLE, Outcomes
-from isthmus_proxy.rpc.plan import RpcPlan, names_of, request_head
+from isthmus_proxy.rpc.plan import RpcPlan, asked_timeout, names_of, request_head
 from isthmus_proxy.rpc.plan_memo import PlanMemo
 from isthmus_proxy.rpc.pool import RpcPool
+from isthmus_proxy.rpc.requester import RpcRequester
 from isthmus_proxy.rpc.router import OVERFLOW, RpcRouter
+from isthmus_proxy.rpc.singles import Singles
 from isthmus_proxy.rpc.stats import RpcStats
 from isthmus_proxy.rpc.upstream_connection import Pending, RpcUpstreamConnection
 
@@ -31,12 +34,14 @@ _FLAGS = {"cluster_not_found": "NC", "no_healthy_upstream": "UH", "overflow": "U
 class RpcProxy:
     """See the module. ``logs``: somebody wants to know of each request. ``closing``: its connections are being closed.
 
-    ``first_id`` precedes the first identifier of a new upstream connection.
+    ``first_id`` precedes the first identifier of a new upstream connection. ``nobody`` asks for copies of requests, which have the
+    plan ``copies``.
     """
 
     __slots__ = (
-        "_handle", "_loggers", "_on_close", "_outcomes", "_random", "buffer_limit", "clock", "closing", "codec", "config", "connections",
-        "draining", "first_id", "limits", "logs", "memo", "reactor", "router", "stats", "transports",
+        "_handle", "_loggers", "_on_close", "_random", "_tracer", "buffer_limit", "clock", "closing", "codec", "config", "connections",
+        "copies", "draining", "first_id", "limits", "logs", "memo", "nobody", "outcomes", "reactor", "router", "singles", "stats",
+        "transports",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +54,8 @@ class RpcProxy:
         loggers: tuple[AccessLog, ...],
         buffer_limit: int,
         on_close: ConnectionEnded,
+        filters: HttpFilterChain | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.config = config
         self.limits = config.limits
@@ -62,10 +69,14 @@ class RpcProxy:
         self.draining = False
         self.closing = False
         self.first_id = 0
-        self.logs = bool(loggers)
+        self.logs = bool(loggers) or tracer is not None
+        self.nobody = RpcRequester("", "", 0)
+        self.copies = RpcPlan(request_head(RpcRequest(b"", b"", [])), None, stats.mirrored, logged=False)
         self.memo = PlanMemo(codec, self._plan)
         self.router = RpcRouter(self, surroundings)
-        self._outcomes = Outcomes(self, surroundings)
+        self.outcomes = Outcomes(self, surroundings)
+        self.singles = Singles(self, surroundings, filters, tracer)
+        self._tracer = tracer
         self._random = surroundings.random
         self._handle = route
         self._loggers = loggers
@@ -91,8 +102,9 @@ class RpcProxy:
         """Plans by routing key, of the routes in use now; ``memo`` knows the others."""
         memo, table = self.memo, self._handle.table
         if table is not memo.table:
-            names = names_of(table) if table is not None else frozenset()
-            memo.use(table, names, memoise=table is not None and not has_fractions(table))
+            names = names_of(table, self.config.timeout_header) if table is not None else frozenset()
+            memoise = table is not None and self.config.route_cache and not has_fractions(table)
+            memo.use(table, names, memoise=memoise)
         return memo.exact
 
     def _plan(self, data: bytes, frame: Frame, table: RouteTable | None) -> RpcPlan:
@@ -107,7 +119,12 @@ class RpcProxy:
         head = request_head(request)
         decision = table.decide(head, self._random()) if table is not None else None
         stats = self.stats.method(request.service, request.method) if decision is not None else None
-        return RpcPlan(head, decision, stats or self.stats.method(b"", b""), logged=self.logs)
+        plan = RpcPlan(head, decision, stats or self.stats.method(b"", b""), logged=self.logs)
+        clusters = plan.action.clusters if plan.action is not None else ()
+        plan.apart = plan.apart or self.singles.concerns(decision, clusters)
+        if self.config.timeout_header:
+            plan.timeout = asked_timeout(head, self.config.timeout_header) or plan.timeout
+        return plan
 
     def choose(self, plan: RpcPlan, downstream: RpcDownstreamConnection, form: int) -> RpcUpstreamConnection | None:
         """The connection for one request of ``plan``."""
@@ -127,14 +144,6 @@ class RpcProxy:
             return None
         return self.router.begin(plan, downstream, extra, form, upstream)
 
-    def send_alone(self, burst: Burst, original: int, frame: bytes) -> None:
-        """Send one request as it is the burst's only one."""
-        if burst.upstream.pool.room(burst.upstream) < 1:
-            burst.upstream.pool.overflowed()
-            self._refused(burst.downstream, burst.plan, original, burst.form, frame, REFUSED_BY_LIMIT, OVERFLOW, "UO")
-            return
-        self._outcomes.send_alone(burst, original, frame, frame if burst.plan.retains else None)
-
     def edited(self, plan: RpcPlan, frame: bytes, cluster: str) -> bytes:
         """``frame`` with the headers that the route gives it on the way to ``cluster``."""
         if not plan.edited:
@@ -152,28 +161,15 @@ class RpcProxy:
             self.stats.edit_failed.value += 1
             return frame
 
-    def one_way(self, downstream: RpcDownstreamConnection, data: bytes, frame: Frame, plan: RpcPlan) -> None:
-        """Send a request that nobody waits for: it is never tried again, and nobody is told when it fails."""
-        self.stats.one_way.value += 1
-        burst = self.begin(downstream, plan, frame[7], frame[8], None)
-        if burst is None or burst.upstream.pool.room(burst.upstream) < 1:
-            if burst is not None:
-                burst.upstream.pool.overflowed()
-            plan.stats.local.value += 1
-            return
-        upstream = burst.upstream
-        cluster = upstream.pool.cluster
-        upstream.send(self.codec.set_id(self.edited(plan, data, cluster.name), upstream.next_id()))
-        cluster.stats.upstream_rq_total.value += 1
-        upstream.pool.endpoint.rq_total += 1
-        plan.stats.total.value += 1
-        if self.logs:
-            self.write_log(answered_info(self, burst, data, 0, 0))
-
     # ---- answers made here ----
 
     def refuse(self, downstream: RpcDownstreamConnection, plan: RpcPlan, frame: Frame) -> None:
-        """Answer a request that goes nowhere, for the reason that the plan or the router gives."""
+        """Answer a request that goes nowhere."""
+        status, details, flag = self.refusal(plan)
+        self.refused(downstream, plan, frame[3], frame[8], None, status, details, flag)
+
+    def refusal(self, plan: RpcPlan) -> tuple[int, str, str]:
+        """(status, details, flag) of a request that goes nowhere, for the reason that the plan or the router gives."""
         status, details, flag = plan.reply, "route_not_found", "NR"
         if plan.reply == _UNREADABLE:
             details, flag = "unreadable_request", "DPE"
@@ -184,16 +180,16 @@ class RpcProxy:
         else:
             details = self.router.failure
             status, flag = REFUSED_BY_LIMIT if details == OVERFLOW else UNAVAILABLE, _FLAGS.get(details, "")
-        self._refused(downstream, plan, frame[3], frame[8], None, status, details, flag)
+        return status, details, flag
 
-    def overflow(self, downstream: RpcDownstreamConnection, plan: RpcPlan, frame: Frame, pool: RpcPool) -> None:
-        """Answer a request that the circuit breaker of ``pool`` does not let through."""
-        pool.overflowed()
-        self._refused(downstream, plan, frame[3], frame[8], None, REFUSED_BY_LIMIT, OVERFLOW, "UO")
+    def overflow(self, burst: Burst, frame: Frame) -> None:
+        """Answer a request that a circuit breaker does not let through to the connection of ``burst``."""
+        burst.upstream.pool.overflowed(burst.upstream)
+        self.refused(burst.downstream, burst.plan, frame[3], frame[8], None, REFUSED_BY_LIMIT, OVERFLOW, "UO")
 
-    def _refused(
+    def refused(
         self,
-        downstream: RpcDownstreamConnection,
+        downstream: RpcRequester,
         plan: RpcPlan,
         identifier: int,
         form: int,
@@ -201,11 +197,15 @@ class RpcProxy:
         status: int,
         details: str,
         flag: str,
+        info: StreamInfo | None = None,
     ) -> None:
+        """Answer a request here with what stands for the HTTP status ``status``; ``info`` is what is known of it."""
         plan.stats.total.value += 1
         plan.stats.local.value += 1
         if self.logs:
-            info = call_info(self, downstream, plan, frame, self.reactor.now)
+            if info is None:
+                info = call_info(self, downstream, plan, frame, self.reactor.now)
+            info.ended_at = self.reactor.now
             info.status = status
             info.response_code_details = details
             if flag:
@@ -228,36 +228,43 @@ class RpcProxy:
         if pool.endpoint.monitor is not None:
             for _ in range(count):
                 pool.judged(200, answered=True)
-        if burst.call is not None:
-            burst.call.over()
+        if burst.call is not None and burst.call.attempts > 1:
             pool.cluster.stats.upstream_rq_retry_success.value += 1
         self.ended(burst, count)
 
     def ended(self, burst: Burst, count: int) -> None:
         """``count`` requests of ``burst`` have an answer."""
+        if burst.downstream is self.nobody:
+            return
         stats = self.stats
         stats.rq_active.value -= count
-        started = burst.started if burst.call is None else burst.call.started
+        started = burst.started
+        if burst.call is not None:
+            started = burst.call.started
+            burst.call.finished()
         stats.rq_time.record((self.reactor.now - started) * 1000.0, count)
 
     def responded(self, upstream: RpcUpstreamConnection, entry: Pending, status: int, response: bytes) -> None:
         """See Outcomes."""
-        self._outcomes.responded(upstream, entry, status, response)
+        self.outcomes.responded(upstream, entry, status, response)
 
     def lost(self, upstream: RpcUpstreamConnection, entry: Pending, reason: str, *, sent: bool) -> None:
         """See Outcomes."""
-        self._outcomes.lost(upstream, entry, reason, sent=sent)
+        self.outcomes.lost(upstream, entry, reason, sent=sent)
 
     def timed_out(self, upstream: RpcUpstreamConnection, entry: Pending) -> None:
         """See Outcomes."""
-        self._outcomes.timed_out(upstream, entry)
+        self.outcomes.timed_out(upstream, entry)
 
     def log(self, entry: Pending, status: int, size: int) -> None:
         """Log a request that was answered without error."""
-        self.write_log(answered_info(self, entry[0], entry[2], status, size))
+        if entry[0].downstream is not self.nobody:
+            self.write_log(answered_info(self, entry[0], entry[2], status, size))
 
     def write_log(self, info: StreamInfo) -> None:
-        """Tell all access logs."""
+        """Tell all access logs, and the tracer."""
+        if self._tracer is not None:
+            self._tracer.log(info)
         for logger in self._loggers:
             logger.log(info)
 

@@ -33,6 +33,8 @@ class RpcStats:
         "heartbeats",
         "memo_resets",
         "memo_slow",
+        "mirror_dropped",
+        "mirrored",
         "no_cluster",
         "no_route",
         "one_way",
@@ -68,6 +70,8 @@ class RpcStats:
         self.upstream_heartbeat_missed = scope.counter("upstream_heartbeat_missed")
         self.memo_slow = scope.counter("plan_memo_misses")
         self.memo_resets = scope.counter("plan_memo_resets")
+        self.mirrored = MethodStats(scope, "mirror.")
+        self.mirror_dropped = scope.counter("mirror.rq_dropped")
         self._methods: dict[tuple[bytes, bytes], MethodStats] = {}
 
     def method(self, service: bytes, method: bytes) -> MethodStats:

@@ -31,8 +31,8 @@ from isthmus_proxy.upstream.connector import Connector
 from isthmus_proxy.upstream.transports import NO_OPTIONS, Securing
 
 if TYPE_CHECKING:
-    from isthmus_proxy.rpc.downstream_connection import RpcDownstreamConnection
     from isthmus_proxy.rpc.pool import RpcPool
+    from isthmus_proxy.rpc.requester import RpcRequester
 
 Pending = tuple[Burst, int, bytes | None]
 
@@ -44,11 +44,12 @@ MAX_ABANDONED: Final = 4096
 
 
 class RpcUpstreamConnection:
-    """See the module. ``usable``: it takes requests, even while it is being connected."""
+    """See the module. ``usable``: it takes requests, even while it is being connected; ``queued`` is how many wait for that."""
 
     __slots__ = (
         "_codec", "_connecting", "_connection", "_early", "_heartbeat", "_heartbeat_timer", "_partial", "_split", "abandoned", "bound_to",
-        "closed", "connecting", "form", "last_id", "last_read", "opened_at", "pending", "pool", "proxy", "timer", "usable", "waiting",
+        "closed", "connecting", "form", "last_id", "last_read", "opened_at", "pending", "pool", "proxy", "queued", "timer", "usable",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, pool: RpcPool, form: int) -> None:
@@ -63,8 +64,9 @@ class RpcUpstreamConnection:
         self.usable = True
         self.closed = False
         self.connecting = True
-        self.waiting: set[RpcDownstreamConnection] = set()
-        self.bound_to: RpcDownstreamConnection | None = None
+        self.queued = 0
+        self.waiting: set[RpcRequester] = set()
+        self.bound_to: RpcRequester | None = None
         self._connection: Connection | None = None
         self._early: list[bytes] = []
         self._partial = FrameBuffer()
@@ -252,6 +254,8 @@ class RpcUpstreamConnection:
         for identifier in due:
             entry = self.pending.pop(identifier)
             self.abandoned.add(identifier)
+            if self.queued:
+                self.pool.dequeued(self, 1)
             self.proxy.timed_out(self, entry)
         if len(self.abandoned) > MAX_ABANDONED:
             self.retire()

@@ -64,13 +64,23 @@ class Tracer:
         zone_tag = (("zone", zone),) if zone or config.collector.kind != "zipkin" else ()
         self._common: Tags = (("node_id", node_id), *zone_tag)
 
-    def begin(self, info: StreamInfo, head: RequestHead, identifier: bytes, route: Route | None) -> bytes:
-        """Give the exchange of ``info`` its span, if its context can be read. Answer its identifier, which may have changed."""
+    def begin(
+        self,
+        info: StreamInfo,
+        head: RequestHead,
+        identifier: bytes,
+        route: Route | None,
+        parent: SpanContext | None = None,
+    ) -> bytes:
+        """Give the exchange of ``info`` its span, if its context can be read. Answer its identifier, which may have changed.
+
+        ``parent`` is the context where others than the headers that the collector knows tell it.
+        """
         own = route.tracing if route is not None else None
         reason, identifier = decide(own or self._config, head, identifier, self._runtime, self._random())
         self._counters[reason].value += 1
         try:
-            context = self._context(head, sampled=reason is not Reason.NOT_TRACEABLE)
+            context = self._context(head, parent, sampled=reason is not Reason.NOT_TRACEABLE)
         except BadContextError:
             return identifier  # Envoy, too, leaves alone what it does not understand
         name = self._name(head)
@@ -96,9 +106,10 @@ class Tracer:
         self._scope.close()
         self._release()
 
-    def _context(self, head: RequestHead, *, sampled: bool) -> SpanContext:
+    def _context(self, head: RequestHead, parent: SpanContext | None, *, sampled: bool) -> SpanContext:
         collector = self._config.collector
-        parent = (from_b3 if collector.kind == "zipkin" else from_w3c)(head.headers)
+        if parent is None:
+            parent = (from_b3 if collector.kind == "zipkin" else from_w3c)(head.headers)
         if parent is None or not parent.trace_id:
             return self._root(collector, parent, sampled=sampled)
         if parent.sampled is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterCallbacks, FilterContext, StreamFilter
+from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterContext, RequestCallbacks, RequestFilter
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.observe.stats import Counter
@@ -94,7 +94,7 @@ class FaultFactory:
         self.active_faults = scope.gauge("fault.active_faults")
         scope.counter("fault.response_rl_injected")
 
-    def create(self, callbacks: FilterCallbacks, overrides: tuple[FaultConfig, ...]) -> Fault | None:
+    def create(self, callbacks: RequestCallbacks, overrides: tuple[FaultConfig, ...]) -> Fault | None:
         """A filter for one exchange; the route's configuration replaces the filter's own."""
         config = overrides[-1] if overrides else self._config
         if config.delay is None and config.abort is None:
@@ -102,12 +102,12 @@ class FaultFactory:
         return Fault(callbacks, self, config)
 
 
-class Fault(StreamFilter):
+class Fault(RequestFilter):
     """See the module."""
 
     __slots__ = ("_active", "_cluster", "_config", "_factory", "_head", "_timer")
 
-    def __init__(self, callbacks: FilterCallbacks, factory: FaultFactory, config: FaultConfig) -> None:
+    def __init__(self, callbacks: RequestCallbacks, factory: FaultFactory, config: FaultConfig) -> None:
         super().__init__(callbacks)
         self._factory = factory
         self._config = config

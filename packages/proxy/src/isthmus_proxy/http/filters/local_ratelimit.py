@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
-from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterCallbacks, FilterContext, StreamFilter
+from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterContext, RequestCallbacks, RequestFilter
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead
 from isthmus_proxy.observe.stats import Counter
@@ -95,7 +95,7 @@ class LocalRateLimitFactory:
         self._routes: WeakKeyDictionary[LocalRateLimitConfig, Limit] = WeakKeyDictionary()
         self.runtime: Runtime = context.runtime
 
-    def create(self, callbacks: FilterCallbacks, overrides: tuple[LocalRateLimitConfig, ...]) -> LocalRateLimit | None:
+    def create(self, callbacks: RequestCallbacks, overrides: tuple[LocalRateLimitConfig, ...]) -> LocalRateLimit | None:
         """A filter for one exchange; a route's configuration has a bucket of its own."""
         return LocalRateLimit(callbacks, self._limit(overrides[-1]) if overrides else self._own, self.runtime)
 
@@ -106,12 +106,12 @@ class LocalRateLimitFactory:
         return limit
 
 
-class LocalRateLimit(StreamFilter):
+class LocalRateLimit(RequestFilter):
     """See the module."""
 
     __slots__ = ("_limit", "_runtime")
 
-    def __init__(self, callbacks: FilterCallbacks, limit: Limit, runtime: Runtime) -> None:
+    def __init__(self, callbacks: RequestCallbacks, limit: Limit, runtime: Runtime) -> None:
         super().__init__(callbacks)
         self._limit = limit
         self._runtime = runtime

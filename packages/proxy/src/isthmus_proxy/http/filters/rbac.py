@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterCallbacks, FilterContext, StreamFilter
+from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterContext, RequestCallbacks, RequestFilter
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.observe.stats_scope import StatsScope
@@ -83,7 +83,7 @@ class RbacFactory:
         self.enforced = Tally(scope, config.stat_prefix)
         self.shadow = Tally(scope, config.shadow_stat_prefix, "shadow_")
 
-    def create(self, callbacks: FilterCallbacks, overrides: tuple[RbacConfig, ...]) -> Rbac | None:
+    def create(self, callbacks: RequestCallbacks, overrides: tuple[RbacConfig, ...]) -> Rbac | None:
         """A filter for one exchange; the most specific configuration replaces the filter's own."""
         access = self._of(overrides[-1]) if overrides else self._own
         return None if access.engine is access.shadow is None else Rbac(callbacks, self, access)
@@ -100,7 +100,7 @@ class Requester:
 
     __slots__ = ("_callbacks", "head")
 
-    def __init__(self, callbacks: FilterCallbacks, head: RequestHead) -> None:
+    def __init__(self, callbacks: RequestCallbacks, head: RequestHead) -> None:
         self._callbacks = callbacks
         self.head = head
 
@@ -163,12 +163,12 @@ def denial(policy: str) -> str:
     return f"rbac_access_denied_matched_policy[{policy.replace(' ', '_') or 'none'}]"
 
 
-class Rbac(StreamFilter):
+class Rbac(RequestFilter):
     """See the module."""
 
     __slots__ = ("_access", "_factory")
 
-    def __init__(self, callbacks: FilterCallbacks, factory: RbacFactory, access: Access) -> None:
+    def __init__(self, callbacks: RequestCallbacks, factory: RbacFactory, access: Access) -> None:
         super().__init__(callbacks)
         self._factory = factory
         self._access = access

@@ -51,17 +51,15 @@ HOLD: Final = 2
 """Everything waits before this filter, body and end as well, until it calls ``continue_decoding`` or ``continue_encoding``."""
 
 
-class FilterCallbacks(Protocol):
-    """What a filter may ask of its exchange. ``decision`` is None where no route fits."""
+class RequestCallbacks(Protocol):
+    """What a filter that looks at heads alone may ask: of an exchange of HTTP, or of a remote call.
+
+    ``decision`` is None where no route fits.
+    """
 
     info: StreamInfo
     head: RequestHead
     decision: Decision | None
-    response_started: bool
-
-    @property
-    def buffer_limit(self) -> int:
-        """Bytes that may be kept in either direction (per_connection_buffer_limit_bytes)."""
 
     @property
     def cluster_name(self) -> str:
@@ -70,10 +68,6 @@ class FilterCallbacks(Protocol):
     @property
     def random(self) -> Callable[[], float]:
         """Draws a number in [0, 1)."""
-
-    @property
-    def upgrade(self) -> bool:
-        """Whether the request asks for another protocol."""
 
     @property
     def remote_address(self) -> str:
@@ -92,6 +86,26 @@ class FilterCallbacks(Protocol):
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back in the reactor's next batch: the way back from a trio task."""
+
+    def send_local_reply(self, reply: LocalReply) -> None:
+        """Answer in place of an upstream. Nothing more of the exchange reaches the filter but the response."""
+
+    def continue_decoding(self, stream_filter: RequestFilter | None = None) -> None:
+        """Go on with a request that ``stream_filter`` stopped: with all of it that it holds. None: the filter never holds ends."""
+
+
+class FilterCallbacks(RequestCallbacks, Protocol):
+    """What a filter may ask of its exchange."""
+
+    response_started: bool
+
+    @property
+    def buffer_limit(self) -> int:
+        """Bytes that may be kept in either direction (per_connection_buffer_limit_bytes)."""
+
+    @property
+    def upgrade(self) -> bool:
+        """Whether the request asks for another protocol."""
 
     def hold_request(self) -> None:
         """Read no more of the request's body for now: the filter has enough of it."""
@@ -132,12 +146,6 @@ class FilterCallbacks(Protocol):
     def clear_route_cache(self) -> None:
         """Choose the route anew when all filters have seen the head."""
 
-    def send_local_reply(self, reply: LocalReply) -> None:
-        """Answer in place of an upstream. Nothing more of the exchange reaches the filter but the response."""
-
-    def continue_decoding(self, stream_filter: StreamFilter | None = None) -> None:
-        """Go on with a request that ``stream_filter`` stopped: with all of it that it holds. None: the filter never holds ends."""
-
     def continue_encoding(self, stream_filter: StreamFilter | None = None) -> None:
         """Go on with a response that ``stream_filter`` stopped: with all of it that it holds. None: the filter never holds ends."""
 
@@ -160,12 +168,12 @@ class FilterCallbacks(Protocol):
         """Go on with a local reply that the filter held, as ``reply``."""
 
 
-class StreamFilter:
-    """A filter that lets everything pass. ``callbacks`` is the exchange that it was made for."""
+class RequestFilter:
+    """A filter that lets everything pass, and asks for nothing that remote calls lack. ``callbacks`` is what it was made for."""
 
     __slots__ = ("callbacks",)
 
-    def __init__(self, callbacks: FilterCallbacks) -> None:
+    def __init__(self, callbacks: RequestCallbacks) -> None:
         self.callbacks = callbacks
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> int:
@@ -207,10 +215,21 @@ class StreamFilter:
         """The exchange is over, whatever ended it."""
 
 
+class StreamFilter(RequestFilter):
+    """A filter that lets everything pass. ``callbacks`` is the exchange that it was made for."""
+
+    __slots__ = ()
+
+    callbacks: FilterCallbacks
+
+    def __init__(self, callbacks: FilterCallbacks) -> None:
+        super().__init__(callbacks)
+
+
 class FilterFactory(Protocol):
     """One configured filter under one connection manager."""
 
-    def create(self, callbacks: FilterCallbacks, overrides: tuple[Any, ...]) -> StreamFilter | None:
+    def create(self, callbacks: FilterCallbacks, overrides: tuple[Any, ...]) -> RequestFilter | None:
         """The filter for one exchange, None if it has nothing to do there.
 
         ``overrides`` are the compiled per-route configurations of the route, the least specific first.
