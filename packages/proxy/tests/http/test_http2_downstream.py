@@ -118,3 +118,27 @@ async def test_a_client_that_opens_no_window_is_given_up(proxy: Proxy) -> None:
     assert reset.stream_id == stalled
     assert proxy.stat("http2.tx_flush_timeout") == 1
     assert proxy.stat("http2.streams_active") == 0
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("codec_type", ["AUTO", "HTTP2"])
+@pytest.mark.parametrize("greeting", [b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n"])
+async def test_a_preface_that_goes_wrong_ends_the_connection_without_a_word(
+    proxy: Proxy, codec_type: str, greeting: bytes
+) -> None:
+    proxy.http(codec_type=codec_type)
+    peer = await proxy.client()
+    await peer.send(greeting)
+    assert await peer.read() == b""
+    assert proxy.stat("http.test.downstream_cx_http2_total") == 1
+    assert proxy.stat("http.test.downstream_cx_protocol_error") == 1
+
+
+@pytest.mark.trio
+async def test_what_only_resembles_the_preface_is_a_bad_request(proxy: Proxy) -> None:
+    proxy.http()
+    peer = await proxy.client()
+    for piece in (b"PRI * HT", b"TP/1.1\r\n\r\n"):
+        await peer.send(piece)
+    assert (await peer.read()).startswith(b"HTTP/1.1 400")
+    assert proxy.stat("http.test.downstream_cx_http1_total") == 1

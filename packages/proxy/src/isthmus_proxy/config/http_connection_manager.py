@@ -63,6 +63,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
         local_replies=compile_local_replies(proto, path),
         allow_absolute_url=flag(http1, "allow_absolute_url", default=True),
         keep_connection_on_bad_request=_keeps_connection(proto),
+        proxy_informational=proto.proxy_100_continue,
         upgrade_types=frozenset(name for name, enabled in compile_upgrades(proto, path) if enabled),
         suppress_envoy_headers=router.suppress_envoy_headers,
         tracing=_tracing(proto, router, path),

@@ -92,7 +92,7 @@ LISTENER: dict[str, MessageRules] = {
         "path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot "
         "stream_error_on_invalid_http_message always_set_request_id_in_response append_x_forwarded_port "
         "scheme_header_transformation local_reply_config original_ip_detection_extensions "
-        "set_current_client_cert_details",
+        "set_current_client_cert_details proxy_100_continue",
         only={
             "codec_type": ("AUTO", "HTTP1", "HTTP2"),
             "forward_client_cert_details": (

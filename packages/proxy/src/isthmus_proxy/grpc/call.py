@@ -205,6 +205,8 @@ class GrpcCall:
             if isinstance(event, bytes):
                 self._data(event)
             elif isinstance(event, ParsedResponse):
+                if event.status < 200:
+                    continue
                 self.initial_metadata = event.headers
                 outcome = refusal(event.status, event.headers)
                 if outcome is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.codec.http1.events import EndOfMessage, Event
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.request_parser import RequestParser
-from isthmus_proxy.codec.http1.serialise import CONTINUE
+from isthmus_proxy.codec.http1.serialise import CONTINUE, response_head
 from isthmus_proxy.codec.http1.spelling import Spelling
 from isthmus_proxy.errors import ProtocolError
 from isthmus_proxy.http.exchange import Exchange
@@ -24,6 +24,7 @@ from isthmus_proxy.http.local_reply import (
 )
 from isthmus_proxy.http.local_reply_encoding import Encode
 from isthmus_proxy.http.max_duration import MaxDuration
+from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.protocol_detection import ProtocolDetection
 from isthmus_proxy.http.response_plan import ResponsePlan
 from isthmus_proxy.http.stream_info import DownstreamSecurity, StreamInfo, connection_info
@@ -218,8 +219,8 @@ class DownstreamConnection:
             self.request_timer.set(self._manager.reactor.now + timeout)
         else:
             self.request_timer.cancel()
-        if request.expect_continue and request.version != b"HTTP/1.0":
-            manager = self._manager
+        manager = self._manager
+        if request.expect_continue and request.version != b"HTTP/1.0" and not manager.config.proxy_informational:
             manager.stats.downstream_rq_1xx.value += 1
             manager.stats.downstream_rq_completed.value += 1
             self._connection.write(CONTINUE)
@@ -288,6 +289,12 @@ class DownstreamConnection:
             exchange.cancel()
 
     # ---- to the client ----
+
+    def informational(self, status: int, headers: Headers) -> None:
+        """Send an interim response."""
+        head = response_head(status, headers)
+        spelling = self._manager.spelling
+        self.write(head if spelling is None else spelling.respell(head))
 
     def write_head(self, head: bytes, spelling: Spelling | None = None) -> None:
         """Send a response head, in ``spelling`` where the upstream's is kept; the last of the connection says so."""

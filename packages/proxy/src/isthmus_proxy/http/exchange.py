@@ -38,7 +38,7 @@ from isthmus_proxy.http.local_reply import (
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.http.plan import Plan, Target
 from isthmus_proxy.http.replay import ReplayBody
-from isthmus_proxy.http.responding import Trailers, end_response, plan_response, switched, write_response_head
+from isthmus_proxy.http.responding import Trailers, end_response, inform, plan_response, switched, write_response_head
 from isthmus_proxy.http.response_plan import ResponsePlan
 from isthmus_proxy.http.retries import Retries
 from isthmus_proxy.http.retry_hosts import avoiding
@@ -283,6 +283,8 @@ class Exchange:
                 continue
             elif event.status < 200 and event.status != 101:
                 self.charge(event.status)
+                if self.manager.config.proxy_informational:
+                    inform(self, event)
             else:
                 if retries is not None and retries.after_response(event, done=done):
                     return

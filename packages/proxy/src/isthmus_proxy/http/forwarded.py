@@ -43,7 +43,7 @@ def arrival(
     none is kept."""
     forwarded_for = b",".join([value for name, value in request.headers if name == X_FORWARDED_FOR])
     client = client_of(forwarded_for, config, vantage)
-    headers = request_headers(request, internal=client.internal)
+    headers = request_headers(request, internal=client.internal, keep_expect=config.proxy_informational)
     if client.edge:
         headers = [field for field in headers if field[0] not in _EDGE_ONLY]
     _forwarding_headers(headers, config, vantage, forwarded_for)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http1.events import Event
+from isthmus_proxy.codec.http1.response import ParsedResponse
 
 if TYPE_CHECKING:
     from isthmus_proxy.cluster.endpoint import Endpoint
@@ -39,8 +40,10 @@ class Rival:
         """Not used: a rival has its connection from the beginning."""
 
     def upstream_events(self, events: Sequence[Event], done: bool) -> None:
-        """The response begins: the rivals' owner decides."""
-        self._rivals.answered(self, events, done)
+        """The response begins: the rivals' owner decides. Interim ones are nobody's."""
+        final = [event for event in events if type(event) is not ParsedResponse or event.status >= 200]
+        if final or done:
+            self._rivals.answered(self, final, done)
 
     def upstream_reset(self, reason: str, transport: str, *, sent: bool, reused: bool) -> None:
         """The attempt is lost."""

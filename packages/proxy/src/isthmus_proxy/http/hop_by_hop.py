@@ -35,16 +35,17 @@ _JOINED_RESPONSE = frozenset(
 """Headers whose lines Envoy joins into one when they are repeated; all others stay as they came."""
 
 
-def request_headers(request: ParsedRequest, *, internal: bool) -> Headers:
+def request_headers(request: ParsedRequest, *, internal: bool, keep_expect: bool = False) -> Headers:
     """The headers of ``request`` that may be forwarded; ``te`` survives as ``trailers`` only.
 
-    An ``internal`` client's headers for this proxy are kept: the route's plan takes them out once it has read them.
+    An ``internal`` client's headers for this proxy are kept: the route's plan takes them out once it has read them. With
+    ``keep_expect`` the endpoint answers ``expect: 100-continue``, without it the proxy has done so.
     """
     named = request.connection
     drop = _REQUEST | (_ALWAYS_REPLACED if internal else _INTERNAL)
     if named:
         drop = drop.union(named) - {b"te"} | _REQUEST
-    if request.expect_continue:
+    if request.expect_continue and not keep_expect:
         drop |= {b"expect"}
     headers = [field for field in request.headers if field[0] not in drop]
     if any(name == b"te" and b"trailers" in _members(value) for name, value in request.headers):

@@ -192,13 +192,18 @@ class Http2DownstreamConnection:
         self.manager.log_rejected(info, http2=True)
 
     def _broken(self) -> None:
-        """The client broke the protocol for the whole connection: say why, and close."""
+        """The client broke the protocol for the whole connection: say why, and close.
+
+        One that did not begin with HTTP/2's preface would not understand (RFC 9113, 3.4), and is told nothing, as by Envoy.
+        """
         failure = self.codec.failure
         self.manager.stats.downstream_cx_protocol_error.value += 1
         details = failure.detail if failure is not None else ""
         self.closing = True
         for served in list(self._active):
             served.reset("DPE", details)
+        if not self.codec.greeted:
+            self.codec.sender.take()
         self._write()
         self._connection.shutdown()
         self._await_close()

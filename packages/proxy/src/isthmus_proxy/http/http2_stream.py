@@ -89,7 +89,7 @@ class Http2DownstreamStream:
             timeout = self._manager.config.request_timeout
             if timeout:
                 self.request_timer.set(self._manager.reactor.now + timeout)
-            if expect_continue:
+            if expect_continue and not self._manager.config.proxy_informational:
                 self._connection.codec.sender.headers(stream, _CONTINUE, end=False)
                 self._connection.flush_soon()
 
@@ -145,6 +145,14 @@ class Http2DownstreamStream:
         self._release()
 
     # ---- to the client ----
+
+    def informational(self, status: int, headers: Headers) -> None:
+        """Send an interim response."""
+        if self.stream is not None:
+            self._connection.codec.sender.headers(
+                self.stream, encode([(b":status", b"%d" % status), *headers]), end=False
+            )
+            self._connection.flush_soon()
 
     def write_head(self, head: bytes, spelling: Spelling | None = None) -> None:
         """Send a response head; HTTP/2 knows one ``spelling`` alone."""

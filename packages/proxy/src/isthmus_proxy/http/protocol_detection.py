@@ -1,7 +1,7 @@
 """Which HTTP a client speaks, told by ALPN or by its first bytes: codec_type AUTO.
 
-A connection begins as one of HTTP/1.1, whose timeouts hold while nothing has come, and is handed over when it begins with
-HTTP/2's preface. The modules of HTTP/2 are imported by the first client that speaks it.
+A connection begins as one of HTTP/1.1, whose timeouts hold while nothing has come, and is handed over when it begins as
+HTTP/2's preface does. The modules of HTTP/2 are imported by the first client that speaks it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
     from isthmus_proxy.http.downstream_connection import DownstreamConnection
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+MAGIC = b"PRI * HTTP/2"
+"""As much of HTTP/2's preface as decides. Whoever begins with it and goes on otherwise has broken HTTP/2, not HTTP/1.1."""
 
 
 class ProtocolDetection:
@@ -32,7 +33,7 @@ class ProtocolDetection:
         self._data = b""
 
     def data_received(self, data: bytes) -> None:
-        """Decide as soon as the bytes differ from the preface, or are all of it."""
+        """Decide as soon as the bytes differ from the beginning of the preface, or are all of it."""
         http2 = self._codec_type == "HTTP2"
         known = self._codec_type != "AUTO"
         tls = self._connection.tls
@@ -44,11 +45,11 @@ class ProtocolDetection:
         if self._data:
             data = self._data + data
         if not known:
-            begun = data[: len(PREFACE)]
-            if len(begun) < len(PREFACE) and PREFACE.startswith(begun):
+            begun = data[: len(MAGIC)]
+            if len(begun) < len(MAGIC) and MAGIC.startswith(begun):
                 self._data = data
                 return
-            http2 = begun == PREFACE
+            http2 = begun == MAGIC
         if http2:
             self._manager.serve_http2(self._http1, self._connection, data)
         else:

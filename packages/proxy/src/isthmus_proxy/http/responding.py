@@ -8,6 +8,7 @@ from isthmus_proxy.codec.http1.framing import CHUNKED, UNTIL_CLOSE
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.codec.http1.serialise import LAST_CHUNK, last_chunk
+from isthmus_proxy.http.hop_by_hop import response_headers
 from isthmus_proxy.http.plan import Target
 from isthmus_proxy.http.response_plan import ResponsePlan, make_response_plan
 from isthmus_proxy.upstream.pool import UpstreamRequest
@@ -48,6 +49,14 @@ def write_response_head(exchange: Exchange, response: ParsedResponse, target: Ta
         exchange.charge_response(response)
     else:
         exchange.retries.answered(response)
+
+
+def inform(exchange: Exchange, response: ParsedResponse) -> None:
+    """Pass an interim response on. HTTP/1.0 knows none (RFC 9110, 15.2), and behind the final one it would make no sense."""
+    if exchange.response_started or exchange.ended or exchange.request.version == b"HTTP/1.0":
+        return
+    exchange.manager.stats.downstream_rq_1xx.value += 1
+    exchange.connection.informational(response.status, response_headers(response))
 
 
 def plan_response(exchange: Exchange, response: ParsedResponse, target: Target) -> ResponsePlan:

@@ -11,7 +11,7 @@ _VERSION = b"HTTP/2"
 
 
 def parsed_response(block: HeaderBlock, *, end: bool) -> ParsedResponse:
-    """The final response whose head is ``block``, which has been checked; with ``end`` no body follows."""
+    """The response, final or interim, whose head is ``block``, which has been checked; with ``end`` no body follows."""
     known = block.whole if end else block.begun
     if type(known) is ParsedResponse:
         return known

@@ -145,8 +145,7 @@ class Http2UpstreamStream:
     def handle(self, event: Event) -> None:
         """Pass on what the endpoint did."""
         if isinstance(event, HeadersReceived):
-            if event.block.status >= 200:
-                self._pass_on([parsed_response(event.block, end=event.end)], done=event.end)
+            self._pass_on([parsed_response(event.block, end=event.end)], done=event.end)
         elif isinstance(event, DataReceived):
             self._pass_on([event.data] if event.data else [], done=event.end)
         elif isinstance(event, TrailersReceived):

@@ -113,6 +113,11 @@ class Http2Codec:
         self._rest = b""
         self.goaway(self.last_stream_id if not self.client else 0, fault.code, fault.message.encode())
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the peer's preface was one; a server's alone has any."""
+        return not self._greeting
+
     def _greet(self, data: bytes) -> int:
         """Check the client's preface as far as it is here; answer how much of ``data`` it takes."""
         preface = self._greeting
