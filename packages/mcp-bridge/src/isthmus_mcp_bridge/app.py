@@ -138,6 +138,7 @@ async def serve(
     dual_mode = build_policies(
         config, f"bridge~{socket.gethostname()}", publisher.take_policies, time.time, random.Random().random
     )
+    publisher.on_sdk_view.append(functools.partial(dual_mode.sdk_view_changed, publisher.catalog))
     metrics.collect_from(dual_mode.samples)
     metrics.collect_from(lambda: dual_mode_samples(publisher.catalog.dual_modes, dual_mode.book, time.time()))
     metrics.collect_from(parts.samples)

@@ -52,8 +52,8 @@ class Publisher:
         self._wake = asyncio.Event()
         self._reported: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._published = Snapshot()
-        self.on_sdk_view: Callable[[frozenset[ServiceKey]], None] | None = None
-        """Told of services of which SDK consumers are to be shown something else (``catalog.dual_modes.show`` says what)."""
+        self.on_sdk_view: list[Callable[[frozenset[ServiceKey]], None]] = []
+        """All are told of services of which SDK consumers are to be shown something else (``catalog.dual_modes.show`` says what)."""
 
     @property
     def ready(self) -> bool:
@@ -161,8 +161,8 @@ class Publisher:
                 break
             await asyncio.sleep(0)
         changed = self.catalog.dual_modes.take_changed()
-        if changed and self.on_sdk_view is not None:
-            self.on_sdk_view(changed)
+        for listener in self.on_sdk_view if changed else ():
+            listener(changed)
 
     async def _wait(self) -> None:
         """Until the next event, the end of the debounce or of a hold, or a sync deadline."""

@@ -76,6 +76,12 @@ def test_everything_left_out() -> None:
         ),
         ("dual_mode: {control_plane: 'xds://a:0'}", "", "must have a port from 1 to 65535"),
         ("dual_mode: {policies: x, wait_s: -1}", "", "dual_mode.wait_s: -1: must be a number from 0"),
+        (
+            "dual_mode: {policies: x, overrides: [y]}",
+            "",
+            "dual_mode.overrides[0]: 'y': is no registry; there are files",
+        ),
+        ("dual_mode: {policies: x, overrides: [files]}", "", "must be a zookeeper registry with the layout dubbo"),
         ("mcp: {sinks: [{namespaces: [x]}]}", "", "must have the field node"),
         ("", ", flap_damping: {policy: never}", "must be one of last-stable, drop"),
         ("", ", flap_damping: {reuse_below: 4}", "reuse_below must be less than suppress_above"),

@@ -75,7 +75,7 @@ def parse_config(data: bytes, file: str, base: Path) -> BridgeConfig:
         rules=merge_rules(fields["merge"]) if "merge" in fields else defaults.rules,
         vips=vip_range(fields["vips"]) if "vips" in fields else None,
         warm_start=warm_start(fields["warm_start"], base) if "warm_start" in fields else None,
-        dual_mode=dual_mode(fields["dual_mode"], base) if "dual_mode" in fields else None,
+        dual_mode=dual_mode(fields["dual_mode"], base, defaults.registries) if "dual_mode" in fields else None,
         registration=_registration(fields, registries),
         backsync=read_backsync(fields["backsync"], registries) if "backsync" in fields else None,
     )

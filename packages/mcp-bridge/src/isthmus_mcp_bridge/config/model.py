@@ -162,12 +162,14 @@ class WarmStartConfig:
 class DualModeConfig:
     """Where policies of dual mode come from: a control plane (``host:port``) or a directory, absolute.
 
-    Services wait ``wait_s`` seconds for the first ones.
+    Services wait ``wait_s`` seconds for the first ones. ``overrides`` are the registries in which configurators hide from SDK consumers
+    what policies hide.
     """
 
     control_plane: str = ""
     policies: Path | None = None
     wait_s: float = 2.0
+    overrides: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:

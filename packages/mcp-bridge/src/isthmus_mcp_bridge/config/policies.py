@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from isthmus_mcp_bridge.catalog.damping import DampingLimits, DampingPolicy
@@ -13,7 +13,7 @@ from isthmus_mcp_bridge.catalog.istio_rules import MAX_PORT
 from isthmus_mcp_bridge.catalog.rules import LabelRule, MergeRules, PresenceRule, WeightRule
 from isthmus_mcp_bridge.catalog.sources import SourceLimits
 from isthmus_mcp_bridge.catalog.vips import VipRange
-from isthmus_mcp_bridge.config.model import DualModeConfig, WarmStartConfig
+from isthmus_mcp_bridge.config.model import DualModeConfig, RegistryConfig, WarmStartConfig, ZooKeeperConfig
 from isthmus_mcp_bridge.config.values import integer, number
 from isthmus_mcp_bridge.document import Field
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
@@ -73,21 +73,33 @@ def warm_start(field: Field, base: Path) -> WarmStartConfig:
     )
 
 
-def dual_mode(field: Field, base: Path) -> DualModeConfig:
+def dual_mode(field: Field, base: Path, registries: Sequence[RegistryConfig]) -> DualModeConfig:
     """Where policies of dual mode come from; a relative path is relative to ``base``. Raises DocumentError."""
-    fields = field.mapping("control_plane", "policies", "wait_s")
+    fields = field.mapping("control_plane", "policies", "wait_s", "overrides")
     if ("control_plane" in fields) == ("policies" in fields):
         raise field.error("must have either control_plane, as xds://host:port, or policies, a directory")
     wait_s = number(fields, "wait_s", 0, 600, DualModeConfig().wait_s)
+    named = fields["overrides"].items(MAX_SELECTED) if "overrides" in fields else ()
+    overrides = tuple(_overridable(one, registries) for one in named)
     if "policies" in fields:
-        return DualModeConfig(policies=base / fields["policies"].string(), wait_s=wait_s)
+        return DualModeConfig(policies=base / fields["policies"].string(), wait_s=wait_s, overrides=overrides)
     address = fields["control_plane"].string()
     host, _, digits = address.removeprefix("xds://").rstrip("/").rpartition(":")
     if not address.startswith("xds://") or not host or not digits.isascii() or not digits.isdigit():
         raise fields["control_plane"].error("must be xds://host:port, where the control plane serves xDS")
     if not 0 < int(digits[:6]) <= MAX_PORT:
         raise fields["control_plane"].error(f"must have a port from 1 to {MAX_PORT}")
-    return DualModeConfig(control_plane=f"{host}:{digits}", wait_s=wait_s)
+    return DualModeConfig(control_plane=f"{host}:{digits}", wait_s=wait_s, overrides=overrides)
+
+
+def _overridable(field: Field, registries: Sequence[RegistryConfig]) -> str:
+    """The name of a registry that configurators can be written into. Raises DocumentError."""
+    found = next((one for one in registries if one.name == field.string()), None)
+    if found is None:
+        raise field.error(f"is no registry; there are {', '.join(one.name for one in registries)}")
+    if not isinstance(found.kind, ZooKeeperConfig) or found.kind.layout != "dubbo":
+        raise field.error("must be a zookeeper registry with the layout dubbo: no other SDK has overrides")
+    return found.name
 
 
 def sink_filter(field: Field) -> SinkFilter:

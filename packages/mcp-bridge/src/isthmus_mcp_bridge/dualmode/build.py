@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import secrets
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
-from isthmus_mcp_bridge.config.model import BridgeConfig, DualModeConfig
+from isthmus_mcp_bridge.catalog.catalog import Catalog
+from isthmus_mcp_bridge.config.model import BridgeConfig, DualModeConfig, ZooKeeperConfig
 from isthmus_mcp_bridge.dualmode.directory_source import DirectoryPolicies
+from isthmus_mcp_bridge.dualmode.override_writer import OverrideWriter, ZooKeeperNodes
+from isthmus_mcp_bridge.dualmode.overrides import hidden
 from isthmus_mcp_bridge.dualmode.policy import Policy
 from isthmus_mcp_bridge.dualmode.policy_book import PolicyBook
 from isthmus_mcp_bridge.dualmode.policy_store import PolicyStore
 from isthmus_mcp_bridge.dualmode.xds_source import XdsPolicies
+from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.observe.metrics import Sample
 
 Run = Callable[[], Coroutine[Any, Any, None]]
@@ -26,11 +32,23 @@ class PolicyParts:
     book: PolicyBook | None = None
     store: PolicyStore | None = None
     runs: tuple[Run, ...] = ()
+    writers: tuple[OverrideWriter, ...] = ()
 
     def samples(self) -> Iterable[Sample]:
-        """The gauges of the store."""
+        """The gauges of the store and of what is written."""
         if self.store is not None:
             yield Sample("isthmus_bridge_policy_store_failures", self.store.failures)
+        for one in self.writers:
+            yield Sample("isthmus_bridge_overrides_held", one.held, {"source": one.registry})
+            for event, count in (("written", one.written), ("removed", one.removed), ("failed", one.failures)):
+                yield Sample("isthmus_bridge_override_events", count, {"source": one.registry, "event": event})
+
+    def sdk_view_changed(self, catalog: Catalog, services: Iterable[ServiceKey]) -> None:
+        """SDK consumers are to be shown something else of these services."""
+        for key in services:
+            decisions = catalog.dual_modes.decisions.get(key, {})
+            for one in self.writers:
+                one.want(key, hidden(decisions, catalog.claims(key), one.registry, one.replica))
 
 
 def build_policies(
@@ -41,12 +59,24 @@ def build_policies(
         return PolicyParts()
     book = PolicyBook(config.dual_mode.source)
     follow = _follower(config.dual_mode, node_id, book, lambda: take(book.policies), epoch, random)
+    writers = _writers(config, config.dual_mode)
+    runs = (follow, *(one.run for one in writers))
     if config.warm_start is None:
-        return PolicyParts(book, None, (follow,))
+        return PolicyParts(book, None, runs, writers)
     store = PolicyStore(_beside(config.warm_start.path), book, epoch)
     if store.load():
         take(book.policies)
-    return PolicyParts(book, store, (follow, store.run))
+    return PolicyParts(book, store, (*runs, store.run), writers)
+
+
+def _writers(config: BridgeConfig, dual_mode: DualModeConfig) -> tuple[OverrideWriter, ...]:
+    replica = secrets.token_hex(4)
+    found = []
+    for one in config.registries:
+        if one.name in dual_mode.overrides and isinstance(one.kind, ZooKeeperConfig):
+            connect = functools.partial(ZooKeeperNodes, one.kind.servers, one.kind.session_timeout_s)
+            found.append(OverrideWriter(one.name, replica, connect))
+    return tuple(found)
 
 
 def _follower(

@@ -154,9 +154,10 @@ def _gateways(shown: Shown) -> list[Address]:
     return found + [one.address for one in shown.draining if one.choice is Choice.GATEWAY]
 
 
-def _sdk_views(decisions: Decisions) -> dict[tuple[str, str], tuple[Address, ...]]:
+def _sdk_views(decisions: Decisions) -> dict[tuple[str, str], tuple[object, ...]]:
+    """What SDK consumers are shown, and whether a policy says so, as only then anything is hidden from them."""
     return {
-        (port, key[2]): one.sdk.addresses
+        (port, key[2]): (one.sdk.ordered.policy is not None, one.instance.native, *one.sdk.addresses)
         for port, decision in decisions.items()
         for key, one in decision.instances.items()
     }

@@ -21,6 +21,8 @@ GAUGES = {
     "isthmus_bridge_policies_live": "1 while the source of the policies is heard.",
     "isthmus_bridge_policy_problems": "Policies that cannot be used as their source has them.",
     "isthmus_bridge_policy_store_failures": "Writes of the last policies that failed.",
+    "isthmus_bridge_overrides_held": "Configurators of ours that stand in a registry.",
+    "isthmus_bridge_override_events": "What has happened to configurators since the start, by kind.",
     "isthmus_bridge_dual_mode_instances": "Instances by what consumers of a side are shown first.",
     "isthmus_bridge_dual_mode_draining": "Addresses that stay valid beside the one shown until their overlap is over.",
 }

@@ -1,5 +1,6 @@
 """Configurators: what operators changed about registered providers without restarting them.
 
+What bridges write to carry out policies of dual mode (``BRIDGE_MARK``) says nothing about a provider's health and is passed over.
 Read are ``override://`` and ``absent://`` nodes and in them ``weight`` and ``disabled``; ``enabled=false`` switches the
 configurator itself off. Other parameters (timeouts, load balancing) concern only what the SDK does inside a consumer.
 """
@@ -14,6 +15,8 @@ from isthmus_mcp_bridge.registries.dubbo.dubbo_url import DubboUrl, NodeError, p
 ANY_HOST = "0.0.0.0"  # noqa: S104 - Dubbo's sign for "every provider", nothing is bound
 READ = ("weight", "disabled")
 MAX_DIGITS = 10
+BRIDGE_MARK = "isthmus.bridge"
+"""The parameter that names the bridge that wrote a configurator."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +46,13 @@ def parse_override(name: str, interface: str) -> Override | None:
         raise NodeError(f"has the scheme {url.scheme!r}; configurators are override:// or absent://")
     sets = tuple((name, url.get(name)) for name in READ if url.get(name))
     switched_off = url.get("enabled") == "false"
-    if not sets or switched_off or url.get("side") == "consumer" or url.path not in ("*", interface):
+    if (
+        url.get(BRIDGE_MARK)
+        or not sets
+        or switched_off
+        or url.get("side") == "consumer"
+        or url.path not in ("*", interface)
+    ):
         return None
     matches = tuple(
         (name, url.get(name)) for name in ("group", "version", "application") if url.get(name) not in ("", "*")
