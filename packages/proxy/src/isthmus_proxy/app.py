@@ -120,7 +120,10 @@ class Proxy:
             shared=seat.shared if seat is not None else None,
         )
         memos = (self.routes.counts, surroundings.memo_counts, self.access_logs.memo_counts)
-        self.memo_stats = MemoStats(self.stats, *memos)
+        self.read_stats = (
+            MemoStats(self.stats, "memo", *memos),
+            MemoStats(self.stats, "pipes", self.reactor.pipes.counts),
+        )
         self.freezer = Freezer(trio.current_time)
         self.lifecycle = Lifecycle()
         self.lifecycle.on_health = self.listeners.close_after_response
@@ -247,7 +250,8 @@ class Proxy:
     def refresh_stats(self) -> None:
         """Bring up to date what is only read when somebody looks."""
         self.process_stats.refresh()
-        self.memo_stats.refresh()
+        for stats in self.read_stats:
+            stats.refresh()
 
     async def drain(self, order: DrainOrder) -> None:
         """Carry out an order of the admin server."""

@@ -659,7 +659,7 @@ async def test_a_slow_reader_slows_its_origin_and_nothing_piles_up(proxy: Proxy)
             before = sent
             await trio.sleep(0.005)
     assert sent < size // 2
-    assert 0 < buffered(proxy) < 1_300_000
+    assert buffered(proxy) < 1_300_000
     await peer.discard(size)
     assert buffered(proxy) == 0
 

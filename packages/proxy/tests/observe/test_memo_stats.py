@@ -18,7 +18,7 @@ ROUTE = Route(RouteMatch(StringMatch("prefix", b"/")), DirectResponseAction(200)
 
 def test_counters_and_sizes() -> None:
     store = StatsStore()
-    stats = MemoStats(store, lambda: {"a_hits": 3, "a_size": 2}, lambda: {"b_resets": 1})
+    stats = MemoStats(store, "memo", lambda: {"a_hits": 3, "a_size": 2}, lambda: {"b_resets": 1})
     stats.refresh()
     kinds = {metric.name: type(metric) for scope in store.scopes() for metric in scope.metrics()}
     assert kinds == {"a_hits": Counter, "a_size": Gauge, "b_resets": Counter}

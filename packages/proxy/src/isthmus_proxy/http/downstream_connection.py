@@ -312,6 +312,15 @@ class DownstreamConnection:
         self._connection.write(data)
         self.stream_timer.at = self._manager.reactor.now + self._stall_after
 
+    def body_sink(self) -> Connection | None:
+        """What takes the bytes of a response's body as they are."""
+        return self._connection
+
+    def body_passed(self, size: int) -> None:
+        """So many bytes of it came from elsewhere."""
+        self._manager.stats.downstream_cx_tx_bytes_total.value += size
+        self.stream_timer.at = self._manager.reactor.now + self._stall_after
+
     def response_trailers(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
         """Drop trailers behind a body that is not chunked: HTTP/1.1 has no place for them."""
 

@@ -46,10 +46,13 @@ from isthmus_proxy.http.sending import pass_body, send, trailers_for
 from isthmus_proxy.http.shadow import Shadows
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.http.stream_timeouts import max_duration_reached
+from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.reactor.splice import WORTH_BYTES
 from isthmus_proxy.route.model import ClusterWeight, ForwardAction
 from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.rewrite import apply_response
+from isthmus_proxy.upstream.http1_connection import Http1Connection
 from isthmus_proxy.upstream.pool import RequestPool, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -305,6 +308,20 @@ class Exchange:
     def _response_head(self, response: ParsedResponse) -> None:
         if self.target is not None:
             write_response_head(self, response, self.target)
+            if response.length >= WORTH_BYTES and isinstance(self.upstream, Http1Connection):
+                self.upstream.offer_bypass(self)
+
+    def body_sink(self) -> Connection | None:
+        """The client's connection, if it takes the response's body as the endpoint sends it."""
+        plan = self.response
+        return None if self.ended or plan is None or plan.chunked else self.connection.body_sink()
+
+    def body_passed(self, size: int) -> None:
+        """So many bytes of the response's body went straight to the client."""
+        if self.retries is not None:
+            self.retries.stirred()
+        self.info.bytes_sent += size
+        self.connection.body_passed(size)
 
     def plan_response(self, response: ParsedResponse, target: Target) -> ResponsePlan:
         """How the head of ``response`` is written for this client."""

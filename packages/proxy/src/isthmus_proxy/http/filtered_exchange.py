@@ -22,6 +22,7 @@ from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_h
 from isthmus_proxy.http.plan import Plan, Target, moved_plan
 from isthmus_proxy.http.responding import Trailers
 from isthmus_proxy.http.response_plan import ResponsePlan, finish_response_plan, response_plan_head
+from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction
 
@@ -466,6 +467,10 @@ class FilteredExchange(Exchange):
 
     def _ends_with_connection(self, response: ParsedResponse, head: ResponseHead) -> bool:
         return not self._bodyless(response) and head.get(b"content-length") is None
+
+    def body_sink(self) -> Connection | None:
+        """See Exchange: none while filters look at the response."""
+        return super().body_sink() if self._response_head_made is None and self._reply_at < 0 else None
 
     def _response_data(self, data: bytes) -> None:
         if self.ended or self._reply_at >= 0:

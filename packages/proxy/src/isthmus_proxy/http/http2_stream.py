@@ -160,6 +160,12 @@ class Http2DownstreamStream:
         self._head = head
         self._hold()
 
+    def body_sink(self) -> None:
+        """A response's body has to be put into frames."""
+
+    def body_passed(self, size: int) -> None:
+        """Not used: see ``body_sink``."""
+
     def write(self, data: bytes) -> None:
         """Send body bytes."""
         self._data.append(data)

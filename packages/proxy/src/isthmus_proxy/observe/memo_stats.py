@@ -1,4 +1,4 @@
-"""Stats of what is remembered, below ``memo.``: read when somebody asks, so that keeping them costs the data path nothing."""
+"""Stats of what is remembered or borrowed elsewhere: read when somebody asks, so that keeping them costs the data path nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Readings = Callable[[], Mapping[str, int]]
 
 
 class MemoStats:
-    """``refresh`` brings the stats up to date from all ``sources``."""
+    """``refresh`` brings the stats below ``prefix`` up to date from all ``sources``."""
 
     __slots__ = ("_scope", "_sources")
 
-    def __init__(self, store: StatsStore, *sources: Readings) -> None:
-        self._scope = store.scope("memo")
+    def __init__(self, store: StatsStore, prefix: str, *sources: Readings) -> None:
+        self._scope = store.scope(prefix)
         self._sources = sources
 
     def refresh(self) -> None:

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.reactor.reactor import ERROR, HANGUP, READ, WRITE, Reactor
+from isthmus_proxy.reactor.splice import Passenger, Splice
 
 if TYPE_CHECKING:
     from isthmus_proxy.tls.info import TlsInfo
@@ -51,12 +52,15 @@ class Receiver(Protocol):
 
 
 class Connection:
-    """A connected, non-blocking socket. ``bytes_in`` and ``bytes_out`` count what passed; ``buffered`` what waits to be sent."""
+    """A connected, non-blocking socket. ``bytes_in`` and ``bytes_out`` count what passed; ``buffered`` what waits to be sent.
+
+    ``outflow`` takes what is read straight to another connection, ``inflow`` brings what another one reads.
+    """
 
     __slots__ = (
         "_above", "_closing", "_data_received", "_dirty", "_eof", "_events", "_fin_sent", "_out", "_paused", "_reactor", "_receive_bytes",
-        "_receiver", "_recv", "_send", "_shutdown", "_watching", "buffered", "bytes_in", "bytes_out", "closed", "fd", "high_watermark",
-        "sock",
+        "_receiver", "_recv", "_send", "_shutdown", "_stalled", "_watching", "buffered", "bytes_in", "bytes_out", "closed", "fd",
+        "high_watermark", "inflow", "outflow", "sock",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, sock: socket.socket, receiver: Receiver, high_watermark: int) -> None:
@@ -74,6 +78,9 @@ class Connection:
         self._dirty = False
         self._above = False
         self._paused = False
+        self._stalled = False
+        self.outflow: Splice | None = None
+        self.inflow: Splice | None = None
         self._eof = False
         self._shutdown = False
         self._fin_sent = False
@@ -114,12 +121,37 @@ class Connection:
     @property
     def flushed(self) -> bool:
         """Whether all that was written has been handed to the kernel."""
-        return not self._out
+        return not self._out and (self.inflow is None or not self.inflow.held)
+
+    @property
+    def idle_output(self) -> bool:
+        """Whether nothing waits to be sent before what ``inflow`` brings, nor for the end of the batch."""
+        return not self._out and not self._dirty and not self._events & WRITE
+
+    @property
+    def plain(self) -> bool:
+        """Whether what the socket carries is what its owner reads and writes."""
+        return True
+
+    def splice_to(self, sink: Connection, length: int | None, owner: Passenger) -> bool:
+        """Pass the next ``length`` bytes (None: all until the end) to ``sink``; False if they have to be copied."""
+        possible = (
+            self.plain
+            and sink.plain
+            and self.outflow is None
+            and sink.inflow is None
+            and not (self._eof or self.closed or sink.closed or sink._shutdown)
+        )
+        if possible:
+            Splice(self._reactor.pipes, self, sink, length, owner)
+        return possible
 
     def write(self, data: bytes) -> None:
         """Send ``data`` at the end of the batch. Nothing happens on a closed connection."""
         if self.closed or self._shutdown:
             return
+        if self.inflow is not None and self.inflow.held:
+            self.inflow.spill()
         self._out.append(data)
         self.buffered += len(data)
         if not self._dirty:
@@ -139,7 +171,19 @@ class Connection:
         """Read again."""
         if self._paused and not self.closed:
             self._paused = False
-            if not self._eof:
+            if not self._eof and not self._stalled:
+                self._watch(self._events | READ)
+
+    def stall(self) -> None:
+        """What was read has not been passed on yet: read no more before it has."""
+        self._stalled = True
+        self._watch(self._events & ~READ)
+
+    def unstall(self) -> None:
+        """It has been passed on."""
+        if self._stalled:
+            self._stalled = False
+            if not (self._paused or self._eof or self.closed):
                 self._watch(self._events | READ)
 
     def shutdown(self) -> None:
@@ -164,6 +208,10 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        if self.outflow is not None:
+            self.outflow.source_closed()
+        if self.inflow is not None:
+            self.inflow.sink_closed()
         self._out.clear()
         self.buffered = 0
         self._watching = False
@@ -174,6 +222,10 @@ class Connection:
         if not self.closed:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.close()
+
+    def broke(self, error: OSError) -> None:
+        """Another found that the connection is broken: end it, and tell its owner."""
+        self._lost(error)
 
     def faulted(self) -> None:
         """Something raised while it served this connection: end it, and let its owner account for it."""
@@ -196,6 +248,9 @@ class Connection:
                     out.clear()
                 elif not self._drop(sent):
                     break
+            inflow = self.inflow
+            if inflow is not None and not out and inflow.drain() and inflow.complete:
+                inflow.finish()
         except BlockingIOError:
             pass
         except OSError as error:
@@ -217,7 +272,8 @@ class Connection:
         return complete
 
     def _after_flush(self) -> None:
-        if self._out:
+        waiting = bool(self._out) or (self.inflow is not None and self.inflow.held > 0)
+        if waiting:
             if not self._events & WRITE:
                 self._watch(self._events | WRITE)
         elif self._events & WRITE:
@@ -225,7 +281,7 @@ class Connection:
         if self._above and self.buffered <= self.high_watermark // 2:
             self._above = False
             self._receiver.low_watermark_reached()
-        if not self._out and not self.closed:
+        if not waiting and not self._out and not self.closed:
             if self._closing:
                 self.close()
                 self._receiver.drained()
@@ -245,9 +301,17 @@ class Connection:
             if self.closed:
                 return
         if mask & READ and not self._paused:
-            self._receive()
+            if self.outflow is None:
+                self._receive()
+            else:
+                self.outflow.fill()
         elif mask & (ERROR | HANGUP):
             self._broken(mask)
+
+    def read(self) -> None:
+        """Read what there is, as if the socket were just found readable."""
+        if not self._paused and not self.closed:
+            self._receive()
 
     def _receive(self) -> None:
         try:

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import trio
 
+from isthmus_proxy.reactor.splice import Pipes
 from isthmus_proxy.reactor.timers import NEVER, Timer, TimerQueue
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Reactor:
         "handler_errors",
         "longest_slice",
         "now",
+        "pipes",
         "timer_lag",
     )  # fmt: skip
 
@@ -101,6 +103,7 @@ class Reactor:
         self._soon: deque[Callable[[], None]] = deque()
         self._dirty: list[Flushable] = []
         self._closing: list[socket.socket] = []
+        self.pipes = Pipes()
         self._serving = False
         self._scope: trio.CancelScope | None = None
         self.batches = 0
@@ -322,6 +325,7 @@ class Reactor:
             sock.close()
         self._closing.clear()
         self._handlers.clear()
+        self.pipes.close()
         self._epoll.close()
         os.close(self._wake_fd)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.connection import RECEIVE_BYTES, Connection
 from isthmus_proxy.reactor.reactor import NEVER, Reactor
 
 _STALLED_AFTER = 60.0
@@ -29,10 +29,20 @@ class _Side:
         self.received = 0
 
     def data_received(self, data: bytes) -> None:
-        """Pass on."""
+        """Pass on; what is large goes on by itself from then on."""
         self.received += len(data)
         self._relay.moved()
         self.sink.write(data)
+        if len(data) >= RECEIVE_BYTES and self.source.outflow is None:
+            self.source.splice_to(self.sink, None, self)
+
+    def spliced(self, size: int) -> None:
+        """So much went straight to ``sink``."""
+        self.received += size
+        self._relay.moved()
+
+    def splice_done(self) -> None:
+        """Not used: it ends with the connection."""
 
     def eof_received(self) -> None:
         """Pass the half-close on, behind the data."""

@@ -63,6 +63,11 @@ class TlsConnection(Connection):
         return self._engine.info
 
     @property
+    def plain(self) -> bool:
+        """See Connection."""
+        return False
+
+    @property
     def flushed(self) -> bool:
         """See Connection."""
         return not self._out and not self._plain

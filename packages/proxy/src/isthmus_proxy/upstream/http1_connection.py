@@ -18,6 +18,7 @@ from isthmus_proxy.http.local_reply import (
 )
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
+from isthmus_proxy.reactor.splice import WORTH_BYTES
 from isthmus_proxy.upstream.connector import Connector
 from isthmus_proxy.upstream.transports import HTTP1, Securing, transport_failure
 
@@ -46,6 +47,16 @@ class ResponseSink(Protocol):
         """Go on with the body."""
 
 
+class Bypass(Protocol):
+    """Who lets a response's body go straight to the client's connection."""
+
+    def body_sink(self) -> Connection | None:
+        """The connection that takes the bytes as they are; None if they have to be looked at."""
+
+    def body_passed(self, size: int) -> None:
+        """So many bytes went there."""
+
+
 class Http1Connection:
     """See the module. ``sink`` is the exchange that uses the connection, None while it is being opened or idle.
 
@@ -53,8 +64,8 @@ class Http1Connection:
     """
 
     __slots__ = (
-        "_chunked", "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "opened_at", "request_done",
-        "requests", "sink", "spelling", "tls",
+        "_bypass", "_chunked", "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at",
+        "opened_at", "request_done", "requests", "sink", "spelling", "tls",
     )  # fmt: skip
 
     http2 = False
@@ -70,6 +81,7 @@ class Http1Connection:
         self.tls: TlsInfo | None = None
         self.request_done = False
         self._chunked = False
+        self._bypass: Bypass | None = None
         self._unsent_at = 0
         reactor = pool.reactor
         self.opened_at = reactor.now
@@ -155,6 +167,7 @@ class Http1Connection:
         self.requests += 1
         self.request_done = done
         self._chunked = chunked
+        self._bypass = None
         self._timer.at = float("inf")
         self._parser.expect(method, upgrade=upgrade)
         self._unsent_at = connection.bytes_out
@@ -233,12 +246,44 @@ class Http1Connection:
         if done and not parser.switching:
             self._finished(events)
         sink.upstream_events(events, done)
+        if self._bypass is not None and self.sink is sink and parser.left >= WORTH_BYTES:
+            self._splice(self._bypass)
+
+    def offer_bypass(self, bypass: Bypass) -> None:
+        """Let the rest of the body of this response go past its sink, if it is long enough."""
+        self._bypass = bypass
+
+    def _splice(self, bypass: Bypass) -> None:
+        client = bypass.body_sink()
+        if (
+            client is None
+            or self._connection is None
+            or not self._connection.splice_to(client, self._parser.left, self)
+        ):
+            self._bypass = None
+
+    def spliced(self, size: int) -> None:
+        """More of the body went straight to the client."""
+        self._stats.upstream_cx_rx_bytes_total.value += size
+        self._parser.passed(size)
+        if self._bypass is not None:
+            self._bypass.body_passed(size)
+
+    def splice_done(self) -> None:
+        """The last of the body has gone to the client."""
+        sink = self.sink
+        if sink is not None:
+            events = self._parser.body_passed()
+            self._finished(events)
+            sink.upstream_events(events, True)
 
     def _finished(self, events: Sequence[Event]) -> None:
         """The response is complete: give the connection back if both sides can go on."""
         self.sink = None
-        if self.request_done and self._parser.keep_alive and self._connection is not None:
-            self._connection.resume()
+        self._bypass = None
+        connection = self._connection
+        if self.request_done and self._parser.keep_alive and connection is not None and not connection.closed:
+            connection.resume()
             self._timer.set(self._pool.reactor.now + self._pool.idle_timeout)
             self._pool.release(self)
         else:

@@ -67,6 +67,23 @@ class ResponseParser:
         """Whether the response is complete."""
         return self._state == _DONE
 
+    @property
+    def left(self) -> int:
+        """How many bytes of the body are still to come, 0 if that is not known."""
+        decoder = self._decoder
+        return decoder.remaining if isinstance(decoder, LengthDecoder) else 0
+
+    def passed(self, size: int) -> None:
+        """So many bytes of the body, no more than are ``left``, went past the parser."""
+        decoder = self._decoder
+        if isinstance(decoder, LengthDecoder):
+            decoder.remaining -= size
+
+    def body_passed(self) -> Sequence[Event]:
+        """The last of the body's bytes went past the parser."""
+        self._decoder, self._state = None, _DONE
+        return (END_OF_MESSAGE,)
+
     def expect(self, method: bytes, *, upgrade: bool = False) -> None:
         """A request of ``method`` was sent; its response is the next message. ``upgrade``: it asked to switch protocols."""
         self._method = method
