@@ -369,3 +369,54 @@ async def test_a_filter_may_wait_for_a_task(proxy: Proxy) -> None:
     proxy.logs.render = compile_text("%DYNAMIC_METADATA(asks:who)% %REQ(X-WHO)%")
     assert (await ask(proxy))[1] == b"/p abc"
     await eventually(lambda: proxy.logs.texts == [b"ann ann"])
+
+
+class Paints(StreamFilter):
+    """Does to the response what the request's path says."""
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> int:
+        match self.callbacks.head.path:
+            case b"/add":
+                head.headers.append((b"painted", b"yes"))
+            case b"/drop":
+                head.headers = [field for field in head.headers if field[0] != b"x-here"]
+            case b"/status":
+                head.status = 299
+            case b"/twice":
+                head.headers = [*head.headers]
+        return CONTINUE
+
+
+@given(paths=st.lists(st.sampled_from([b"/", b"/add", b"/drop", b"/status", b"/twice"]), min_size=1, max_size=12))
+def test_equal_responses_differ_by_just_what_filters_did_to_each(paths: list[bytes]) -> None:
+    """A response that filters leave alone goes by a remembered plan; what they do to one must not reach another."""
+
+    async def answer(peer: Peer, _number: int) -> None:
+        while True:
+            await peer.message()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-here: 1\r\n\r\nok")
+
+    async def play() -> list[bytes]:
+        async with running_proxy() as proxy:
+            origin = await proxy.origin(answer)
+            proxy.cluster("c", origin.port)
+            proxy.route(forward())
+            proxy.http(http_filters=(HttpFilterConfig("f", Configured(Paints)),))
+            peer = await proxy.client()
+            heads = []
+            for path in paths:
+                await peer.send(b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path)
+                head, body = await peer.message()
+                assert body == b"ok"
+                heads.append(head)
+            return heads
+
+    for path, head in zip(paths, trio.run(play), strict=True):
+        lines = head.split(b"\r\n")
+        assert lines[0] == (b"HTTP/1.1 299 Unknown" if path == b"/status" else b"HTTP/1.1 200 OK"), head
+        assert (b"painted: yes" in lines) == (path == b"/add")
+        assert (b"x-here: 1" in lines) == (path != b"/drop")
+        names = [line.partition(b":")[0] for line in lines[1:] if line]
+        wanted = [b"content-length", b"x-here", b"x-envoy-upstream-service-time", b"painted", b"date", b"server"]
+        left_out = {b"/add": set(), b"/drop": {b"painted", b"x-here"}}.get(path, {b"painted"})
+        assert names == [name for name in wanted if name not in left_out]

@@ -20,8 +20,8 @@ from isthmus_proxy.http.http_filter_chain import Chosen
 from isthmus_proxy.http.local_reply import ROUTE_NOT_FOUND, LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_header
 from isthmus_proxy.http.plan import Plan, Target, moved_plan
-from isthmus_proxy.http.responding import Trailers
-from isthmus_proxy.http.response_plan import ResponsePlan, finish_response_plan, response_plan_head
+from isthmus_proxy.http.responding import Trailers, remembered_plan
+from isthmus_proxy.http.response_plan import ResponsePlan, finish_response_plan, response_plan_head, timed_headers
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction
@@ -40,10 +40,11 @@ class FilteredExchange(Exchange):
     """See the module. ``head`` is the request as the filters made it so far; ``decision`` its route."""
 
     __slots__ = (
-        "_at", "_back_at", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_limit", "_back_next", "_back_size",
-        "_back_stop", "_back_trailers", "_came", "_client_full", "_complete", "_end_at", "_end_seen", "_filters", "_held", "_kept",
-        "_limit", "_next", "_pending", "_plain", "_reply_at", "_reply_body", "_reply_edit", "_reroute",
-        "_response_head_made", "_stop", "_upstream_full", "_weight", "decision", "head",
+        "_at", "_back_at", "_back_came", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_limit", "_back_next",
+        "_back_same", "_back_seen", "_back_size", "_back_stop", "_back_trailers", "_came", "_client_full", "_complete",
+        "_end_at", "_end_seen", "_filters", "_handed_on", "_held", "_kept", "_limit", "_next", "_pending", "_plain", "_reply_at",
+        "_reply_body", "_reply_edit", "_reroute", "_response_head_made", "_stop", "_upstream_full", "_weight", "decision",
+        "head",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +79,10 @@ class FilteredExchange(Exchange):
         self._client_full = False
         self._back_trailers = _NOTHING
         self._response_head_made: ResponseHead | None = None
+        self._back_seen = False
+        self._back_same = False
+        self._back_came: Headers = []
+        self._handed_on: Headers | None = None
         self._pending: Plan | None = None
         self._came: Headers = []
         self._reroute = False
@@ -228,6 +233,7 @@ class FilteredExchange(Exchange):
             made = factory.create(self, configs)
             if made is not None:
                 self._filters.append(made)
+                self._back_seen |= made.sees_responses
         if not self._filters:
             super().begin(plan, identifier)
             return
@@ -412,18 +418,39 @@ class FilteredExchange(Exchange):
 
     def _response_head(self, response: ParsedResponse) -> None:
         target = self.target
-        if self._plain or target is None or self.request.switches:
+        if self._plain or not self._back_seen or target is None or self.request.switches:
             super()._response_head(response)
             return
-        now = self.manager.reactor.now
-        cookies = self.balancing.set_cookies if self.balancing is not None else ()
-        took = int((now - (self.info.request_end_at or now)) * 1000.0)
         self.info.status = response.status
-        self._response_head_made = response_plan_head(
-            response, self.manager.config, target.style, self.info, self.request, cookies=cookies, milliseconds=took
-        )
+        self._response_head_made = head = self._head_for_filters(response, target)
+        self._back_came = [*head.headers]
         self._back_kept = response
         self._encode_headers()
+
+    def _head_for_filters(self, response: ParsedResponse, target: Target) -> ResponseHead:
+        """The head of ``response`` as the router hands it on; like the one of an equal response before, where nothing else counts."""
+        now = self.manager.reactor.now
+        took = int((now - (self.info.request_end_at or now)) * 1000.0)
+        plan = remembered_plan(self, response, target)
+        head = plan.head_for_filters(took) if plan is not None else None
+        if plan is not None and head is not None:
+            self.info.response, self._handed_on = head, plan.handed_on
+            return head
+        cookies = self.balancing.set_cookies if self.balancing is not None else ()
+        static = target.style.static
+        head = response_plan_head(
+            response,
+            self.manager.config,
+            target.style,
+            self.info,
+            self.request,
+            cookies=cookies,
+            milliseconds=-1 if static else took,
+        )
+        if static:
+            self._handed_on = head.headers
+            head.headers = timed_headers(head.headers, took)
+        return head
 
     def _encode_headers(self) -> None:
         response, head = self._back_kept, self._response_head_made
@@ -439,8 +466,12 @@ class FilteredExchange(Exchange):
                 self._back_stop = status
                 return
         self._back_stop = CONTINUE
-        response.plan = None  # plans of filtered responses hold for one exchange alone
+        self._back_same = head.headers == self._back_came and head.status == response.status
+        if not self._back_same:
+            response.plan = None  # plans of responses that filters changed hold for one exchange alone
         super()._response_head(response)
+        if self._back_same and response.plan is self.response and self.response is not None:
+            self.response.handed_on = self._handed_on
 
     def _bodyless(self, response: ParsedResponse) -> bool:
         return response.framing == NO_BODY or self.request.method == b"HEAD"
@@ -449,6 +480,8 @@ class FilteredExchange(Exchange):
         """How the head that the filters made is written."""
         head = self._response_head_made
         if self._plain or head is None:
+            return super().plan_response(response, target)
+        if self._back_same:
             return super().plan_response(response, target)
         connection = self.connection
         if self.request.version == b"HTTP/1.0" and self._ends_with_connection(response, head):

@@ -25,15 +25,8 @@ def write_response_head(exchange: Exchange, response: ParsedResponse, target: Ta
     now = manager.reactor.now
     info.upstream_first_byte_at = now
     info.status = response.status
-    plan = response.plan
-    if (
-        plan is None
-        or type(plan) is not connection.plan_type
-        or plan.style is not target.style
-        or plan.manager is not manager.config
-        or not exchange.request.plain
-        or (exchange.balancing is not None and exchange.balancing.set_cookies)
-    ):
+    plan = remembered_plan(exchange, response, target)
+    if plan is None:
         plan = exchange.plan_response(response, target)
     else:
         plan.head.repeated = True
@@ -57,6 +50,21 @@ def inform(exchange: Exchange, response: ParsedResponse) -> None:
         return
     exchange.manager.stats.downstream_rq_1xx.value += 1
     exchange.connection.informational(response.status, response_headers(response))
+
+
+def remembered_plan(exchange: Exchange, response: ParsedResponse, target: Target) -> ResponsePlan | None:
+    """The plan that ``response`` remembers, if it fits."""
+    plan = response.plan
+    if (
+        plan is None
+        or type(plan) is not exchange.connection.plan_type
+        or plan.style is not target.style
+        or plan.manager is not exchange.manager.config
+        or not exchange.request.plain
+        or (exchange.balancing is not None and exchange.balancing.set_cookies)
+    ):
+        return None
+    return plan
 
 
 def plan_response(exchange: Exchange, response: ParsedResponse, target: Target) -> ResponsePlan:

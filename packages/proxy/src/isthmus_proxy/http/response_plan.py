@@ -73,6 +73,7 @@ class ResponsePlan:
 
     ``chunked``: the body goes out chunked. ``identified``: the head has a place for the request's identifier. ``head`` is the
     head as a value, for the access log; ``time_index``, ``date_index`` and ``id_index`` are where these are in its headers, or -1.
+    ``handed_on`` are the headers that filters were shown when the plan was made, None if there were none.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class ResponsePlan:
         "chunked",
         "date_index",
         "dated",
+        "handed_on",
         "head",
         "id_index",
         "identified",
@@ -97,6 +99,7 @@ class ResponsePlan:
         self.manager = manager
         self.style = style
         self.head = head
+        self.handed_on: Headers | None = None
         self.chunked = chunked
         headers = head.headers
         self.time_index = _index_of(_TIME_MARKER, headers)
@@ -139,11 +142,27 @@ class ResponsePlan:
         if self.identified:
             headers[self.id_index] = (X_REQUEST_ID, identifier)
 
+    def head_for_filters(self, milliseconds: int) -> ResponseHead | None:
+        """A head like the one that filters were shown, of their own to change; None if there was none."""
+        if self.handed_on is None:
+            return None
+        headers = timed_headers(self.handed_on, milliseconds)
+        return ResponseHead(self.head.status, headers, self.head.version)
+
     def identify(self, head: bytes, identifier: bytes) -> bytes:
         """``head`` with the request's identifier in its place (always_set_request_id_in_response), or without that line."""
         if identifier:
             return head.replace(ID_MARKER, identifier, 1)
         return head.replace(b"x-request-id: %b\r\n" % ID_MARKER, b"", 1)
+
+
+def timed_headers(headers: Headers, milliseconds: int) -> Headers:
+    """A copy of ``headers`` with the service time in its place."""
+    copied = list(headers)
+    index = _index_of(_TIME_MARKER, headers)
+    if index >= 0:
+        copied[index] = (SERVICE_TIME, b"%d" % milliseconds)
+    return copied
 
 
 def _index_of(marker: bytes, headers: Headers) -> int:

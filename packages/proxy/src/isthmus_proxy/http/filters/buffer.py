@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from isthmus_proxy.http.filters.stream_filter import (
     CONTINUE,
@@ -42,6 +43,8 @@ class BufferFactory:
 
 class Buffer(StreamFilter):
     """See the module."""
+
+    sees_responses: ClassVar[bool] = False
 
     __slots__ = ("_limit", "_size")
 

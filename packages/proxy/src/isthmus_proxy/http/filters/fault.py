@@ -6,6 +6,7 @@ A value of the run-time layer counts before the configured one; a request that i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterContext, RequestCallbacks, RequestFilter
 from isthmus_proxy.http.local_reply import LocalReply
@@ -104,6 +105,8 @@ class FaultFactory:
 
 class Fault(RequestFilter):
     """See the module."""
+
+    sees_responses: ClassVar[bool] = False
 
     __slots__ = ("_active", "_cluster", "_config", "_factory", "_head", "_timer")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterCallbacks, FilterContext, StreamFilter
 from isthmus_proxy.http.local_reply import LocalReply
@@ -159,6 +159,8 @@ class JwtFactory:
 
 class JwtAuthn(StreamFilter):
     """See the module."""
+
+    sees_responses: ClassVar[bool] = False
 
     __slots__ = ("_factory", "_failed", "_head", "_name", "_over", "_read", "_requirement")
 

@@ -6,6 +6,7 @@ The bucket is shared by all connections of the filter in one worker.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterContext, RequestCallbacks, RequestFilter
@@ -108,6 +109,8 @@ class LocalRateLimitFactory:
 
 class LocalRateLimit(RequestFilter):
     """See the module."""
+
+    sees_responses: ClassVar[bool] = False
 
     __slots__ = ("_limit", "_runtime")
 

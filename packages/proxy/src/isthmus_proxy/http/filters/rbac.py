@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterContext, RequestCallbacks, RequestFilter
@@ -165,6 +166,8 @@ def denial(policy: str) -> str:
 
 class Rbac(RequestFilter):
     """See the module."""
+
+    sees_responses: ClassVar[bool] = False
 
     __slots__ = ("_access", "_factory")
 

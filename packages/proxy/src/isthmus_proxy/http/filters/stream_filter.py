@@ -28,7 +28,7 @@ when the exchange is under way, and calls back by way of ``call_soon``, so that 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import RequestHead, ResponseHead
@@ -169,7 +169,13 @@ class FilterCallbacks(RequestCallbacks, Protocol):
 
 
 class RequestFilter:
-    """A filter that lets everything pass, and asks for nothing that remote calls lack. ``callbacks`` is what it was made for."""
+    """A filter that lets everything pass, and asks for nothing that remote calls lack. ``callbacks`` is what it was made for.
+
+    ``sees_responses`` is false for a class that overrides nothing of the way back but ``local_reply``: where all filters are such, a
+    response goes by the plan that is remembered with its head.
+    """
+
+    sees_responses: ClassVar[bool] = True
 
     __slots__ = ("callbacks",)
 
