@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 import pytest
 from kazoo.client import KazooClient
@@ -150,7 +150,7 @@ def client(server: ZooKeeper) -> Iterator[KazooClient]:
 def replica(server: ZooKeeper, home: Path, name: str, **backsync: Any) -> Bridge:
     layouts = (("zoo", "dubbo"), ("sofa", "sofarpc"))
     registries = [
-        {"name": one, "zookeeper": {"servers": server.address, "layout": layout, "session_timeout_s": 4}}
+        {"name": one, "zookeeper": {"servers": server.address, "layout": layout, "session_timeout_s": 10}}
         for one, layout in layouts
     ]
     more = {
@@ -212,3 +212,83 @@ def test_a_killed_bridge_leaves_no_hole_and_no_ghost(server: ZooKeeper, client: 
         native = f"dubbo 127.0.0.1:{natives[0]}"
         eventually(lambda: dubbo.now == sorted([native, f"dubbo 127.0.0.1:{sidecars[1].port}"]), what="the fall-back")
         eventually(lambda: f"bolt 127.0.0.1:{natives[0]}" in sofa.now, what="the fall-back for Bolt")
+
+
+def bridge_of(server: ZooKeeper, home: Path, name: str, cluster_name: str, source: str, target: str) -> Bridge:
+    """A bridge that mirrors one registry into the other one."""
+    registries = [
+        {
+            "name": one,
+            "zookeeper": {"servers": server.address, "root": f"/{one}", "session_timeout_s": 10},
+            "removal_guard": "off",
+            "flap_damping": "off",
+        }
+        for one in (source, target)
+    ]
+    backsync = {
+        "cluster": cluster_name,
+        "registries": [target],
+        "overlap_s": 1,
+        "mirror": [{"from": [source], "to": target}],
+    }
+    return Bridge(registries, home, name=name, more={"backsync": backsync})
+
+
+def contents(client: KazooClient, folder: str) -> dict[str, tuple[bytes, int, int]]:
+    """Everything that stands there, as it was written: data and the transactions that created and changed it."""
+    found = {}
+    for name in client.get_children(folder):
+        data, stat = client.get(f"{folder}/{name}")
+        found[unquote_plus(name)] = (data, stat.czxid, stat.mzxid)
+    return found
+
+
+def created(bridge: Bridge) -> int:
+    (writer,) = json.loads(bridge.admin("/backsync").text)["writers"]
+    return int(writer["counts"]["created"])
+
+
+def test_a_ring_of_two_registries_comes_to_rest(server: ZooKeeper, client: KazooClient, tmp_path: Path) -> None:
+    folders = {one: f"/{one}/{INTERFACE}/providers" for one in ("north", "south")}
+    foreign = {}
+    for number, (one, folder) in enumerate(folders.items()):
+        if client.exists(f"/{one}"):
+            client.delete(f"/{one}", recursive=True)
+        url = f"dubbo://10.0.0.{number}:20880/{INTERFACE}?application=shop&interface={INTERFACE}&weight=50"
+        client.create(f"{folder}/{quote_plus(url)}", b"theirs", makepath=True)
+        foreign[one] = contents(client, folder)
+    north, south = "dubbo 10.0.0.0:20880", "dubbo 10.0.0.1:20880"
+    with ExitStack() as stack:
+        watchers = {one: stack.enter_context(Watcher(client, folder)) for one, folder in folders.items()}
+        east = stack.enter_context(bridge_of(server, tmp_path, "east", "east", "north", "south"))
+        west = [
+            stack.enter_context(bridge_of(server, tmp_path, f"west{number}", "west", "south", "north"))
+            for number in range(2)
+        ]
+        eventually(lambda: all(one.now == [north, south] for one in watchers.values()), what="both in both")
+        paths = {path_of(name) for one in watchers.values() for name in one.states[-1]}
+        assert paths == {"", "east", "west"}
+        # A third service, which only the west has seen come, goes round at most once.
+        url = f"dubbo://10.0.0.2:20880/{INTERFACE}?interface={INTERFACE}"
+        client.create(f"{folders['north']}/{quote_plus(url)}", b"theirs", ephemeral=True)
+        third = "dubbo 10.0.0.2:20880"
+        eventually(lambda: all(one.now == [north, south, third] for one in watchers.values()), what="the third one")
+        client.delete(f"{folders['north']}/{quote_plus(url)}")
+        eventually(lambda: all(one.now == [north, south] for one in watchers.values()), what="its end everywhere")
+        assert created(east) == 2
+        assert sum(map(created, west)) <= 2  # the third one may be seen to go in one registry before the other
+        leaders = [one for one in west if json.loads(one.admin("/backsync").text)["mirrors"][0]["leader_epoch"]]
+        first = len(watchers["north"].states)
+        leaders[0].kill()
+        survivor = next(one for one in west if one is not leaders[0])
+        eventually(lambda: created(survivor) >= 1, what="a successor")
+        eventually(lambda: watchers["north"].now == [north, south], what="its entries")
+        for names in watchers["north"].states[first - 1 :]:
+            assert south in addresses(names), "a hole"
+        for one, folder in folders.items():
+            found = contents(client, folder)
+            assert {name: found[name] for name in foreign[one]} == foreign[one]
+
+
+def path_of(name: str) -> str:
+    return name.partition("isthmus.path=")[2].partition("&")[0]

@@ -23,7 +23,6 @@ import grpc
 from isthmus_mcp_bridge.admin.server import AdminServer
 from isthmus_mcp_bridge.backsync.build import GAUGES as WRITE_GAUGES
 from isthmus_mcp_bridge.backsync.build import Parts, build_parts
-from isthmus_mcp_bridge.backsync.write_back import HAND_OVER_S, WriteBack
 from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
@@ -142,12 +141,15 @@ async def serve(
     metrics.collect_from(dual_mode.samples)
     metrics.collect_from(lambda: dual_mode_samples(publisher.catalog.dual_modes, dual_mode.book, time.time()))
     metrics.collect_from(parts.samples)
+    parts.use(publisher.catalog)
+    publisher.on_changes = parts.changed
+    if parts.write_back is not None:
+        publisher.on_sdk_view = parts.write_back.show_again
     runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run, *dual_mode.runs]
     runs += [functools.partial(one.run, publisher.take) for one in registries]
     if parts.registrations is not None:
         runs.append(functools.partial(parts.registrations.run, publisher.take))
-    if parts.write_back is not None:
-        runs += [writer.run for writer in parts.write_back.writers.values()]
+    runs += parts.runs
     runs += [functools.partial(dial, target, source.serve_classic) for target in config.mcp.dial]
     if config.warm_start is not None:
         store = WarmStore(config.warm_start.path, config.warm_start.max_age_s, config.warm_start.flush_s, time.time)
@@ -161,22 +163,18 @@ async def serve(
     async with (
         _listening(config, admin, source, settings, registration) as addresses,
         _background(runs),
-        _handing_over(registration, parts.write_back),
+        _handing_over(registration, parts),
     ):
         yield addresses
 
 
 @contextlib.asynccontextmanager
-async def _handing_over(registration: RegistrationService | None, write_back: WriteBack | None) -> AsyncIterator[None]:
-    """After the block, let another replica take over what we have written before our sessions end, for ``HAND_OVER_S`` at most."""
+async def _handing_over(registration: RegistrationService | None, parts: Parts) -> AsyncIterator[None]:
+    """After the block, and before our sessions end, let other replicas take over."""
     yield
-    if registration is None:
-        return
-    registration.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(HAND_OVER_S):
-            if write_back is not None:
-                await write_back.wait_taken_over()
+    if registration is not None:
+        registration.close()
+    await parts.hand_over()
 
 
 def source_names(config: BridgeConfig) -> list[str]:

@@ -52,6 +52,8 @@ class Publisher:
         self._wake = asyncio.Event()
         self._reported: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._published = Snapshot()
+        self.on_changes: Callable[[list[ServiceKey]], None] | None = None
+        """Told of services of which something has changed."""
         self.on_sdk_view: list[Callable[[frozenset[ServiceKey]], None]] = []
         """All are told of services of which SDK consumers are to be shown something else (``catalog.dual_modes.show`` says what)."""
 
@@ -157,6 +159,8 @@ class Publisher:
             for name in self.publication.take(changes):
                 broken = self.publication.quarantined[name]
                 log.error("%s is not published, its last good state stays: %s", name, broken)
+            if changes and self.on_changes is not None:
+                self.on_changes([one.key for one in changes])
             if not self.catalog.pending_of(sources):
                 break
             await asyncio.sleep(0)

@@ -52,7 +52,7 @@ def test_what_one_replica_writes_another_one_learns_as_it_was() -> None:
         (again,) = learned.found[PLACE]
         assert (again.key, again.epoch, again.zone) == (found.key, 7, "z")
         assert again.instance == found.instance
-        assert entry_of([again], mesh_else_native, RULE, {}) == entry_of([found], mesh_else_native, RULE, {})
+        assert entry_of([again], RULE, {}) == entry_of([found], RULE, {})
         assert learned.own.ignored == 1
         learned.own.listed([])
         assert (learned.own.ignored, learned.found) == (0, {})
@@ -83,15 +83,14 @@ def test_the_directory_claims_foreign_entries_only_and_remembers_their_path() ->
 
 
 def test_marks_that_make_no_sense_are_none() -> None:
-    good = Marks(("a", "b"), "x", 3, mesh=False, other=Address("::1", 5), up=(True, False))
+    good = Marks(("a", "b"), "x", 3, native=Address("::1", 5), mesh=MESH, up=(True, False))
     assert read_marks(good.parameters()) == good
     assert (good.origin, good.writer) == ("a", "b")
     for name in ("path", "instance", "epoch"):
         assert read_marks({**good.parameters(), f"isthmus.{name}": ""}) is None
     assert read_marks({**good.parameters(), "isthmus.epoch": "-1"}) is None
-    assert read_marks({**good.parameters(), "isthmus.other": "x"}) == Marks(
-        ("a", "b"), "x", 3, False, None, (True, False)
-    )
+    without = Marks(("a", "b"), "x", 3, None, MESH, (True, False))
+    assert read_marks({**good.parameters(), "isthmus.native": "x"}) == without
 
 
 def test_namespace_of_the_claims() -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from isthmus_mcp_bridge.config.load import parse_config
-from isthmus_mcp_bridge.config.model import BacksyncConfig, BridgeConfig, RegistrationConfig
+from isthmus_mcp_bridge.config.model import BacksyncConfig, BridgeConfig, MirrorConfig, RegistrationConfig
 from isthmus_mcp_bridge.errors import DocumentError
 from isthmus_mcp_bridge.registration.leases import LeaseLimits
+from isthmus_mcp_bridge.registration.model import SdkService
 from isthmus_mcp_bridge.registries.naming import NamingRule
 
 REGISTRIES = """
@@ -17,6 +18,9 @@ registries:
 - {name: apps, zookeeper: {servers: "zk:2181", layout: dubbo-applications}}
 - {name: files, file: {path: services}}
 """
+
+
+MIRROR = "backsync: {cluster: east, registries: [zoo], mirror: [%s]}"
 
 
 def parse(head: str = "") -> BridgeConfig:
@@ -36,6 +40,24 @@ backsync: {cluster: east, registries: [zoo, sofa], overlap_s: 0, writes_per_s: 7
         LeaseLimits(grace_s=1, max_leases=2, max_instances=3),
     )
     assert config.backsync == BacksyncConfig("east", ("zoo", "sofa"), 0, 7)
+
+
+def test_mirrors() -> None:
+    config = parse(
+        """
+backsync:
+  cluster: east
+  registries: [zoo, sofa]
+  mirror:
+  - {from: [files, sofa], to: zoo, services: {reviews.shop: {interface: com.shop.Reviews, protocol: http, group: g, version: "2"}}}
+  - {from: [files], to: sofa, services: {reviews.shop: {interface: com.shop.Reviews, protocol: bolt}}}
+"""
+    )
+    assert config.backsync is not None
+    assert config.backsync.mirror == (
+        MirrorConfig("zoo", ("files", "sofa"), {"reviews.shop": SdkService("http", "com.shop.Reviews", "g", "2")}),
+        MirrorConfig("sofa", ("files",), {"reviews.shop": SdkService("bolt", "com.shop.Reviews", "", "1.0")}),
+    )
 
 
 def test_what_is_left_out() -> None:
@@ -68,6 +90,13 @@ def test_what_is_left_out() -> None:
             "backsync.registries[0]: 'apps': must be a zookeeper registry",
         ),
         ("backsync: {cluster: east, registries: [zoo, zoo]}", "names a registry twice"),
+        (MIRROR % "{to: zoo}", "backsync.mirror[0]: {'to': 'zoo'}: must have the field from"),
+        (MIRROR % "{to: sofa, from: [files]}", "backsync.mirror[0].to: 'sofa': must be one of zoo"),
+        (MIRROR % "{to: zoo, from: [zoo]}", "backsync.mirror[0].from[0]: 'zoo': must be one of sofa, apps, files"),
+        (MIRROR % "{to: zoo, from: []}", "backsync.mirror[0].from: []: must name at least one registry"),
+        (MIRROR % "{to: zoo, from: [files]}, {to: zoo, from: [sofa]}", "backsync.mirror[1].to: 'zoo': stands twice"),
+        (MIRROR % "{to: zoo, from: [files], services: {a: {protocol: http}}}", "must have the field interface"),
+        (MIRROR % "{to: zoo, from: [files], services: {a: {interface: i, protocol: x}}}", "services.a.protocol: 'x'"),
         ("backsync: {cluster: east, registries: [zoo], writes_per_s: 0}", "backsync.writes_per_s: 0"),
     ],
 )

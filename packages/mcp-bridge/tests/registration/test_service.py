@@ -69,9 +69,11 @@ class Whole:
     async def instances(self) -> int:
         return int((await self.admin("/leases"))["instances"])
 
-    async def claimed(self) -> list[str]:
+    async def published(self) -> list[str]:
         services = (await self.admin("/services"))["services"]
-        return sorted(claim["address"] for one in services for claim in one["claims"])
+        return sorted(
+            f"{end['address']}:{port}" for one in services for end in one["endpoints"] for port in end["ports"].values()
+        )
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +144,7 @@ async def test_a_stream_is_a_lease_a_claim_and_an_entry() -> None:
         async with stream(one) as sidecar:
             assert await sidecar.say(publication()) == ""
             await holds(one, "127.0.0.1:20881 1")
-            await until_claimed(one, ["127.0.0.1:20881"])
+            await until_published(one, ["127.0.0.1:20881"])
             (lease,) = (await one.admin("/leases"))["leases"]
             assert (lease["node"], lease["state"], lease["epoch"]) == ("node", "open", 1)
             assert lease["instances"][0]["mesh_up"] is True
@@ -153,11 +155,11 @@ async def test_a_stream_is_a_lease_a_claim_and_an_entry() -> None:
             assert await sidecar.say(keep_alive=True) == ""
             await holds(one, "127.0.0.1:20881 1")
         await holds(one)
-        await until_claimed(one, [])
+        await until_published(one, [])
 
 
-async def until_claimed(one: Whole, expected: list[str]) -> None:
-    await until(one.claimed, expected)
+async def until_published(one: Whole, expected: list[str]) -> None:
+    await until(one.published, expected)
 
 
 async def until(look: Callable[[], Awaitable[Any]], expected: Any) -> None:
@@ -177,7 +179,7 @@ async def test_the_application_itself_is_shown_when_its_sidecar_dies_and_only_wh
             await sidecar.say(publication(native_host="127.0.0.1", native_port=port))
             await holds(one, "127.0.0.1:20881 1")
         await holds(one, f"127.0.0.1:{port} 1")
-        await until_claimed(one, [f"127.0.0.1:{port}"])
+        await until_published(one, [f"127.0.0.1:{port}"])
         application.close()
         await application.wait_closed()
         await holds(one)

@@ -136,10 +136,10 @@ class AdminServer:
         return _json(registrations.status())
 
     async def _backsync(self, _: web.Request) -> web.Response:
-        write_back = self._parts.write_back
-        if write_back is None:
+        found = self._parts.status()
+        if found is None:
             return web.Response(status=404, text="nothing is written: there is no backsync in the configuration\n")
-        return _json(write_back.status())
+        return _json(found)
 
 
 def _json(value: Any) -> web.Response:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
-from isthmus_mcp_bridge.backsync.layouts import LAYOUTS
+from isthmus_mcp_bridge.backsync.layouts import LAYOUTS, Layout
+from isthmus_mcp_bridge.backsync.leadership import Leadership
+from isthmus_mcp_bridge.backsync.mirror import Mirror, MirrorRule
 from isthmus_mcp_bridge.backsync.own_entries import OwnEntries
-from isthmus_mcp_bridge.backsync.write_back import WriteBack
+from isthmus_mcp_bridge.backsync.write_back import HAND_OVER_S, WriteBack
 from isthmus_mcp_bridge.backsync.writer import Writer, WriterSettings
 from isthmus_mcp_bridge.backsync.zookeeper_store import ZooKeeperStore
-from isthmus_mcp_bridge.config.model import BacksyncConfig, BridgeConfig, RegistryConfig, ZooKeeperConfig
-from isthmus_mcp_bridge.dualmode.show import Show, mesh_else_native
+from isthmus_mcp_bridge.catalog.catalog import Catalog
+from isthmus_mcp_bridge.config.model import (
+    BacksyncConfig,
+    BridgeConfig,
+    MirrorConfig,
+    RegistryConfig,
+    ZooKeeperConfig,
+)
+from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.observe.metrics import Sample
 from isthmus_mcp_bridge.registration.probe import tcp_probe
 from isthmus_mcp_bridge.registration.registrations import Naming, Registrations
+
+LOCK_SHARE = 0.5
+"""The session of a leader's lock is that much shorter than that of its entries, so that a successor leads before they go."""
 
 GAUGES = {
     "isthmus_bridge_leases": "Leases of sidecars by state.",
@@ -30,6 +45,21 @@ GAUGES = {
 }
 
 
+@dataclasses.dataclass(slots=True)
+class Mirroring:
+    """One registry into which others are mirrored. ``mirror`` is there once there is a catalog."""
+
+    rule: MirrorRule
+    writer: Writer
+    leadership: Leadership
+    mirror: Mirror | None = None
+
+    def led(self, epoch: int | None) -> None:
+        """The lock was won or lost."""
+        if self.mirror is not None:
+            self.mirror.led(epoch)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
     """What there is of registration and write-back."""
@@ -37,7 +67,45 @@ class Parts:
     registrations: Registrations | None = None
     write_back: WriteBack | None = None
     own: Mapping[str, OwnEntries] = dataclasses.field(default_factory=dict)
-    """What is kept back of each registry that is written."""
+    """What is kept back of each registry."""
+    mirrors: Sequence[Mirroring] = ()
+
+    def use(self, catalog: Catalog) -> None:
+        """Show and mirror what this catalog says."""
+        if self.write_back is None:
+            return
+        self.write_back.show_by(catalog.dual_modes.show)
+        for one in self.mirrors:
+            one.mirror = Mirror(one.rule, one.writer, self.write_back.cluster, catalog.claims, lambda: catalog.services)
+
+    def changed(self, services: list[ServiceKey]) -> None:
+        """Something of these services has changed in the catalog."""
+        for one in self.mirrors:
+            if one.mirror is not None:
+                one.mirror.changed(services)
+
+    @property
+    def runs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs as long as the bridge does."""
+        writers = self.write_back.writers.values() if self.write_back is not None else ()
+        return [*(one.run for one in writers), *(one.leadership.run for one in self.mirrors)]
+
+    async def hand_over(self) -> None:
+        """Let other replicas take over what we have written, for ``HAND_OVER_S`` at most."""
+        if self.write_back is None:
+            return
+        for one in self.mirrors:
+            one.leadership.resign()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER_S):
+                await self.write_back.wait_taken_over()
+
+    def status(self) -> dict[str, Any] | None:
+        """For the administration endpoint; None when nothing is written."""
+        if self.write_back is None:
+            return None
+        mirrors = [one.mirror.status() for one in self.mirrors if one.mirror is not None]
+        return {**self.write_back.status(), "mirrors": mirrors}
 
     def samples(self) -> Iterable[Sample]:
         """The gauges at this moment."""
@@ -63,23 +131,12 @@ def _registration_samples(registrations: Registrations) -> Iterable[Sample]:
     yield Sample("isthmus_bridge_probes", registrations.probes)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shows:
-    """What of an instance mesh consumers and SDK consumers are shown."""
-
-    mesh: Show = mesh_else_native
-    sdk: Show = mesh_else_native
-
-
-def build_parts(
-    config: BridgeConfig, now: Callable[[], float], random: Callable[[], float], shows: Shows | None = None
-) -> Parts:
+def build_parts(config: BridgeConfig, now: Callable[[], float], random: Callable[[], float]) -> Parts:
     """The parts, not yet running. Call it in the loop that runs them."""
-    shows = shows or Shows()
     registrations = None
     if config.registration is not None:
         naming = Naming(config.registration.naming, config.registration.ports)
-        registrations = Registrations(naming, config.registration.limits, tcp_probe(), now, shows.mesh)
+        registrations = Registrations(naming, config.registration.limits, tcp_probe(), now)
     if config.backsync is None:
         return Parts(registrations)
     writers = {
@@ -87,11 +144,27 @@ def build_parts(
         for one in config.registries
         if one.name in config.backsync.registries
     }
-    write_back = WriteBack(config.backsync.cluster, writers, shows.sdk)
+    write_back = WriteBack(config.backsync.cluster, writers)
     if registrations is not None:
         registrations.listen(write_back.registered)
-    own = {name: _own(name, writers[name], config.backsync.cluster, registrations) for name in writers}
-    return Parts(registrations, write_back, own)
+    own = {
+        one.name: _own(one.name, LAYOUTS[one.kind.layout], config.backsync.cluster, registrations)
+        for one in config.registries
+        if isinstance(one.kind, ZooKeeperConfig) and one.kind.layout in LAYOUTS
+    }
+    mirrors = [_mirroring(config, one, writers[one.to], random) for one in config.backsync.mirror]
+    return Parts(registrations, write_back, own, mirrors)
+
+
+def _mirroring(config: BridgeConfig, one: MirrorConfig, writer: Writer, random: Callable[[], float]) -> Mirroring:
+    kind = next(registry.kind for registry in config.registries if registry.name == one.to)
+    assert isinstance(kind, ZooKeeperConfig)
+    store = ZooKeeperStore(kind.servers, kind.session_timeout_s * LOCK_SHARE)
+    lock = f"/isthmus/backsync/{writer.settings.cluster}/{kind.root.strip('/').replace('/', '-')}/leader"
+    leadership = Leadership(store, lock, random)
+    found = Mirroring(MirrorRule(frozenset(one.sources), one.services), writer, leadership)
+    leadership.led = found.led
+    return found
 
 
 def _writer(
@@ -110,8 +183,8 @@ def _writer(
     return writer
 
 
-def _own(name: str, writer: Writer, cluster: str, registrations: Registrations | None) -> OwnEntries:
+def _own(name: str, layout: Layout, cluster: str, registrations: Registrations | None) -> OwnEntries:
     naming = Naming() if registrations is None else registrations.naming
     learn = registrations.learn if registrations is not None else lambda _registry, _origin, _found: None
     forget = registrations.forget if registrations is not None else lambda _registry, _kept: None
-    return OwnEntries(cluster, name, writer.layout, naming.rule, learn, forget)
+    return OwnEntries(cluster, name, layout, naming.rule, learn, forget)

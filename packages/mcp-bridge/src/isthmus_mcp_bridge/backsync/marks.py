@@ -19,15 +19,15 @@ _MAX_DIGITS = 20
 class Marks:
     """``path`` are the bridge clusters that the entry went through, the one that wrote it last.
 
-    ``epoch`` is the fencing token of whoever wrote it; ``mesh`` says that the entry's address is the sidecar's; ``other`` is the instance's
-    other address; ``up`` says which of native and mesh address are up.
+    ``epoch`` is the fencing token of whoever wrote it; ``native`` and ``mesh`` are the instance's addresses, of which the entry shows one;
+    ``up`` says which of them are up.
     """
 
     path: tuple[str, ...]
     instance: str
     epoch: int
-    mesh: bool = True
-    other: Address | None = None
+    native: Address | None = None
+    mesh: Address | None = None
     up: tuple[bool, bool] = (True, True)
     mirrored: bool = False
     """Written for an instance that some registry claims, not for a lease."""
@@ -49,11 +49,12 @@ class Marks:
             f"{PREFIX}path": ",".join(self.path),
             f"{PREFIX}instance": self.instance,
             f"{PREFIX}epoch": str(self.epoch),
-            f"{PREFIX}kind": "mirror" if self.mirrored else "mesh" if self.mesh else "native",
+            f"{PREFIX}kind": "mirror" if self.mirrored else "lease",
             f"{PREFIX}up": "".join(name for name, up in zip("nm", self.up, strict=True) if up) or "-",
         }
-        if self.other is not None:
-            found[f"{PREFIX}other"] = str(self.other)
+        for name, address in (("native", self.native), ("mesh", self.mesh)):
+            if address is not None:
+                found[f"{PREFIX}{name}"] = str(address)
         return found
 
 
@@ -66,9 +67,10 @@ def read_marks(parameters: Mapping[str, str]) -> Marks | None:
         return None
     if not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS:
         return None
-    kind, up = parameters.get(f"{PREFIX}kind", "mesh"), parameters.get(f"{PREFIX}up", "-")
-    other = _address(parameters.get(f"{PREFIX}other", ""))
-    return Marks(path, instance, int(digits), kind == "mesh", other, ("n" in up, "m" in up), kind == "mirror")
+    native, mesh = (_address(parameters.get(f"{PREFIX}{name}", "")) for name in ("native", "mesh"))
+    up = parameters.get(f"{PREFIX}up", "-")
+    mirrored = parameters.get(f"{PREFIX}kind") == "mirror"
+    return Marks(path, instance, int(digits), native, mesh, ("n" in up, "m" in up), mirrored)
 
 
 def _address(text: str) -> Address | None:

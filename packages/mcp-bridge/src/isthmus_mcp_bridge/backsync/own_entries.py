@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from isthmus_mcp_bridge.backsync.layouts import Layout
 from isthmus_mcp_bridge.backsync.marks import PREFIX, Marks, read_marks
-from isthmus_mcp_bridge.dualmode.instance import Address, Instance
+from isthmus_mcp_bridge.dualmode.instance import Instance
 from isthmus_mcp_bridge.errors import HostNameError
 from isthmus_mcp_bridge.registration.model import InstanceKey, Registered, mesh_protocol, naming_of
 from isthmus_mcp_bridge.registries.dubbo.dubbo_url import DubboUrl, NodeError, parse_node_name
@@ -72,8 +72,6 @@ class OwnEntries:
     def _registered(self, url: DubboUrl, interface: str, marks: Marks) -> Registered | None:
         service = self._layout.service(url, interface)
         about = self._layout.describe(url, interface)
-        here = Address(url.host, url.port)
-        mesh, native = (here, marks.other) if marks.mesh else (marks.other, here)
         try:
             key = naming_of(self._rule, service).key
             protocol = mesh_protocol(service)
@@ -86,10 +84,10 @@ class OwnEntries:
             id=marks.instance,
             application=about.application,
             labels=about.metadata,
-            native=native,
-            mesh=mesh,
-            native_up=native_up and native is not None,
-            mesh_up=mesh_up and mesh is not None,
+            native=marks.native,
+            mesh=marks.mesh,
+            native_up=native_up and marks.native is not None,
+            mesh_up=mesh_up and marks.mesh is not None,
         )
         return Registered(InstanceKey(service, marks.instance), instance, marks.epoch, about.metadata, about.zone)
 

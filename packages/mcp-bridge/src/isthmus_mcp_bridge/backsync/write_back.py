@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from isthmus_mcp_bridge.backsync.entry import Wanted, WantedEntry
 from isthmus_mcp_bridge.backsync.layouts import Description, Layout, entry_name
 from isthmus_mcp_bridge.backsync.marks import Marks
 from isthmus_mcp_bridge.backsync.writer import Writer
-from isthmus_mcp_bridge.dualmode.instance import Address
 from isthmus_mcp_bridge.dualmode.show import Show, mesh_else_native
+from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.registration.model import InstanceKey, Registered
 
 HAND_OVER_S = 3.0
@@ -26,17 +26,16 @@ def wanted_of(one: Registered, show: Show, layout: Layout, cluster: str) -> Want
             one.key.service,
             address,
             Description(one.instance.application, one.metadata, one.zone),
-            _marks(one, address, cluster),
+            _marks(one, cluster),
         )
         entries.append(WantedEntry(entry_name(url), address))
     return Wanted(one.key, one.epoch, (cluster,), tuple(entries))
 
 
-def _marks(one: Registered, address: Address, cluster: str) -> Marks:
+def _marks(one: Registered, cluster: str) -> Marks:
     instance = one.instance
-    mesh = address == instance.mesh
-    other = instance.native if mesh else instance.mesh
-    return Marks((cluster,), one.key.id, one.epoch, mesh, other, (instance.native_up, instance.mesh_up))
+    up = (instance.native_up, instance.mesh_up)
+    return Marks((cluster,), one.key.id, one.epoch, instance.native, instance.mesh, up)
 
 
 class WriteBack:
@@ -65,11 +64,17 @@ class WriteBack:
         else:
             self._leave(key)
 
-    def show_again(self, show: Show) -> None:
-        """Consumers are shown by another rule from now on."""
+    def show_by(self, show: Show) -> None:
+        """SDK consumers are shown by another rule from now on."""
         self._show = show
         for one in self._instances.values():
             self._write(one)
+
+    def show_again(self, services: Collection[ServiceKey]) -> None:
+        """The rule may show SDK consumers something else of these services."""
+        for one in self._instances.values():
+            if one.instance.service in services:
+                self._write(one)
 
     def _write(self, one: Registered) -> None:
         for writer in self._of(one.key):

@@ -77,12 +77,6 @@ class Writer:
         self._settled = asyncio.Event()
         self._allowance = settings.writes_per_s
         self._allowed_at = now()
-        self.lock = ""
-        """A lock that the writer tries to hold; empty: none."""
-        self.epoch: int | None = None
-        """The lock's epoch while it is held."""
-        self.led: Callable[[int | None], None] = lambda _epoch: None
-        """Told when the lock is won or lost."""
 
     def want(self, key: InstanceKey, wanted: Wanted | None) -> None:
         """The instance shall have these entries; None: it is no affair of ours any more."""
@@ -152,11 +146,10 @@ class Writer:
             self._session = notices.session
             self.counts.sessions += 1
             self._ledger.session_lost()
-            self._lead(None)
             self._dirty |= self._ledger.folders
         if notices.interrupted or not notices.folders:
             self._dirty |= self._ledger.folders
-        self._dirty |= notices.folders - {self.lock}
+        self._dirty |= notices.folders
 
     async def _wait(self) -> None:
         due = self._ledger.next_due()
@@ -169,8 +162,6 @@ class Writer:
             self._dirty.add(due[1])
 
     async def _work(self) -> None:
-        if self.lock:
-            self._lead(await self._store.lead(self.lock))
         while self._dirty:
             place = min(self._dirty)
             self._dirty.discard(place)
@@ -179,11 +170,6 @@ class Writer:
             except RegistryFault:
                 self._dirty.add(place)
                 raise
-
-    def _lead(self, epoch: int | None) -> None:
-        if epoch != self.epoch:
-            self.epoch = epoch
-            self.led(epoch)
 
     async def _settle(self, place: str) -> None:
         """Read, plan and commit until nothing is left to be done in the folder."""
@@ -205,8 +191,7 @@ class Writer:
         return [one for name in sorted(names) if (one := self.layout.read(name, interface)) is not None]
 
     def _stand_back(self, key: InstanceKey, epoch: int) -> None:
-        wanted = self._ledger.wanted.get(self.folder(key), {}).get(key)
-        if wanted is None or wanted.mirrored:
+        if key not in self._ledger.wanted.get(self.folder(key), {}):
             return
         self.counts.outdone += 1
         log.info("registry %s: %s %s is held with epoch %d now", self.settings.registry, key.service, key.id, epoch)
@@ -251,7 +236,6 @@ class Writer:
             "layout": self.layout.name,
             "connected": self.connected,
             "reason": self.reason,
-            "leader_epoch": self.epoch,
             "wanted": len(wanted),
             "held": self.held,
             "unread_folders": sorted(self._dirty)[:MAX_SHOWN],

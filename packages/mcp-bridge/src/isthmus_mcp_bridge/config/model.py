@@ -14,6 +14,7 @@ from isthmus_mcp_bridge.catalog.vips import VipRange
 from isthmus_mcp_bridge.mcp.filters import SinkFilter
 from isthmus_mcp_bridge.mcp.tls import TlsFiles
 from isthmus_mcp_bridge.registration.leases import LeaseLimits
+from isthmus_mcp_bridge.registration.model import SdkService
 from isthmus_mcp_bridge.registries.naming import NamingRule
 
 
@@ -187,6 +188,15 @@ class RegistrationConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MirrorConfig:
+    """Registries whose services are mirrored into another one; ``services`` gives hosts their SDK's names."""
+
+    to: str
+    sources: tuple[str, ...]
+    services: Mapping[str, SdkService] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BacksyncConfig:
     """What is written into registries: the name that all replicas of this bridge share, and the names of the registries.
 
@@ -197,6 +207,7 @@ class BacksyncConfig:
     registries: tuple[str, ...] = ()
     overlap_s: float = 5.0
     writes_per_s: float = 200.0
+    mirror: tuple[MirrorConfig, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

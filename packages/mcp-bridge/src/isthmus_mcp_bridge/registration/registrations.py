@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from isthmus_mcp_bridge.dualmode.instance import Address
-from isthmus_mcp_bridge.dualmode.show import Show, mesh_else_native
 from isthmus_mcp_bridge.events import OriginChanged, OriginReport, SourceListed, SourceSuspected
 from isthmus_mcp_bridge.registration.claims import entry_of
 from isthmus_mcp_bridge.registration.leases import LeaseLimits, LeaseTable
@@ -51,15 +50,12 @@ class Registrations:
         limits: LeaseLimits,
         probe: Probe,
         now: Callable[[], float],
-        show: Show = mesh_else_native,
     ) -> None:
-        """``show`` says what mesh consumers are shown of an instance."""
         self.naming = naming
         self.leases = LeaseTable(limits)
         self.probes = 0
         self.now = now
         self._probe = probe
-        self._show = show
         self._listeners: list[Listener] = []
         self._local: dict[InstanceKey, Registered] = {}
         self._learned: dict[tuple[str, str], dict[InstanceKey, Registered]] = {}
@@ -202,7 +198,7 @@ class Registrations:
 
     def _entry(self, service: SdkService) -> Entry:
         members = self._of_service.get(service, ())
-        return entry_of([self._known[key] for key in members], self._show, self.naming.rule, self.naming.ports)
+        return entry_of([self._known[key] for key in members], self.naming.rule, self.naming.ports)
 
     def status(self) -> dict[str, Any]:
         """The leases, for the administration endpoint."""

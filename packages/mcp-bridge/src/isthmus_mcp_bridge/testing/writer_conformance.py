@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from isthmus_mcp_bridge.backsync.layouts import Layout, folder
+from isthmus_mcp_bridge.backsync.leadership import Leadership
 from isthmus_mcp_bridge.backsync.store import EntryStore
 from isthmus_mcp_bridge.backsync.write_back import wanted_of
 from isthmus_mcp_bridge.backsync.writer import Writer, WriterSettings
@@ -186,16 +187,21 @@ class WriterConformance:
             await self.stands(subject, (MESH, 1))
 
     async def test_a_lock_has_one_holder_and_growing_epochs(self, subject: WritableSubject) -> None:
-        """The next one leads when the first one goes."""
-        first, second = Hand(subject), Hand(subject)
-        for hand in (first, second):
-            hand.writer.lock = f"{subject.root}-lock"
-        async with running(second):
-            async with running(first):
-                await eventually(lambda: first.writer.epoch or second.writer.epoch, first.writer.status)
-                leader, other = (first, second) if first.writer.epoch else (second, first)
-                epoch = leader.writer.epoch
-                assert epoch
-                assert other.writer.epoch is None
-            if leader is first:
-                await eventually(lambda: (second.writer.epoch or 0) > epoch, second.writer.status)
+        """Who resigns is followed by another one, with a greater epoch."""
+        told: list[int | None] = []
+        first = Leadership(subject.store(), f"{subject.root}-lock", lambda: 0.5)
+        second = Leadership(subject.store(), f"{subject.root}-lock", lambda: 0.5)
+        second.led = told.append
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(first.run())]
+            await eventually(lambda: first.epoch, lambda: first.epoch)
+            epoch = first.epoch or 0
+            tasks.append(group.create_task(second.run()))
+            await asyncio.sleep(0.1)
+            assert (told, first.epoch) == ([], epoch)
+            first.resign()
+            await eventually(lambda: (second.epoch or 0) > epoch, lambda: second.epoch)
+            assert first.epoch is None
+            for task in tasks:
+                task.cancel()
+        assert told == [told[0], None]
