@@ -144,7 +144,7 @@ async def serve(
     parts.use(publisher.catalog)
     publisher.on_changes = parts.changed
     if parts.write_back is not None:
-        publisher.on_sdk_view = parts.write_back.show_again
+        publisher.on_sdk_view.append(parts.write_back.show_again)
     runs: list[Callable[[], Coroutine[Any, Any, None]]] = [publisher.run, *dual_mode.runs]
     runs += [functools.partial(one.run, publisher.take) for one in registries]
     if parts.registrations is not None:
