@@ -18,6 +18,7 @@ from isthmus_controlplane.config import DEFAULT_ADMIN
 from isthmus_controlplane.ctl.client import ApiError, Client, UnreachableError
 from isthmus_controlplane.ctl.difference import differences
 from isthmus_controlplane.ctl.explanation import explanation_text, is_acknowledged
+from isthmus_controlplane.ctl.migrate import cli as migrate
 from isthmus_controlplane.ctl.status import cause_text, is_healthy, problem_text, status_text
 from isthmus_controlplane.ctl.table import table
 from isthmus_controlplane.errors import ConfigError, ControlPlaneError
@@ -71,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
     wait = commands.add_parser("wait", help="wait until every client acknowledged everything that was applied")
     wait.add_argument("--applied", action="store_true", required=True, help="what to wait for")
     wait.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long (%(default)s)")
+    migrate.add_options(
+        commands.add_parser(
+            "migrate",
+            help="walk a service between SDK and mesh addresses, and back by itself when errors show",
+            epilog=migrate.EPILOG,
+        )
+    )
     status = commands.add_parser("status", help="show clients, versions and problems")
     status.add_argument("-o", "--output", choices=["table", "json"], default="table")
     status.add_argument("--check", action="store_true", help="end with 1 when a client rejects or there are problems")
@@ -102,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
         "analyze": _analyze,
         "diff": _diff,
         "wait": _wait,
+        "migrate": migrate.run,
         "status": _status,
         "explain": _explain,
     }

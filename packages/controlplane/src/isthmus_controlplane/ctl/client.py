@@ -20,28 +20,33 @@ class UnreachableError(ControlPlaneError):
 
 
 class ApiError(ControlPlaneError):
-    """The control plane refused; ``problems`` says why, each with origin, path and message."""
+    """The control plane refused; ``problems`` says why, each with origin, path and message. ``status`` is HTTP's."""
 
-    def __init__(self, message: str, problems: list[dict[str, str]]) -> None:
+    def __init__(self, message: str, problems: list[dict[str, str]], status: int = 0) -> None:
         super().__init__(message)
         self.problems = problems
+        self.status = status
 
 
 class Client:
-    """Talks to one control plane."""
+    """Talks to one control plane, or to another program with such an interface."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, what: str = "control plane", option: str = "--server") -> None:
         """Prepare.
 
         Args:
             server: ``http://HOST:PORT`` of its admin endpoints.
+            what: what answers there, for messages.
+            option: the option that names it, for messages.
 
         Raises:
             UnreachableError: it is no such URL.
         """
         if not _is_http_url(server):
-            raise UnreachableError(f"--server {server}: is not of the form http://HOST:PORT")
+            raise UnreachableError(f"{option} {server}: is not of the form http://HOST:PORT")
         self._server = server.rstrip("/")
+        self._what = what
+        self._option = option
         # The control plane is near; a proxy from the environment is for what is far.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -84,7 +89,7 @@ class Client:
             raise _api_error(error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
-            text = f"cannot reach the control plane at {self._server}: {reason}; is it running? --server names another"
+            text = f"cannot reach the {self._what} at {self._server}: {reason}; is it running? {self._option} names another"
             raise UnreachableError(text) from error
 
 
@@ -100,6 +105,7 @@ def _api_error(error: urllib.error.HTTPError) -> ApiError:
     with error:
         try:
             answer = json.load(error)
-            return ApiError(str(answer["error"]), list(answer.get("problems", [])))
+            return ApiError(str(answer["error"]), list(answer.get("problems", [])), error.code)
         except (ValueError, KeyError, TypeError):
-            return ApiError(f"status {error.code} without explanation; is this the address of a control plane?", [])
+            text = f"status {error.code} without explanation; is this the address of a control plane?"
+            return ApiError(text, [], error.code)
