@@ -13,6 +13,7 @@ from isthmus_proxy.config.parse import fill
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
     ConnectionLimitConfig,
+    ConnectionRbacConfig,
     DirectResponseConfig,
     FilterChainMatch,
     HttpInspectorConfig,
@@ -27,6 +28,7 @@ from isthmus_proxy.listener.model import (
     TcpProxyConfig,
     TlsInspectorConfig,
 )
+from isthmus_proxy.rbac.model import Anything, DestinationPort, Policy, Rules
 
 EXTENSION = "type.googleapis.com/envoy.extensions.filters."
 
@@ -148,6 +150,34 @@ def test_network_filters_before_the_last() -> None:
     assert isinstance(network_filter, TcpProxyConfig)
     assert network_filter.cluster_from_sni
     assert compiled().filter_chains[0].network_filter == DirectResponseConfig(b"hi")
+
+
+def rbac(**policy: object) -> dict[str, Any]:
+    given = {"permissions": [{"any": True}], "principals": [{"any": True}], **policy}
+    return typed("network.rbac.v3.RBAC", stat_prefix="tcp.", rules={"action": "DENY", "policies": {"p": given}})
+
+
+def test_policies_of_connections() -> None:
+    config = compiled(filter_chains=[chain(rbac(permissions=[{"destination_port": 7}]), TCP)])
+    rules = Rules("DENY", (Policy("p", (DestinationPort(7, 8),), (Anything(),)),))
+    assert config.filter_chains[0].gates == (ConnectionRbacConfig("tcp.", rules),)
+
+
+def test_policies_that_ask_for_the_peer_wait_for_its_handshake() -> None:
+    named = rbac(principals=[{"not_id": {"and_ids": {"ids": [{"authenticated": {}}]}}}])
+    (gate,) = compiled(filter_chains=[chain(named, TCP)]).filter_chains[0].gates
+    assert isinstance(gate, ConnectionRbacConfig)
+    assert not gate.after_handshake
+    tls = {"common_tls_context": {"tls_certificates": [
+        {"certificate_chain": {"inline_string": "c"}, "private_key": {"inline_string": "k"}},
+    ]}}  # fmt: skip
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    socket = {"name": "tls", "typed_config": {"@type": kind, **tls}}
+    for policy, waits in ((named, True), (rbac(), False)):
+        secure = compiled(filter_chains=[{**chain(policy, TCP), "transport_socket": socket}])
+        (gate,) = secure.filter_chains[0].gates
+        assert isinstance(gate, ConnectionRbacConfig)
+        assert gate.after_handshake == waits
 
 
 def test_a_default_chain_alone() -> None:

@@ -13,6 +13,7 @@ import trio
 
 from isthmus_proxy.listener.model import (
     ConnectionLimitConfig,
+    ConnectionRbacConfig,
     DirectResponseConfig,
     FilterChain,
     FilterChainMatch,
@@ -28,6 +29,8 @@ from isthmus_proxy.listener.model import (
     TlsInspectorConfig,
 )
 from isthmus_proxy.listener.serving_chain import ServingChain
+from isthmus_proxy.rbac.model import Action, AddressIn, Anything, DestinationPort, HeaderIs, Policy, Rule, Rules
+from isthmus_proxy.route.model import HeaderMatch
 from isthmus_proxy.testing import PATIENCE, Peer, Proxy, eventually, running_proxy
 
 pytestmark = pytest.mark.trio
@@ -269,6 +272,42 @@ async def test_connection_limit(proxy: Proxy) -> None:
     again = await proxy.client()
     await eventually(lambda: proxy.stat("connection_limit.limit.active_connections") == 1)
     await again.close()
+
+
+def judged(action: Action, permission: Rule, principal: Rule) -> FilterChain:
+    rules = Rules(action, (Policy("p", (permission,), (principal,)),))
+    return replace(says("x"), gates=(ConnectionRbacConfig("tcp.", rules),))
+
+
+LOOPBACK_PEER = AddressIn("direct_remote", ipaddress.IPv4Network("127.0.0.0/8"))
+
+
+@pytest.mark.parametrize(
+    ("action", "permission", "principal", "allowed"),
+    [
+        ("ALLOW", Anything(), LOOPBACK_PEER, True),
+        ("ALLOW", Anything(), AddressIn("direct_remote", ipaddress.IPv4Network("10.0.0.0/8")), False),
+        ("DENY", Anything(), LOOPBACK_PEER, False),
+        ("DENY", DestinationPort(1, 2), LOOPBACK_PEER, True),
+        ("ALLOW", AddressIn("destination", ipaddress.IPv4Network("127.0.0.1/32")), Anything(), True),
+        ("LOG", Anything(), Anything(), True),
+        ("ALLOW", HeaderIs(HeaderMatch(b"x-a")), Anything(), False),
+    ],
+)
+async def test_connections_are_judged_when_they_come(
+    proxy: Proxy, action: Action, permission: Rule, principal: Rule, allowed: bool
+) -> None:
+    proxy.open(listener(judged(action, permission, principal)))
+    assert await answer(proxy) == (b"x" if allowed else b"")
+    assert (proxy.stat("tcp.rbac.allowed"), proxy.stat("tcp.rbac.denied")) == ((1, 0) if allowed else (0, 1))
+    await eventually(lambda: proxy.listeners.connection_count == 0)
+
+
+async def test_shadow_rules_are_counted_only(proxy: Proxy) -> None:
+    gate = ConnectionRbacConfig("s", None, Rules("DENY", (Policy("p", (Anything(),), (Anything(),)),)))
+    proxy.open(listener(replace(says("x"), gates=(gate,))))
+    assert await answer(proxy) == b"x"
+    assert proxy.stat("s.rbac.shadow_denied") == 1
 
 
 async def test_a_refused_connection_may_be_held_for_a_while(proxy: Proxy) -> None:

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from isthmus_proxy.listener.model import (
+    ConnectionRbacConfig,
     DirectResponseConfig,
     FilterChain,
     FilterChainMatch,
@@ -21,6 +22,7 @@ from isthmus_proxy.listener.model import (
     TcpProxyConfig,
     TlsInspectorConfig,
 )
+from isthmus_proxy.rbac.model import Anything, Authenticated, Policy, Rules
 from isthmus_proxy.route.model import ClusterWeight, StringMatch
 from isthmus_proxy.testing import PATIENCE, Peer, Proxy, eventually, forward, running_proxy
 from isthmus_proxy.tls.model import (
@@ -231,6 +233,22 @@ async def test_one_port_for_plain_and_tls(files: Files) -> None:
         assert await client.read_all() == b"plain"
         assert await (await connect(proxy, trusting(files), "two.example")).read_all() == b"named"
         assert await (await connect(proxy, trusting(files))).read_all() == b"tls"
+
+
+async def test_connections_are_judged_by_the_name_of_the_peer_when_it_is_known(files: Files) -> None:
+    named = Authenticated(StringMatch("exact", b"spiffe://mesh/client"))
+    rules = Rules("ALLOW", (Policy("p", (Anything(),), (named,)),))
+    gate = ConnectionRbacConfig("tcp.", rules, after_handshake=True)
+    tls = server_tls(source(files.server), validation=roots(files))
+    async with running_proxy() as proxy:
+        serve(proxy, tls, DirectResponseConfig(b"hello"), gates=(gate,))
+        client = await connect(proxy, trusting(files, files.client))
+        assert await client.read_all() == b"hello"
+        await _is_refused(await connect(proxy, trusting(files, files.wild)))
+        await _is_refused(await connect(proxy, trusting(files)))
+        assert (proxy.stat("tcp.rbac.allowed"), proxy.stat("tcp.rbac.denied")) == (1, 2)
+        assert proxy.stat(f"listener.127.0.0.1_{proxy.port}.ssl.connection_error") == 0
+        await eventually(lambda: proxy.listeners.connection_count == 0)
 
 
 @pytest.mark.parametrize("required", [True, False])

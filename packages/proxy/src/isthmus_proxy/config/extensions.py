@@ -20,6 +20,7 @@ _MODULES = {
     f"{_FILTERS}.network.tcp_proxy.v3.TcpProxy": "tcp_proxy",
     f"{_FILTERS}.network.direct_response.v3.Config": "config",
     f"{_FILTERS}.network.connection_limit.v3.ConnectionLimit": "connection_limit",
+    f"{_FILTERS}.network.rbac.v3.RBAC": "rbac",
     f"{_FILTERS}.network.sni_cluster.v3.SniCluster": "sni_cluster",
     f"{_FILTERS}.listener.tls_inspector.v3.TlsInspector": "tls_inspector",
     f"{_FILTERS}.listener.http_inspector.v3.HttpInspector": "http_inspector",

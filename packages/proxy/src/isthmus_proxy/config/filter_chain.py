@@ -46,7 +46,7 @@ def _refuse_equal(chains: tuple[FilterChain, ...], path: str) -> None:
 def compile_filter_chain(proto: Any, path: str) -> FilterChain:
     """One checked filter chain. Raises ConfigError."""
     tls = compile_downstream_transport(proto, path)
-    network_filter, gates = compile_network_filters(proto.filters, join(path, "filters"))
+    network_filter, gates = compile_network_filters(proto.filters, join(path, "filters"), secure=tls is not None)
     match = _match(proto.filter_chain_match, join(path, "filter_chain_match"))
     timeout = seconds(proto, "transport_socket_connect_timeout", 0.0, path)
     return FilterChain(proto.name, network_filter, match, gates, content_hash(proto), tls, timeout)

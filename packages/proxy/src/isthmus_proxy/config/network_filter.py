@@ -13,7 +13,9 @@ from isthmus_proxy.config.values import required, seconds
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import (
     ConnectionLimitConfig,
+    ConnectionRbacConfig,
     DirectResponseConfig,
+    GateConfig,
     TcpProxyConfig,
     TerminalFilterConfig,
 )
@@ -23,17 +25,23 @@ HCM = f"{_NETWORK}.http_connection_manager.v3.HttpConnectionManager"
 TCP_PROXY = f"{_NETWORK}.tcp_proxy.v3.TcpProxy"
 DIRECT_RESPONSE = f"{_NETWORK}.direct_response.v3.Config"
 CONNECTION_LIMIT = f"{_NETWORK}.connection_limit.v3.ConnectionLimit"
+RBAC = f"{_NETWORK}.rbac.v3.RBAC"
 SNI_CLUSTER = f"{_NETWORK}.sni_cluster.v3.SniCluster"
 OWN = "xds.type.v3.TypedStruct"
 
 _TERMINAL = frozenset({HCM, TCP_PROXY, DIRECT_RESPONSE, OWN})
 
 
-def compile_network_filters(filters: Any, path: str) -> tuple[TerminalFilterConfig, tuple[ConnectionLimitConfig, ...]]:
-    """The terminal filter, which comes last, and what connections pass before. Raises ConfigError."""
+def compile_network_filters(
+    filters: Any, path: str, *, secure: bool
+) -> tuple[TerminalFilterConfig, tuple[GateConfig, ...]]:
+    """The terminal filter, which comes last, and what connections pass before; ``secure``: over TLS that ends here.
+
+    Raises ConfigError.
+    """
     if not filters:
         raise ConfigError(path, "", "needs at least one network filter, such as http_connection_manager or tcp_proxy")
-    gates: list[ConnectionLimitConfig] = []
+    gates: list[GateConfig] = []
     from_sni = False
     for index, each in enumerate(filters):
         place = f"{path}[{index}].typed_config"
@@ -48,10 +56,12 @@ def compile_network_filters(filters: Any, path: str) -> tuple[TerminalFilterConf
             )
         if name == CONNECTION_LIMIT:
             gates.append(_connection_limit(unpack(each.typed_config, place), place))
+        elif name == RBAC:
+            gates.append(_rbac(unpack(each.typed_config, place), place, secure=secure))
         elif name == SNI_CLUSTER:
             from_sni = True
         elif not last:
-            unpack_as(each.typed_config, place, CONNECTION_LIMIT, SNI_CLUSTER)
+            unpack_as(each.typed_config, place, CONNECTION_LIMIT, RBAC, SNI_CLUSTER)
     terminal = _terminal(filters[-1], f"{path}[{len(filters) - 1}].typed_config")
     if from_sni and isinstance(terminal, TcpProxyConfig):
         terminal = replace(terminal, cluster_from_sni=True)
@@ -92,3 +102,9 @@ def _connection_limit(config: Any, path: str) -> ConnectionLimitConfig:
         max_connections=most,
         delay=seconds(config, "delay", 0.0, path),
     )
+
+
+def _rbac(config: Any, path: str, *, secure: bool) -> ConnectionRbacConfig:
+    from isthmus_proxy.config.connection_rbac import compile_connection_rbac  # noqa: PLC0415 - few configurations have it
+
+    return compile_connection_rbac(config, path, secure=secure)

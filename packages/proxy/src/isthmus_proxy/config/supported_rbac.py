@@ -11,6 +11,11 @@ RBAC: dict[str, MessageRules] = {
     "envoy.extensions.filters.http.rbac.v3.RBAC": message(
         "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats"
     ),
+    "envoy.extensions.filters.network.rbac.v3.RBAC": message(
+        "rules shadow_rules stat_prefix",
+        only={"enforcement_type": "ONE_TIME_ON_FIRST_BYTE"},
+        no_effect={"connections have no metadata": "shadow_rules_stat_prefix"},
+    ),
     "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": message("rbac"),
     f"{_RBAC}.RBAC": message("action policies"),
     f"{_RBAC}.Policy": message("permissions principals"),

@@ -18,6 +18,7 @@ from isthmus_proxy.listener.model import (
     ConnectionLimitConfig,
     DirectResponseConfig,
     FilterChain,
+    GateConfig,
     HttpConnectionManagerConfig,
     RdsReference,
     RpcProxyConfig,
@@ -112,9 +113,11 @@ class ChainFactory:
         if not isinstance(filter_config, DirectResponseConfig):
             loggers = self._access_logs.open_loggers(filter_config.access_logs)
         scopes: list[Closable] = []
-        gates: list[Gate] = [self._limit(gate, closed, scopes) for gate in config.gates]
+        at_once = [each for each in config.gates if not _waits_for_tls(each)]
+        gates: list[Gate] = [self._gate(each, closed, scopes) for each in at_once]
         if tls is not None:
             gates.append(tls)
+        gates.extend(self._gate(each, closed, scopes) for each in config.gates if _waits_for_tls(each))
 
         def ended(seconds: float, describe: Callable[[], StreamInfo]) -> None:
             for gate in gates:
@@ -141,10 +144,16 @@ class ChainFactory:
         tls = factory.server(config.tls, listener, config.transport_socket_connect_timeout)
         return TlsGate(factory, tls, self._surroundings.reactor, closed)
 
-    def _limit(self, config: ConnectionLimitConfig, closed: ConnectionEnded, scopes: list[Closable]) -> ConnectionLimit:
-        scope = self._stats.scope(f"connection_limit.{config.stat_prefix}")
+    def _gate(self, config: GateConfig, closed: ConnectionEnded, scopes: list[Closable]) -> Gate:
+        if isinstance(config, ConnectionLimitConfig):
+            scope = self._stats.scope(f"connection_limit.{config.stat_prefix}")
+            scopes.append(scope)
+            return ConnectionLimit(config, scope, self._surroundings.reactor, closed)
+        from isthmus_proxy.listener.connection_rbac import ConnectionRbac  # noqa: PLC0415 - few configurations have it
+
+        scope = self._stats.scope(f"{config.stat_prefix.rstrip('.')}.rbac")
         scopes.append(scope)
-        return ConnectionLimit(config, scope, self._surroundings.reactor, closed)
+        return ConnectionRbac(config, scope, self._surroundings.reactor, closed)
 
     def _filter(
         self,
@@ -234,3 +243,7 @@ class ChainFactory:
         table = self._routes.table(config.route)
         scopes.append(table)
         return RouteHandle(config.route.name, table)
+
+
+def _waits_for_tls(gate: GateConfig) -> bool:
+    return not isinstance(gate, ConnectionLimitConfig) and gate.after_handshake

@@ -16,6 +16,7 @@ from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.filters.stream_filter import FilterConfig
+    from isthmus_proxy.rbac.model import Rules
     from isthmus_proxy.tls.model import ServerTlsConfig
 
 IpNetwork = IPv4Network | IPv6Network
@@ -250,6 +251,20 @@ class ConnectionLimitConfig:
     delay: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionRbacConfig:
+    """envoy.extensions.filters.network.rbac.v3. ``rules`` None: every connection passes; ``shadow_rules`` are only counted.
+
+    ``after_handshake``: what they ask for is known when TLS has said who the peer is.
+    """
+
+    stat_prefix: str
+    rules: Rules | None = None
+    shadow_rules: Rules | None = None
+    after_handshake: bool = False
+
+
+GateConfig = ConnectionLimitConfig | ConnectionRbacConfig
 TerminalFilterConfig = HttpConnectionManagerConfig | TcpProxyConfig | DirectResponseConfig | RpcProxyConfig
 
 
@@ -275,7 +290,7 @@ class FilterChain:
     name: str
     network_filter: TerminalFilterConfig
     match: FilterChainMatch = FilterChainMatch()
-    gates: tuple[ConnectionLimitConfig, ...] = ()
+    gates: tuple[GateConfig, ...] = ()
     content: str = ""
     tls: ServerTlsConfig | None = None
     transport_socket_connect_timeout: float = 0.0  # of the TLS handshake; 0 = none

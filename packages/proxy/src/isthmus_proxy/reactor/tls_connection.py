@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.reactor.connection import LARGE_RECEIVE_BYTES, RECEIVE_BYTES, Connection, Receiver
@@ -75,6 +76,10 @@ class TlsConnection(Connection):
     def limit_handshake(self, seconds: float) -> None:
         """Close unless the handshake is done in ``seconds``."""
         self._time_limit = self._reactor.call_later(seconds, self._too_slow)
+
+    def ask_too(self, judge: Callable[[Handshake], Handshake]) -> None:
+        """Put somebody who is told too, and may refuse the peer, before who is told how the handshake went."""
+        self._handshake = judge(self._handshake)
 
     def begin(self) -> None:
         """Say the first word: the client's side of a handshake."""
