@@ -10,10 +10,17 @@ from google.protobuf.descriptor import Descriptor
 from isthmus_api.istio.mcp.v1alpha1 import mcp_pb2, metadata_pb2, resource_pb2
 from isthmus_api.istio.networking.v1alpha3 import (
     destination_rule_pb2,
+    gateway_pb2,
     service_entry_pb2,
+    sidecar_pb2,
     virtual_service_pb2,
     workload_entry_pb2,
     workload_selector_pb2,
+)
+from isthmus_api.istio.security.v1beta1 import (
+    authorization_policy_pb2,
+    peer_authentication_pb2,
+    request_authentication_pb2,
 )
 from isthmus_api.istio.type.v1beta1 import selector_pb2
 
@@ -23,10 +30,15 @@ MODULES = [
     metadata_pb2,
     resource_pb2,
     destination_rule_pb2,
+    gateway_pb2,
     service_entry_pb2,
+    sidecar_pb2,
     virtual_service_pb2,
     workload_entry_pb2,
     workload_selector_pb2,
+    authorization_policy_pb2,
+    peer_authentication_pb2,
+    request_authentication_pb2,
     selector_pb2,
 ]
 REPEATED = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
@@ -76,11 +88,13 @@ def message_blocks(prefix: str, message: descriptor_pb2.DescriptorProto) -> Iter
     lines += [f"reserved {name}" for name in sorted(message.reserved_name)]
     yield f"message {full}", lines
     for enum in message.enum_type:
-        deprecated = {value.name for value in enum.value if value.options.deprecated}
-        marked = [f"{v.number} {v.name}{' deprecated' * (v.name in deprecated)}" for v in enum.value]
-        yield f"enum {full}.{enum.name}", marked
+        yield f"enum {full}.{enum.name}", enum_lines(enum)
     for nested in message.nested_type:
         yield from message_blocks(full, nested)
+
+
+def enum_lines(enum: descriptor_pb2.EnumDescriptorProto) -> list[str]:
+    return [f"{v.number} {v.name}{' deprecated' * v.options.deprecated}" for v in enum.value]
 
 
 def service_blocks(file: descriptor_pb2.FileDescriptorProto) -> Iterator[tuple[str, list[str]]]:
@@ -99,6 +113,8 @@ def declared() -> dict[str, list[str]]:
         module.DESCRIPTOR.CopyToProto(file)
         for message in file.message_type:
             blocks.update(message_blocks(file.package, message))
+        for enum in file.enum_type:
+            blocks[f"enum {file.package}.{enum.name}"] = enum_lines(enum)
         blocks.update(service_blocks(file))
     return blocks
 

@@ -1,0 +1,1 @@
+"""The security kinds of Istio."""

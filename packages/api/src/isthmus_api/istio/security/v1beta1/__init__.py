@@ -1,0 +1,1 @@
+"""Package istio.security.v1beta1."""
