@@ -1,5 +1,6 @@
 """Everything the control plane generates is taken by a real Envoy (``--mode validate``) and by our proxy."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from google.protobuf.message import Message
 
 from harness.envoy import validate
 from harness.eventually import patience
+from isthmus_controlplane.model.inbound import InstanceIndex
 from isthmus_controlplane.model.model import MeshSettings
-from isthmus_controlplane.model.scope import Scope
-from isthmus_controlplane.model.testing import admitted, rule, service, split, virtual_service
+from isthmus_controlplane.model.narrow import narrow
+from isthmus_controlplane.model.scope import CertificateFiles, Scope
+from isthmus_controlplane.model.testing import admitted, make, rule, service, split, virtual_service
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate import translate
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE
+from isthmus_proxy.tls.testing import Authority
 
 HOST = "reviews.shop"
 TO_HOST = [{"destination": {"host": HOST}}]
@@ -35,6 +39,7 @@ LIMITS: dict[str, Any] = {
         "minHealthPercent": 10,
     },
 }  # fmt: skip
+LIMITS_OF_INBOUND = {"connectionPool": LIMITS["connectionPool"]}
 CORS = {
     "allowOrigins": [{"exact": "*"}, {"prefix": "https://"}, {"prefix": ""}, {"regex": ".*[.]shop"}],
     "allowMethods": ["GET", "POST"], "allowHeaders": ["x-a", "*"], "exposeHeaders": ["x-b"], "maxAge": "24h",
@@ -50,7 +55,81 @@ HASHED: list[dict[str, Any]] = [
         ("v3", {"httpHeaderName": "x-user", "maglev": {}}),
     )
 ]
+KEYS = '{"keys": [{"kty": "oct", "kid": "a", "alg": "HS256", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ"}]}'
+ACCESS: list[dict[str, Any]] = [
+    {
+        "from": [
+            {"source": {"principals": ["td/ns/a/sa/b", "*"], "namespaces": ["a*"], "ipBlocks": ["10.0.0.0/8"]}},
+            {"source": {"notServiceAccounts": ["a/b", "c"], "trustDomains": ["td"], "remoteIpBlocks": ["::1"]}},
+            {"source": {"requestPrincipals": ["*", "https://me/you", "me*"], "notPrincipals": ["*/sa/c"]}},
+        ],
+        "to": [
+            {
+                "operation": {
+                    "hosts": ["*.shop"],
+                    "methods": ["GET"],
+                    "paths": ["/a*", "*.js", "/b/{*}/{**}"],
+                    "notPaths": ["/c"],
+                }
+            },
+            {"operation": {"ports": ["9000"], "notMethods": ["*"]}},
+        ],
+        "when": [
+            {"key": "request.headers[x-a]", "values": ["1", "*"]},
+            {"key": "request.auth.claims[a][b]", "values": ["c*"]},
+            {"key": "request.auth.audiences", "values": ["me"]},
+            {"key": "request.auth.presenter", "notValues": ["me"]},
+            {"key": "destination.ip", "values": ["10.0.0.1"]},
+            {"key": "connection.sni", "notValues": ["a.shop"]},
+        ],
+    },
+    {"to": [{"operation": {"ports": ["3306"]}}], "when": [{"key": "source.ip", "notValues": ["10.0.0.7"]}]},
+]
+TOKENS = [
+    {
+        "issuer": "me",
+        "jwks": KEYS,
+        "audiences": ["a"],
+        "fromHeaders": [{"name": "x-t", "prefix": "T "}],
+        "timeout": "1s",
+        "fromParams": ["t"],
+        "fromCookies": ["c"],
+        "outputPayloadToHeader": "x-payload",
+        "forwardOriginalToken": True,
+        "outputClaimToHeaders": [{"header": "x-sub", "claim": "sub"}],
+        "spaceDelimitedClaims": ["roles"],
+    },
+    {"issuer": "you", "jwksUri": "https://keys.example/jwks.json"},
+    {"issuer": "they", "jwksUri": "http://10.0.0.8:8080/jwks.json"},
+]
+POLICIES = [
+    *(
+        make("AuthorizationPolicy", action.lower(), {"action": action, "rules": ACCESS})
+        for action in ("ALLOW", "DENY", "AUDIT")
+    ),
+    make("RequestAuthentication", "tokens", {"jwtRules": TOKENS}, "istio-system"),
+    make("PeerAuthentication", "db", {"selector": {"matchLabels": {"app": "db"}}, "mtls": {"mode": "STRICT"}}),
+]
+HTTP_PORT = {"number": 9080, "name": "http", "protocol": "HTTP"}
+SIDECARS = [
+    make("Sidecar", "all", {
+        "workloadSelector": {"labels": {"app": "governed"}},
+        "ingress": [
+            {"port": HTTP_PORT, "bind": "127.0.0.1", "captureMode": "NONE", "defaultEndpoint": "127.0.0.1:9000"},
+            {"port": {"number": 9081, "name": "a", "protocol": "TCP"}, "defaultEndpoint": "[::1]:9000"} | LIMITS_OF_INBOUND,
+        ],
+        "egress": [
+            {"port": {"number": 8080, "name": "a", "protocol": "HTTP"}, "bind": "127.0.0.2", "captureMode": "NONE", "hosts": ["./*"]},
+            {"port": {"number": 99, "name": "a", "protocol": "HTTP"}, "hosts": ["~/*"]},
+            {"port": {"number": 3306, "name": "a", "protocol": "MYSQL"}, "hosts": ["./db.shop"]},
+            {"hosts": ["*/*.shop"]},
+        ],
+        "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
+    }),
+]  # fmt: skip
 OBJECTS: list[ConfigObject] = [
+    *POLICIES,
+    *SIDECARS,
     service(HOST, "v1", "v2", addresses=["240.0.0.1"]),
     rule(HOST, "v1", "v2", trafficPolicy={"loadBalancer": {"simple": "RANDOM"}}),
     virtual_service(
@@ -119,6 +198,11 @@ SCOPES = {
     "explicit proxy": Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001),
     "bound": Scope(interception="NONE", bind="127.0.0.1"),
     "other namespace": Scope(namespace="other"),
+    "instance": Scope(addresses=("10.0.0.1",)),
+    "instance with certificates": Scope(addresses=("10.0.0.1",), interception="TPROXY"),
+    "governed": Scope(labels=(("app", "governed"),)),
+    "governed and bound": Scope(labels=(("app", "governed"),), interception="NONE", bind="127.0.0.1"),
+    "strict instance": Scope(addresses=("10.0.0.1",), labels=(("app", "db"),)),
 }
 ADS = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}
 ADS_CLUSTER = {
@@ -155,10 +239,23 @@ def with_endpoints_inline(cluster: dict[str, Any], endpoints: Mapping[str, Messa
     return cluster
 
 
-def bootstrap(scope: str, policy: Any, *, inline: bool) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    issued = authority.issue("reviews")
+    return CertificateFiles(str(issued.certificate), str(issued.key), str(authority.root.certificate))
+
+
+def scope_of(name: str, files: CertificateFiles) -> Scope:
+    return dataclasses.replace(SCOPES[name], server_files=files) if "certificates" in name else SCOPES[name]
+
+
+def bootstrap(scope: Scope, policy: Any, *, inline: bool) -> dict[str, Any]:
     """A bootstrap with all resources of one scope."""
     admission = admitted(OBJECTS, mesh=MeshSettings(policy))
-    messages = translate(admission.model, SCOPES[scope]).messages
+    instances = InstanceIndex()
+    instances.follow(admission.model.services)
+    messages = translate(admission.model, narrow(admission.model, scope, instances)).messages
     clusters = [plain(message) for message in messages[CLUSTER_TYPE].values()]
     listeners = [plain(message) for message in messages[LISTENER_TYPE].values()]
     assert len(clusters) > 8
@@ -176,15 +273,15 @@ def bootstrap(scope: str, policy: Any, *, inline: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("inline", [False, True], ids=["over ADS", "inline"])
 @pytest.mark.parametrize("policy", ["REGISTRY_ONLY", "ALLOW_ANY"])
 @pytest.mark.parametrize("scope", list(SCOPES))
-def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool) -> None:
-    taken, said = validate(bootstrap(scope, policy, inline=inline))
+def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool, files: CertificateFiles) -> None:
+    taken, said = validate(bootstrap(scope_of(scope, files), policy, inline=inline))
     assert taken, said
 
 
 @pytest.mark.parametrize("scope", list(SCOPES))
-def test_our_proxy_takes_every_resource(scope: str, tmp_path: Path) -> None:
+def test_our_proxy_takes_every_resource(scope: str, tmp_path: Path, files: CertificateFiles) -> None:
     path = tmp_path / "bootstrap.json"
-    path.write_text(json.dumps(bootstrap(scope, "REGISTRY_ONLY", inline=True)))
+    path.write_text(json.dumps(bootstrap(scope_of(scope, files), "REGISTRY_ONLY", inline=True)))
     command = [sys.executable, "-m", "isthmus_proxy", "validate", "-c", str(path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience())
     assert ended.returncode == 0, ended.stderr

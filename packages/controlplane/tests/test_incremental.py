@@ -13,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from isthmus_controlplane.model.admission import admit
 from isthmus_controlplane.model.document import DocumentError
+from isthmus_controlplane.model.inbound import InstanceIndex
 from isthmus_controlplane.model.model import MeshSettings
+from isthmus_controlplane.model.narrow import narrow
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import make, virtual_service
 from isthmus_controlplane.model.testing import rule as destination_rule
@@ -30,6 +32,9 @@ SCOPES = (
     Scope(kind="grpc"),
     Scope(kind="gateway"),
     Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001),
+    Scope(labels=(("app", "p"), ("pod", "1")), addresses=("10.0.0.1",)),
+    Scope(labels=(("app", "p"), ("pod", "2")), addresses=("10.0.0.1", "10.0.0.2")),
+    Scope(labels=(("app", "q"),), addresses=("10.0.0.2",), namespace="other"),
 )
 HOSTS = ("a.shop", "b.shop", "c.other")
 NAMESPACES = ("default", "other")
@@ -76,9 +81,6 @@ class Server:
 
     def scopes_in_use(self) -> frozenset[Scope]:
         return frozenset(self.used)
-
-    def snapshot(self, scope: Scope) -> Snapshot | None:
-        return self.snapshots.get(scope)
 
 
 class Incremental(RuleBasedStateMachine):
@@ -154,6 +156,11 @@ class Incremental(RuleBasedStateMachine):
         destination = {"destination": {"host": to, "port": {"number": 8080}}}
         self.put(SOURCES[0], virtual_service(host, {"route": [destination]}))
 
+    @rule(name=st.sampled_from("pq"), ns=st.sampled_from((*NAMESPACES, "istio-system")), selected=st.booleans())
+    def policy(self, name: str, ns: str, selected: bool) -> None:
+        selector = {"selector": {"matchLabels": {"app": name}}} if selected else {}
+        self.put(SOURCES[0], make("AuthorizationPolicy", name, {"action": "DENY", "rules": [{}]} | selector, ns))
+
     @rule(source=st.sampled_from(SOURCES), data=st.data())
     def delete(self, source: str, data: st.DataObject) -> None:
         if self.objects[source]:
@@ -184,8 +191,10 @@ class Incremental(RuleBasedStateMachine):
         admission = world.admission
         assert admission == self.expected
         assert list(admission.model.services) == list(self.expected.model.services)
+        instances = InstanceIndex()
+        instances.follow(self.expected.model.services)
         for scope in self.server.used:
-            translation = translate(self.expected.model, scope)
+            translation = translate(self.expected.model, narrow(self.expected.model, scope, instances))
             served = self.server.snapshots[scope]
             scratch = build(translation.messages)
             assert {url: bodies(served, url) for url in translation.messages} == {

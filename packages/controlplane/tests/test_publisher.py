@@ -11,7 +11,7 @@ from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from isthmus_controlplane import publisher as publisher_module
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.model.scope import Scope
-from isthmus_controlplane.model.testing import rule, service, split
+from isthmus_controlplane.model.testing import make, rule, service, split
 from isthmus_controlplane.model.world import World
 from isthmus_controlplane.publisher import Publisher
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, ROUTE, RUNTIME
@@ -47,9 +47,6 @@ class RememberingServer:
 
     def scopes_in_use(self) -> frozenset[Scope]:
         return frozenset(self.used)
-
-    def snapshot(self, scope: Scope) -> Snapshot | None:
-        return self.snapshots.get(scope)
 
 
 class Bench:
@@ -112,6 +109,53 @@ async def test_a_new_kind_of_client_is_served_from_what_is_in_use() -> None:
     bench.server.used.add(explicit)
     bench.publisher.scope_needed(explicit)
     assert bench.names(ROUTE, explicit) == ["http_proxy"]
+
+
+def workload(address: str, **labels: str) -> Scope:
+    return Scope(labels=tuple(sorted(labels.items())), addresses=(address,))
+
+
+async def test_nodes_that_get_the_same_are_translated_once() -> None:
+    bench = Bench()
+    bench.give([service(HOST, "v1", "v2")])
+    bench.publisher.start()
+    nodes = [workload("10.0.0.1", pod="a"), workload("10.0.0.2", pod="b"), workload("10.0.0.9", pod="c")]
+    before = bench.publisher.counters.translations
+    for node in nodes:
+        bench.server.used.add(node)
+        bench.publisher.scope_needed(node)
+    assert bench.publisher.counters.translations == before + 2  # an instance of the service, and of none
+    assert bench.server.snapshots[nodes[0]] is bench.server.snapshots[nodes[1]]
+    assert "inbound|9000||" in bench.names(CLUSTER, nodes[1])
+    assert "inbound|9000||" not in bench.names(CLUSTER, nodes[2])
+
+
+async def test_a_node_becomes_an_instance_when_its_address_does() -> None:
+    bench = Bench()
+    node = workload("10.0.0.2")
+    bench.server.used.add(node)
+    bench.give([service(HOST, "v1")])
+    bench.publisher.start()
+    assert "inbound|9000||" not in bench.names(CLUSTER, node)
+    bench.give([service(HOST, "v1", "v2")])
+    assert "inbound|9000||" in bench.names(CLUSTER, node)
+    assert bench.publisher.origins(node, CLUSTER, ("inbound|9000||",)) == (
+        ObjectKey("ServiceEntry", "default", "reviews-shop"),
+    )
+
+
+async def test_a_policy_reaches_the_nodes_that_it_selects_and_no_other() -> None:
+    bench = Bench()
+    chosen, other = workload("10.0.0.1", app="a"), workload("10.0.0.1", app="b")
+    bench.server.used |= {chosen, other}
+    bench.give([service(HOST, "v1")])
+    bench.publisher.start()
+    before = dict(bench.server.snapshots)
+    selector = {"selector": {"matchLabels": {"app": "a"}}}
+    bench.give([service(HOST, "v1"), make("AuthorizationPolicy", "p", selector | {"action": "DENY", "rules": [{}]})])
+    bench.publisher.publish()
+    assert bench.server.snapshots[chosen].version != before[chosen].version
+    assert bench.server.snapshots[other] is before[other]
 
 
 async def test_the_number_of_kinds_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

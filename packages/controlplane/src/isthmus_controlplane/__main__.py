@@ -25,6 +25,8 @@ from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.techniques import without
 from isthmus_controlplane.telemetry.services import DEFAULT_INTERVAL_S
 
+MESH = MeshSettings()
+
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
@@ -63,6 +65,14 @@ def parser() -> argparse.ArgumentParser:
         help="requests for hosts that nobody defined: answer 502, or pass through (%(default)s)",
     )  # fmt: skip
     run.add_argument(
+        "--root-namespace", default=MESH.root_namespace, metavar="NAME",
+        help="namespace whose policies hold for all (%(default)s)",
+    )  # fmt: skip
+    run.add_argument(
+        "--ca-certificates", default=MESH.ca_certificates, metavar="FILE",
+        help="where nodes have the authorities that they trust for servers of the internet (%(default)s)",
+    )  # fmt: skip
+    run.add_argument(
         "--sync-deadline-s", type=float, default=DEFAULT_SYNC_DEADLINE_S, metavar="SECONDS",
         help="how long to wait for every store before serving with what there is (%(default)s)",
     )  # fmt: skip
@@ -94,7 +104,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         mcp=tuple(options.mcp),
         grpc=parse_host_port(options.grpc, "--grpc"),
         admin=parse_host_port(options.admin, "--admin"),
-        mesh=MeshSettings(options.outbound_traffic_policy),
+        mesh=MeshSettings(options.outbound_traffic_policy, options.root_namespace, options.ca_certificates),
         sync_deadline=options.sync_deadline_s,
         loss_hold=options.loss_hold_s,
         load_report_interval=check_interval(options.load_report_interval_s, "--load-report-interval-s"),

@@ -6,10 +6,12 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from isthmus_controlplane.debounce import Debounce
+from isthmus_controlplane.model.inbound import InstanceIndex
+from isthmus_controlplane.model.narrow import narrow
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.world import Change, World
 from isthmus_controlplane.snapshot.resource import ResourcePool
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Each scope is translated on every change. Nodes choose their metadata, so their number needs a bound.
 MAX_SCOPES = 1_000
+# Nodes say more of themselves than what matters; of those that have left, this many are remembered.
+MAX_KNOWN = 20_000
 MAX_CAUSES = 8
 # Services times scopes that are translated at once; about 50 ms. More would keep streams waiting.
 BUILT_AT_ONCE = 1_500
@@ -45,10 +49,6 @@ class SnapshotServer(Protocol):
         """Return the scopes of the connected clients."""
         ...
 
-    def snapshot(self, scope: Any) -> Snapshot | None:
-        """Return what the clients of a scope get."""
-        ...
-
 
 @dataclasses.dataclass(slots=True)
 class PublisherCounters:
@@ -63,7 +63,11 @@ class PublisherCounters:
 
 
 class Publisher:
-    """Keeps the xDS server in step with the world; belongs to one event loop."""
+    """Keeps the xDS server in step with the world; belongs to one event loop.
+
+    The server knows scopes as nodes say them. Here they are narrowed to what matters (`narrow`), so that those which get the
+    same are built once.
+    """
 
     def __init__(self, world: World, techniques: Techniques = ALL, *, built_at_once: int = BUILT_AT_ONCE) -> None:
         self.world = world
@@ -75,7 +79,11 @@ class Publisher:
         self._server: SnapshotServer | None = None
         self._pool = ResourcePool()
         self.memo = Memo()
+        self._instances = InstanceIndex()
+        self._narrowed: dict[Scope, Scope] = {}  # as a node says it: what matters of it
+        # By narrowed scope.
         self._translations: dict[Scope, Translation] = {}
+        self._snapshots: dict[Scope, Snapshot] = {}
         self._causes: list[str] = []
         self._losses: asyncio.TimerHandle | None = None
         self._aside: asyncio.Task[None] | None = None  # builds in a thread; nothing else is built meanwhile
@@ -151,7 +159,8 @@ class Publisher:
             if problem not in before.problems:
                 log.warning("%s", problem)
         cause, self._causes = "; ".join(self._causes) or "start", []
-        scopes = sorted(self._server.scopes_in_use(), key=str)[:MAX_SCOPES]
+        self._narrow_all(self._server.scopes_in_use())
+        scopes = sorted(set(self._narrowed.values()), key=str)
         known: Mapping[Scope, Translation] = self._translations
         whole, self._whole = self._whole, False
         if whole or admission.hosts is None or not self._techniques.incremental:
@@ -159,7 +168,7 @@ class Publisher:
             self.memo.forget(admission.model.services, scopes)
         if not self._techniques.incremental:
             self.memo = Memo()
-        self._translations = {scope: each for scope, each in self._translations.items() if scope in scopes}
+        self._keep(scopes)
         self._make({scope: known.get(scope) for scope in scopes}, cause)
 
     def _note_changed(self, before: Mapping[ObjectKey, ConfigObject], now: Mapping[ObjectKey, ConfigObject]) -> None:
@@ -170,6 +179,19 @@ class Publisher:
         changed = {key: self._publications for key, obj in now.items() if before.get(key) is not obj}
         self._changed = {key: number for key, number in (self._changed | changed).items() if key in now}
 
+    def _narrow_all(self, said: Iterable[Scope]) -> None:
+        """Narrow the scopes of all nodes; those beyond the limit are not served."""
+        model = self.world.admission.model
+        self._instances.follow(model.services)
+        found = {scope: narrow(model, scope, self._instances) for scope in said}
+        served = frozenset(sorted(set(found.values()), key=str)[:MAX_SCOPES])
+        self._narrowed = {scope: narrowed for scope, narrowed in found.items() if narrowed in served}
+
+    def _keep(self, scopes: Iterable[Scope]) -> None:
+        kept = frozenset(scopes)
+        self._translations = {scope: each for scope, each in self._translations.items() if scope in kept}
+        self._snapshots = {scope: each for scope, each in self._snapshots.items() if scope in kept}
+
     def scope_needed(self, scope: Scope) -> None:
         """Serve the first client of a scope."""
         assert self._server is not None
@@ -178,18 +200,40 @@ class Publisher:
         if self._aside is not None:
             self._needed.add(scope)
             return
+        self._serve([scope], "new kind of client")
+
+    def _serve(self, said: Iterable[Scope], cause: str) -> None:
+        """Publish to scopes, as nodes say them, that have nothing yet."""
+        assert self._server is not None
+        if len(self._narrowed) >= MAX_KNOWN:
+            self._forget_unused()
+        model = self.world.admission.model
+        self._instances.follow(model.services)
+        jobs: dict[Scope, Translation | None] = {}
+        for scope in said:
+            narrowed = narrow(model, scope, self._instances)
+            if not self._has_room(narrowed):
+                self.counters.refused_scopes += 1
+                log.error("%d different kinds of nodes are connected, the limit: %s is not served", MAX_SCOPES, scope)
+                continue
+            self._narrowed[scope] = narrowed
+            if narrowed in self._snapshots:  # of scopes in use, which every publication brings up to date
+                self._server.publish_all({scope: self._snapshots[narrowed]}, cause)
+            else:
+                jobs[narrowed] = None
+        if jobs:
+            self._make(jobs, cause)
+
+    def _has_room(self, scope: Scope) -> bool:
         if scope not in self._translations and len(self._translations) >= MAX_SCOPES:
             self._forget_unused()
-        if len(self._translations) >= MAX_SCOPES:
-            self.counters.refused_scopes += 1
-            log.error("%d different kinds of nodes are connected, the limit: %s is not served", MAX_SCOPES, scope)
-            return
-        self._make({scope: None}, "new kind of client")
+        return scope in self._translations or len(self._translations) < MAX_SCOPES
 
     def _forget_unused(self) -> None:
         assert self._server is not None
         used = self._server.scopes_in_use()
-        self._translations = {scope: each for scope, each in self._translations.items() if scope in used}
+        self._narrowed = {scope: narrowed for scope, narrowed in self._narrowed.items() if scope in used}
+        self._keep(self._narrowed.values())
 
     def _make(self, jobs: Jobs, cause: str) -> None:
         """Build snapshots, each from the translation before or from nothing, and publish them as one push."""
@@ -211,21 +255,22 @@ class Publisher:
             self._again = False
             self.debounce.flush()
         elif needed:
-            self._make(dict.fromkeys(sorted(needed, key=str)[:MAX_SCOPES]), "new kinds of clients")
+            self._serve(sorted(needed, key=str)[:MAX_SCOPES], "new kinds of clients")
 
     def _publish_built(self, built: Mapping[Scope, tuple[Translation, Snapshot]], cause: str) -> None:
         assert self._server is not None
         self._pool.forget_messages()
         self._translations |= {scope: translation for scope, (translation, _) in built.items()}
-        if self._server.publish_all({scope: snapshot for scope, (_, snapshot) in built.items()}, cause) is not None:
+        self._snapshots |= {scope: snapshot for scope, (_, snapshot) in built.items()}
+        snapshots = {said: built[scope][1] for said, scope in self._narrowed.items() if scope in built}
+        if self._server.publish_all(snapshots, cause) is not None:
             self.counters.pushes += 1
 
     def _build(self, scope: Scope, previous: Translation | None) -> tuple[Translation, Snapshot]:
         """Build the snapshot of a scope, from its translation before where only instances changed since."""
-        assert self._server is not None
         started = time.perf_counter()
         translation = self._translate(scope, previous)
-        before = self._server.snapshot(scope)
+        before = self._snapshots.get(scope)
         # The names that changed say everything only about the translation that the snapshot was built from.
         same = before is not None and previous is not None and before.sources is previous.messages
         snapshot = build(translation.messages, before, self._pool, translation.changed if same else None)
@@ -253,7 +298,7 @@ class Publisher:
 
     def origins(self, scope: Scope | None, type_url: str, resources: tuple[str, ...]) -> tuple[ObjectKey, ...]:
         """Name the user objects behind resources of a scope, such as those that a client rejected."""
-        translation = self._translations.get(scope) if scope is not None else None
+        translation = self.translation(scope) if scope is not None else None
         if translation is None:
             return ()
         return tuple(sorted({key for name in resources for key in translation.origins.get((type_url, name), ())}))
@@ -267,7 +312,7 @@ class Publisher:
             nack: its words.
             acknowledged: whether it accepted an earlier version, so that it is about what changed since.
         """
-        translation = self._translations.get(scope) if scope is not None else None
+        translation = self.translation(scope) if scope is not None else None
         if scope is None or translation is None:
             return ()
         admission = self.world.admission
@@ -287,7 +332,8 @@ class Publisher:
 
     def translation(self, scope: Scope) -> Translation | None:
         """Return what the clients of a scope are given; None while it is not in use."""
-        return self._translations.get(scope)
+        narrowed = self._narrowed.get(scope)
+        return self._translations.get(narrowed) if narrowed is not None else None
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything that a user has to mend, sorted."""

@@ -19,6 +19,7 @@ from isthmus_controlplane.model.claims import Built, by_host, claim_services
 from isthmus_controlplane.model.dual_mode import policy_warnings
 from isthmus_controlplane.model.kinds import DUAL_MODE
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
+from isthmus_controlplane.model.policies import POLICY_KINDS, index_policies
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of
 from isthmus_controlplane.model.service import Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
@@ -69,9 +70,11 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     problems = {*claimed.problems, *rule_problems, *route_problems, *routes.problems, *kept.problems}
     policies = sorted(kinds.get(DUAL_MODE, ()), key=lambda obj: obj.key)
     problems.update(policy_warnings(policies, claimed.services))
-    others = [obj for obj in ordered if obj.key.kind in {"ServiceEntry", "WorkloadEntry", DUAL_MODE}]
+    others = [obj for obj in ordered if obj.key.kind not in {"DestinationRule", "VirtualService"}]
+    chosen_by_label = (obj for obj in ordered if obj.key.kind in POLICY_KINDS)
+    by_label = index_policies(chosen_by_label, mesh.root_namespace)
     return Admission(
-        model=Model(mesh, claimed.services, route_index, rule_index, tuple(policies)),
+        model=Model(mesh, claimed.services, route_index, rule_index, tuple(policies), by_label),
         in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.in_use)}),
         held=claimed.losers | routes.held | kept.held,
         problems=tuple(sorted(problems)),

@@ -92,6 +92,18 @@ DESTINATION_RULE: FieldTable = {
     "trafficPolicy": _TRAFFIC_POLICY,
     "subsets": {**_leaves("name", "labels"), "trafficPolicy": _TRAFFIC_POLICY},
 }
+_SIDECAR_PORT: FieldTable = _leaves("number", "protocol", "name")
+SIDECAR: FieldTable = {
+    "workloadSelector": _leaves("labels"),
+    "ingress": {
+        "port": _SIDECAR_PORT,
+        **_leaves("bind", "captureMode", "defaultEndpoint"),
+        "connectionPool": _CONNECTION_POOL,
+    },
+    "egress": {"port": _SIDECAR_PORT, **_leaves("bind", "captureMode", "hosts")},
+    "inboundConnectionPool": _CONNECTION_POOL,
+    "outboundTrafficPolicy": _leaves("mode"),
+}
 VIRTUAL_SERVICE: FieldTable = {
     **_leaves("hosts", "gateways", "exportTo"),
     "tcp": _TCP_ROUTE,

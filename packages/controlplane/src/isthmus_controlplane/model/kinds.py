@@ -9,11 +9,16 @@ from google.protobuf.message import Message
 from isthmus_api.dualmode.v1alpha1.dual_mode_pb2 import DualMode
 from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
+from isthmus_api.istio.networking.v1alpha3.sidecar_pb2 import Sidecar
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from isthmus_api.istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
-from isthmus_controlplane.model import fields
+from isthmus_api.istio.security.v1beta1.authorization_policy_pb2 import AuthorizationPolicy
+from isthmus_api.istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
+from isthmus_api.istio.security.v1beta1.request_authentication_pb2 import RequestAuthentication
+from isthmus_controlplane.model import fields, security_fields
 
 NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
 DUAL_MODE = "DualMode"
 
 
@@ -35,6 +40,10 @@ KINDS: dict[str, Kind] = {
         Kind("WorkloadEntry", WorkloadEntry, fields.WORKLOAD_ENTRY),
         Kind("VirtualService", VirtualService, fields.VIRTUAL_SERVICE),
         Kind("DestinationRule", DestinationRule, fields.DESTINATION_RULE),
+        Kind("Sidecar", Sidecar, fields.SIDECAR),
+        Kind("AuthorizationPolicy", AuthorizationPolicy, security_fields.AUTHORIZATION_POLICY, SECURITY),
+        Kind("RequestAuthentication", RequestAuthentication, security_fields.REQUEST_AUTHENTICATION, SECURITY),
+        Kind("PeerAuthentication", PeerAuthentication, security_fields.PEER_AUTHENTICATION, SECURITY),
         Kind(DUAL_MODE, DualMode, fields.DUAL_MODE, ("isthmus.io/v1alpha1",)),
     )
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from isthmus_controlplane.model.host import candidates
+from isthmus_controlplane.model.policies import DEFAULT_ROOT_NAMESPACE, Policies
 from isthmus_controlplane.model.service import Service, visible
 from isthmus_controlplane.stores.base import ConfigObject
 
@@ -20,9 +21,13 @@ class MeshSettings:
     Attributes:
         outbound_traffic_policy: what happens to requests for hosts that nobody defined. REGISTRY_ONLY answers 502;
             ALLOW_ANY passes them to where they were going, which needs traffic redirection.
+        root_namespace: policies there hold for all namespaces.
+        ca_certificates: path, on nodes, of the authorities that they trust for servers of the internet.
     """
 
     outbound_traffic_policy: OutboundTrafficPolicy = "REGISTRY_ONLY"
+    root_namespace: str = DEFAULT_ROOT_NAMESPACE
+    ca_certificates: str = "/etc/ssl/certs/ca-certificates.crt"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Model:
         routes: VirtualServices by host, the one that wins first.
         rules: DestinationRules by host, the one that wins first.
         policies: DualModes, sorted by key.
+        by_label: objects that hold for workloads chosen by label.
     """
 
     mesh: MeshSettings
@@ -42,6 +48,7 @@ class Model:
     routes: Mapping[str, tuple[ConfigObject, ...]]
     rules: Mapping[str, tuple[ConfigObject, ...]]
     policies: tuple[ConfigObject, ...] = ()
+    by_label: Policies = dataclasses.field(default_factory=Policies)
 
     def service(self, host: str, namespace: str) -> Service | None:
         """Find the service that ``host``, written in an object of ``namespace``, stands for."""

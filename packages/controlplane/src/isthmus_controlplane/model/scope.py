@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from envoy.config.core.v3.base_pb2 import Node
 from google.protobuf.struct_pb2 import Value
+
+from isthmus_controlplane.model.inbound import InboundPort
 
 NodeKind = Literal["sidecar", "gateway", "grpc", "api"]
 Interception = Literal["REDIRECT", "TPROXY", "NONE"]
@@ -15,11 +17,25 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - Istio's name for listeners that traffic 
 LOOPBACK = "127.0.0.1"
 DEFAULT_NAMESPACE = "default"
 MAX_PORT = 65535
+MAX_LABELS = 128
+MAX_ADDRESSES = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Paths of PEM files on the node: a certificate chain, its key, and whom to trust."""
+
+    chain: str
+    key: str
+    root: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scope:
     """Everything about a node that changes what is generated for it.
+
+    What a node says about itself is more than what matters (`narrow.narrow`): nodes that differ only in labels that nothing
+    selects by, or in addresses that are instances of the same services, share one scope in the end.
 
     Attributes:
         kind: ``sidecar``, ``gateway`` (Istio's ``router``), ``grpc`` (a proxyless client) or ``api``, a reader of objects
@@ -31,6 +47,11 @@ class Scope:
         virtual_hosts_on_demand: whether the proxy asks for virtual hosts when requests for them come in (node metadata
             ``VIRTUAL_HOSTS_ON_DEMAND``), which Envoy can over delta streams.
         client: node id where a scope is that of one client alone, which only measurements ask for.
+        labels: of the workload (node metadata ``LABELS``), sorted.
+        addresses: of the workload (node metadata ``INSTANCE_IPS``), sorted; a narrowed scope has none.
+        server_files: what the node presents to clients (node metadata ``TLS_SERVER_CERT_CHAIN``, ``_KEY``, ``_ROOT_CERT``).
+        inbound: whether inbound traffic is led through the proxy; decided when a scope is narrowed.
+        ports: the ports of the services that the workload is an instance of; likewise.
     """
 
     kind: NodeKind = "sidecar"
@@ -40,6 +61,11 @@ class Scope:
     namespace: str = DEFAULT_NAMESPACE
     virtual_hosts_on_demand: bool = False
     client: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    addresses: tuple[str, ...] = ()
+    server_files: CertificateFiles | None = None
+    inbound: bool = False
+    ports: tuple[InboundPort, ...] = ()
 
 
 def scope_of(node: Node) -> Scope:
@@ -54,6 +80,9 @@ def scope_of(node: Node) -> Scope:
         interception=interception,
         namespace=_text(metadata.get("NAMESPACE")) or _namespace_of_id(node.id),
         virtual_hosts_on_demand=_flag(metadata.get("VIRTUAL_HOSTS_ON_DEMAND")) and _kind(node) == "sidecar",
+        labels=_labels(metadata.get("LABELS")),
+        addresses=_addresses(_text(metadata.get("INSTANCE_IPS"))),
+        server_files=_files(metadata, "TLS_SERVER"),
     )
 
 
@@ -91,6 +120,22 @@ def _namespace_of_id(node_id: str) -> str:
 def _flag(value: Value | None) -> bool:
     """Read a truth value that Istio's agent writes as text."""
     return value is not None and (value.bool_value or value.string_value.lower() == "true")
+
+
+def _labels(value: Value | None) -> tuple[tuple[str, str], ...]:
+    fields = value.struct_value.fields if value is not None else {}
+    return tuple(sorted((name, _text(each)) for name, each in fields.items()))[:MAX_LABELS]
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    """Read Istio's list of addresses, apart by commas."""
+    return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))[:MAX_ADDRESSES]
+
+
+def _files(metadata: Any, prefix: str) -> CertificateFiles | None:
+    """Read the paths of a certificate, which count only together."""
+    chain, key, root = (_text(metadata.get(f"{prefix}_{part}")) for part in ("CERT_CHAIN", "KEY", "ROOT_CERT"))
+    return CertificateFiles(chain, key, root) if chain and key and root else None
 
 
 def _text(value: Value | None) -> str:

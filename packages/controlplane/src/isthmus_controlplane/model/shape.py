@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ _EXPECTED = {
 
 def parse_spec(value: object, message: type[Message], path: str = "spec") -> tuple[Message | None, list[FieldProblem]]:
     """Parse a YAML value as ``message``; returns it, or None and every field that does not fit."""
-    value = with_json_durations(value, message.DESCRIPTOR)
+    value = _with_text_keys(with_json_durations(value, message.DESCRIPTOR), message.DESCRIPTOR, 0)
     problems = list(_check(value, message.DESCRIPTOR, path, 0))
     if problems:
         return None, problems
@@ -40,6 +41,38 @@ def parse_spec(value: object, message: type[Message], path: str = "spec") -> tup
     except json_format.ParseError as error:  # a rule over several fields, such as two members of a oneof
         return None, [FieldProblem(path, str(error))]
     return parsed, []
+
+
+def _with_text_keys(value: object, descriptor: Any, depth: int) -> object:
+    """Write the numbers that are keys of maps, such as ports, as text: that is their JSON form."""
+    if not isinstance(value, dict) or depth > MAX_DEPTH or not _has_number_keys(descriptor):
+        return value
+    by_name = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
+    return {name: _field_with_text_keys(item, by_name.get(name), depth) for name, item in value.items()}
+
+
+def _field_with_text_keys(value: object, field: Any, depth: int) -> object:
+    if field is None or field.message_type is None:
+        return value
+    if isinstance(value, dict) and _is_map_by_number(field):
+        return {str(key) if type(key) is int else key: item for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_text_keys(item, field.message_type, depth + 1) for item in value]
+    return _with_text_keys(value, field.message_type, depth + 1)
+
+
+def _is_map_by_number(field: Any) -> bool:
+    nested = field.message_type
+    if nested is None or not nested.GetOptions().map_entry:
+        return False
+    return bool(nested.fields_by_name["key"].cpp_type != FieldDescriptor.CPPTYPE_STRING)
+
+
+@functools.cache  # one entry a message type
+def _has_number_keys(descriptor: Any) -> bool:
+    """Whether a message holds such maps at any depth; Istio's messages do not hold themselves."""
+    nested = [field for field in descriptor.fields if field.message_type is not None]
+    return any(_is_map_by_number(field) or _has_number_keys(field.message_type) for field in nested)
 
 
 def _check(value: object, descriptor: Any, path: str, depth: int) -> Iterator[FieldProblem]:

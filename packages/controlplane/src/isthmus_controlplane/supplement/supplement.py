@@ -53,6 +53,7 @@ class Supplement:
             MappingProxyType({url: MappingProxyType(dict(sorted(table.items()))) for url, table in tables.items()}),
             MappingProxyType(origins),
             tuple(sorted(set(problems))),
+            translation.imported,
         )
 
     def _named(self, tables: Mapping[str, Mapping[str, Message]], secret_names: SecretNames) -> dict[str, Message]:

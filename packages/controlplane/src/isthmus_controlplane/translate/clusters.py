@@ -59,10 +59,10 @@ def black_hole_cluster() -> Any:
     return Cluster(name=BLACK_HOLE_CLUSTER, type=Cluster.STATIC, connect_timeout=Duration(seconds=CONNECT_TIMEOUT_S))
 
 
-def passthrough_cluster() -> Any:
+def passthrough_cluster(name: str = PASSTHROUGH_CLUSTER) -> Any:
     """A cluster that connects to where redirected traffic was going."""
     return Cluster(
-        name=PASSTHROUGH_CLUSTER,
+        name=name,
         type=Cluster.ORIGINAL_DST,
         lb_policy=Cluster.CLUSTER_PROVIDED,
         connect_timeout=Duration(seconds=CONNECT_TIMEOUT_S),

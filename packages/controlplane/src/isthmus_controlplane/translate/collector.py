@@ -45,12 +45,12 @@ class Collector:
         """Add a problem."""
         self._problems.append(problem)
 
-    def finish(self) -> Translation:
-        """Return everything, sorted and read-only."""
+    def finish(self, imported: frozenset[str] | None = None) -> Translation:
+        """Return everything, sorted and read-only, with the hosts that the scope gets."""
         messages = {
             type_url: MappingProxyType(dict(sorted(resources.items())))
             for type_url, resources in self._messages.items()
         }
         return Translation(
-            MappingProxyType(messages), MappingProxyType(self._origins), tuple(sorted(set(self._problems)))
+            MappingProxyType(messages), MappingProxyType(self._origins), tuple(sorted(set(self._problems))), imported
         )

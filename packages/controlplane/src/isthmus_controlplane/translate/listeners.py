@@ -27,16 +27,18 @@ from isthmus_controlplane.translate.names import (
 )
 from isthmus_controlplane.translate.traffic_policy import DEFAULT_POLICY, TrafficPolicy
 
-_HTTP_CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
+HTTP_CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 _TCP_PROXY = "envoy.filters.network.tcp_proxy"
 
 
 def http_listener(
-    name: str, address: str, port: int, route_configuration: str, scope: Scope, filters: Collection[str]
+    name: str, address: str, port: int, route_configuration: str, filters: Collection[str], *, redirected: bool
 ) -> Any:
     """A listener whose requests pass these filters and are routed by a route configuration that comes over ADS."""
     manager = connection_manager(f"outbound_{name}", route_configuration, filters)
-    return _outbound(name, address, port, Filter(name=_HTTP_CONNECTION_MANAGER, typed_config=packed(manager)), scope)
+    return _outbound(
+        name, address, port, Filter(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager)), redirected=redirected
+    )
 
 
 def connection_manager(stat_prefix: str, route_configuration: str, filters: Collection[str]) -> Any:
@@ -49,7 +51,7 @@ def connection_manager(stat_prefix: str, route_configuration: str, filters: Coll
 
 
 def tcp_listener(
-    name: str, address: str, port: int, shares: Sequence[tuple[str, int]], scope: Scope, policy: TrafficPolicy
+    name: str, address: str, port: int, shares: Sequence[tuple[str, int]], policy: TrafficPolicy, *, redirected: bool
 ) -> Any:
     """A listener that carries the bytes of each connection to one cluster.
 
@@ -58,13 +60,13 @@ def tcp_listener(
         address: to which it binds, or for which connections are redirected to it.
         port: likewise.
         shares: the clusters, at least one, and their weights.
-        scope: for whom.
         policy: may limit how long connections idle, and say what is hashed.
+        redirected: whether connections come by redirection; else the listener binds.
     """
-    return _outbound(name, address, port, _tcp_proxy(shares, policy), scope)
+    return _outbound(name, address, port, tcp_proxy(shares, policy), redirected=redirected)
 
 
-def _outbound(name: str, address: str, port: int, network_filter: Any, scope: Scope) -> Any:
+def _outbound(name: str, address: str, port: int, network_filter: Any, *, redirected: bool) -> Any:
     """An outbound listener; where traffic is redirected it does not bind, `virtual_outbound` hands it connections."""
     listener = Listener(
         name=name,
@@ -72,7 +74,7 @@ def _outbound(name: str, address: str, port: int, network_filter: Any, scope: Sc
         filter_chains=[FilterChain(filters=[network_filter])],
         traffic_direction=TrafficDirection.OUTBOUND,
     )
-    if scope.interception != "NONE":
+    if redirected:
         listener.bind_to_port.CopyFrom(BoolValue(value=False))
     return listener
 
@@ -93,9 +95,9 @@ def virtual_outbound(scope: Scope, *, pass_through: bool) -> Any:
             FilterChain(
                 name="virtualOutbound-blackhole",
                 filter_chain_match=own_port,
-                filters=[_tcp_proxy([(BLACK_HOLE_CLUSTER, 1)])],
+                filters=[tcp_proxy([(BLACK_HOLE_CLUSTER, 1)])],
             ),
-            FilterChain(name="virtualOutbound-catchall-tcp", filters=[_tcp_proxy([(rest, 1)])]),
+            FilterChain(name="virtualOutbound-catchall-tcp", filters=[tcp_proxy([(rest, 1)])]),
         ],
         traffic_direction=TrafficDirection.OUTBOUND,
     )
@@ -104,7 +106,8 @@ def virtual_outbound(scope: Scope, *, pass_through: bool) -> Any:
     return listener
 
 
-def _tcp_proxy(shares: Sequence[tuple[str, int]], policy: TrafficPolicy = DEFAULT_POLICY) -> Any:
+def tcp_proxy(shares: Sequence[tuple[str, int]], policy: TrafficPolicy = DEFAULT_POLICY) -> Any:
+    """The network filter that carries the bytes of each connection to one of these clusters, by weight."""
     proxy = TcpProxy(stat_prefix=shares[0][0])
     if len(shares) == 1:
         proxy.cluster = shares[0][0]

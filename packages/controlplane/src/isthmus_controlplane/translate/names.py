@@ -9,11 +9,19 @@ PASSTHROUGH_CLUSTER = "PassthroughCluster"
 HTTP_PROXY = "http_proxy"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_OUTBOUND_PORT = 15001
+VIRTUAL_INBOUND = "virtualInbound"
+VIRTUAL_INBOUND_PORT = 15006
+INBOUND_PASSTHROUGH_CLUSTER = "InboundPassthroughCluster"
 
 
 def cluster_name(port: int, subset: str, host: str) -> str:
     """Name the cluster of one port and subset; the same name is its EDS resource."""
     return f"outbound|{port}|{subset}|{host}"
+
+
+def inbound_name(port: int) -> str:
+    """Name the cluster of one port of the application, and the route configuration that leads there."""
+    return f"inbound|{port}||"
 
 
 def listener_name(address: str, port: int) -> str:

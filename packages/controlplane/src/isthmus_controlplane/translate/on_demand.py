@@ -52,7 +52,7 @@ def _finished(
     tables: dict[str, dict[str, Any]], origins: dict[tuple[str, str], tuple[ObjectKey, ...]], before: Translation
 ) -> Translation:
     messages = {url: MappingProxyType(dict(sorted(table.items()))) for url, table in tables.items()}
-    return Translation(MappingProxyType(messages), MappingProxyType(origins), before.problems)
+    return Translation(MappingProxyType(messages), MappingProxyType(origins), before.problems, before.imported)
 
 
 def _stays(host: Any) -> bool:

@@ -40,5 +40,6 @@ class Patch:
             MappingProxyType(messages),
             MappingProxyType({**origins, **self._origins}) if self._origins else origins,
             self._previous.problems,
+            self._previous.imported,
             {type_url: frozenset(names) for type_url, names in changed.items()},
         )

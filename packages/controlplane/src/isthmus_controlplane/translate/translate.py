@@ -12,12 +12,13 @@ from isthmus_controlplane.model.claims import listener_addresses
 from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.references import references_of
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
-from isthmus_controlplane.model.service import Port, Service, visible
+from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
 from isthmus_controlplane.translate.destinations import RouteContext
 from isthmus_controlplane.translate.http_filters import filters_of
+from isthmus_controlplane.translate.inbound import Inbound
 from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
 from isthmus_controlplane.translate.memo import Clusters, Memo
 from isthmus_controlplane.translate.names import (
@@ -40,6 +41,7 @@ from isthmus_controlplane.translate.translation import (
     ROUTE_TYPE,
     Translation,
 )
+from isthmus_controlplane.translate.view import EgressListener, View
 from isthmus_controlplane.translate.virtual_hosts import (
     catch_all,
     port_domains,
@@ -60,7 +62,7 @@ def translate(model: Model, scope: Scope, memo: Memo | None = None) -> Translati
     """
     if scope.kind == "api":
         return translate_policies(model)
-    return _Translator(model, scope, memo if memo is not None else Memo()).run()
+    return _Translator(model, scope, memo if memo is not None else Memo(), View(model, scope)).run()
 
 
 def translate_instances(
@@ -74,10 +76,10 @@ def translate_instances(
     patch = Patch(previous)
     if scope.kind == "api":  # policies do not depend on instances
         return patch.finish()
-    translator = _Translator(model, scope, memo)
+    translator = _Translator(model, scope, memo, View(model, scope, previous.imported))
     for host in sorted(hosts):
         service = model.services[host]
-        if translator.sees(service):
+        if translator.view.sees(service):
             for resource in translator.service_resources(service):
                 patch.put(*resource)
     return patch.finish()
@@ -86,18 +88,17 @@ def translate_instances(
 class _Translator:
     """One translation."""
 
-    def __init__(self, model: Model, scope: Scope, memo: Memo) -> None:
+    def __init__(self, model: Model, scope: Scope, memo: Memo, view: View) -> None:
         self.model = model
         self.memo = memo
         self.scope = scope
+        self.view = view
         self.out = Collector()
-        # Passing through needs an original destination, which an explicit proxy and a gRPC client do not have.
-        allow_any = model.mesh.outbound_traffic_policy == "ALLOW_ANY"
-        self.pass_through = allow_any and scope.kind == "sidecar" and scope.interception != "NONE"
+        self.pass_through = view.pass_through
 
     def run(self) -> Translation:
         """Build all resources."""
-        self.services = [service for service in self.model.services.values() if self.sees(service)]
+        self.services = [service for service in self.model.services.values() if self.view.sees(service)]
         self._clusters()
         self.context = RouteContext(self.model, self.scope, self.out.names(CLUSTER_TYPE), self._hashing())
         match self.scope:
@@ -109,7 +110,20 @@ class _Translator:
                 self._listeners_per_port()
             case _:  # a gateway gets clusters only: it takes no requests until a Gateway object says so
                 pass
-        return self.out.finish()
+        if self.scope.kind == "sidecar":
+            self._inbound()
+        return self.out.finish(self.view.imported)
+
+    def _inbound(self) -> None:
+        inbound = Inbound(self.model, self.scope, self.view.sidecar)
+        for type_url, name, message, keys in inbound.resources():
+            if self.out.has(type_url, name):
+                text = f"the listener {name} is taken by outbound traffic of nodes in {self.scope.namespace!r}: use another port"
+                self.out.report(Problem(str(self.view.sidecar and self.view.sidecar.key), "spec.ingress", text))
+            else:
+                self.out.add(type_url, name, message, keys)
+        for problem in inbound.problems:
+            self.out.report(problem)
 
     def _clusters(self) -> None:
         self.out.add(CLUSTER_TYPE, BLACK_HOLE_CLUSTER, black_hole_cluster(), ())
@@ -118,10 +132,6 @@ class _Translator:
         for service in self.services:
             for resource in self.service_resources(service):
                 self.out.add(*resource)
-
-    def sees(self, service: Service) -> bool:
-        """Whether the scope gets a service."""
-        return visible(service.export_to, service.namespace, self.scope.namespace)
 
     def service_resources(self, service: Service) -> Iterator[tuple[str, str, Any, tuple[ObjectKey, ...]]]:
         """Yield (type URL, name, message, origins) of everything that the instances of a service may be part of.
@@ -151,30 +161,37 @@ class _Translator:
 
     def _listeners_per_port(self) -> None:
         """Istio's usual sidecar: a listener per HTTP port for all hosts, one per TCP port and address."""
-        by_number: dict[int, list[tuple[Service, Port]]] = {}
-        for service, port in self._http_ports():
-            by_number.setdefault(port.number, []).append((service, port))
-        for number, members in sorted(by_number.items()):
-            name = listener_name(self.scope.bind, number)
-            filters, keys = self._filters(members)
-            listener = http_listener(name, self.scope.bind, number, str(number), self.scope, filters)
-            self.out.add(LISTENER_TYPE, name, listener, (*(service.key for service, _ in members), *keys))
-            self._route_configuration(str(number), members, port_domains)
-        self._tcp_listeners()
+        for egress in self.view.listeners:
+            members = self.view.on(egress, self.services)
+            self._http_listeners(egress, members)
+            for service, port in members:
+                if not port.is_http:
+                    for address in self._tcp_addresses(egress, service, port):
+                        self._tcp_listener(egress, service, port, address)
         if self.scope.interception != "NONE":
             listener = virtual_outbound(self.scope, pass_through=self.pass_through)
             self.out.add(LISTENER_TYPE, VIRTUAL_OUTBOUND, listener, ())
 
-    def _tcp_listeners(self) -> None:
-        redirected = self.scope.interception != "NONE"
-        for service in self.services:
-            for port in service.ports:
-                if port.is_http:
-                    continue
-                for address in listener_addresses(service, port) if redirected else (self.scope.bind,):
-                    self._tcp_listener(service, port, address)
+    def _http_listeners(self, egress: EgressListener, members: Iterable[tuple[Service, Port]]) -> None:
+        by_number: dict[int, list[tuple[Service, Port]]] = {}
+        if egress.port is not None and egress.port.is_http:
+            by_number[egress.port.number] = []  # it stands in the Sidecar, so it listens even without any service
+        for service, port in members:
+            if port.is_http:
+                by_number.setdefault(port.number, []).append((service, port))
+        for number, found in sorted(by_number.items()):
+            name = listener_name(egress.bind, number)
+            filters, keys = self._filters(found)
+            listener = http_listener(name, egress.bind, number, str(number), filters, redirected=egress.redirected)
+            owners = (*(service.key for service, _ in found), *keys, *egress.origins)
+            self.out.add(LISTENER_TYPE, name, listener, owners)
+            self._route_configuration(str(number), found, port_domains)
 
-    def _tcp_listener(self, service: Service, port: Port, address: str) -> None:
+    def _tcp_addresses(self, egress: EgressListener, service: Service, port: Port) -> tuple[str, ...]:
+        by_destination = egress.redirected and egress.bind == self.scope.bind
+        return listener_addresses(service, port) if by_destination else (egress.bind,)
+
+    def _tcp_listener(self, egress: EgressListener, service: Service, port: Port, address: str) -> None:
         name = listener_name(address, port.number)
         if self.out.has(LISTENER_TYPE, name):
             message = (
@@ -188,16 +205,18 @@ class _Translator:
         shares = routed or ((cluster_name(port.number, "", service.host), 1),)
         rule = self.model.rule(service.host, self.scope.namespace)
         policy = traffic_policy(rule.spec if rule is not None else None, None, port.number)
-        listener = tcp_listener(name, address, port.number, shares, self.scope, policy)
+        listener = tcp_listener(name, address, port.number, shares, policy, redirected=egress.redirected)
         used = (rule, governing if routed else None)
-        keys = (service.key, *(obj.key for obj in used if obj is not None))
+        keys = (service.key, *(obj.key for obj in used if obj is not None), *egress.origins)
         self.out.add(LISTENER_TYPE, name, listener, keys)
 
     def _http_proxy(self, port: int) -> None:
         """Istio's explicit proxy: one listener for all HTTP hosts and ports, told apart by the Host header."""
-        members = self._http_ports()
+        found = {each: None for egress in self.view.listeners for each in self.view.on(egress, self.services)}
+        members = [(service, each) for service, each in found if each.is_http]
         filters, keys = self._filters(members)
-        listener = http_listener(HTTP_PROXY, self.scope.bind or LOOPBACK, port, HTTP_PROXY, self.scope, filters)
+        address = self.scope.bind or LOOPBACK
+        listener = http_listener(HTTP_PROXY, address, port, HTTP_PROXY, filters, redirected=False)
         self.out.add(LISTENER_TYPE, HTTP_PROXY, listener, keys)
         self._route_configuration(HTTP_PROXY, members, proxy_domains)
 

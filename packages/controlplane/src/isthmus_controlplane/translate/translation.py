@@ -24,10 +24,12 @@ class Translation:
         messages: per type URL, the resources by name, in sorted order; an `Aliased` where one goes by several.
         origins: for each (type URL, name), the user objects it was made from, to attribute a NACK; sorted.
         problems: what could not be translated for this scope, sorted.
+        imported: hosts of the services that the scope gets; None for all that are visible to it.
         changed: names per type that differ from the translation before; None where any may.
     """
 
     messages: Mapping[str, Mapping[str, Message]]
     origins: Mapping[tuple[str, str], tuple[ObjectKey, ...]]
     problems: tuple[Problem, ...] = ()
+    imported: frozenset[str] | None = None
     changed: Mapping[str, frozenset[str]] | None = None

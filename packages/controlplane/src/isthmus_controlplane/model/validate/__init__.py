@@ -6,9 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem
+from isthmus_controlplane.model.validate.authorization_policy import validate_authorization_policy
 from isthmus_controlplane.model.validate.destination_rule import validate_destination_rule
 from isthmus_controlplane.model.validate.dual_mode import validate_dual_mode
+from isthmus_controlplane.model.validate.security import (
+    validate_peer_authentication,
+    validate_request_authentication,
+)
 from isthmus_controlplane.model.validate.service_entry import validate_service_entry, validate_workload_entry
+from isthmus_controlplane.model.validate.sidecar import validate_sidecar
 from isthmus_controlplane.model.validate.virtual_service import validate_virtual_service
 
 _RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
@@ -17,6 +23,10 @@ _RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
     "VirtualService": validate_virtual_service,
     "DestinationRule": validate_destination_rule,
     "DualMode": validate_dual_mode,
+    "Sidecar": validate_sidecar,
+    "AuthorizationPolicy": validate_authorization_policy,
+    "RequestAuthentication": validate_request_authentication,
+    "PeerAuthentication": validate_peer_authentication,
 }
 
 

@@ -37,7 +37,7 @@ def _settings(policy: Any, path: str) -> Iterator[FieldProblem]:
     if policy.load_balancer.HasField("consistent_hash"):
         yield from _consistent_hash(policy.load_balancer.consistent_hash, f"{path}.loadBalancer.consistentHash")
     yield from _warmup(policy.load_balancer, f"{path}.loadBalancer")
-    yield from _connection_pool(policy.connection_pool, f"{path}.connectionPool")
+    yield from check_connection_pool(policy.connection_pool, f"{path}.connectionPool")
     yield from _outlier_detection(policy.outlier_detection, f"{path}.outlierDetection")
 
 
@@ -100,7 +100,8 @@ def _cookie_text(text: str, path: str) -> Iterator[FieldProblem]:
         yield FieldProblem(path, f"{shown(text)} has a ';', which ends an attribute of a cookie: remove it")
 
 
-def _connection_pool(pool: Any, path: str) -> Iterator[FieldProblem]:
+def check_connection_pool(pool: Any, path: str) -> Iterator[FieldProblem]:
+    """Yield what is wrong with one ConnectionPoolSettings."""
     yield from _duration(pool.tcp, "connectTimeout", f"{path}.tcp.connectTimeout", zero=False)
     for side in ("tcp", "http"):
         yield from _duration(getattr(pool, side), "idleTimeout", f"{path}.{side}.idleTimeout", zero=True)

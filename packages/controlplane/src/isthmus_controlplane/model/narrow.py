@@ -1,0 +1,29 @@
+"""From what a node says about itself to what of it matters now, so that nodes that get the same share one scope."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from isthmus_controlplane.model.inbound import InstanceIndex
+from isthmus_controlplane.model.model import Model
+from isthmus_controlplane.model.scope import Scope
+
+
+def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
+    """Drop the labels that nothing selects by, and put the ports of its services in the place of a node's addresses.
+
+    Args:
+        model: the configuration.
+        scope: as the node says it.
+        instances: has followed the services of ``model``.
+    """
+    if not scope.labels and not scope.addresses:
+        return scope
+    sidecar = scope.kind == "sidecar"
+    return dataclasses.replace(
+        scope,
+        labels=tuple(pair for pair in scope.labels if pair in model.by_label.selecting),
+        addresses=(),
+        inbound=sidecar and bool(scope.addresses),
+        ports=instances.ports(scope.addresses) if sidecar else (),
+    )

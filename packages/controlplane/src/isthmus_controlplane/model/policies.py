@@ -1,0 +1,64 @@
+"""Objects that hold for workloads chosen by label: by kind and namespace, and which labels matter at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from isthmus_controlplane.stores.base import ConfigObject
+
+POLICY_KINDS = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "Sidecar")
+DEFAULT_ROOT_NAMESPACE = "istio-system"
+Labels = Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policies:
+    """The objects, immutable.
+
+    Attributes:
+        root_namespace: objects there hold for all namespaces.
+        objects: by kind and namespace, the one that came first first.
+        selecting: the labels that any of them selects by; others of a node change nothing.
+    """
+
+    root_namespace: str = DEFAULT_ROOT_NAMESPACE
+    objects: Mapping[tuple[str, str], tuple[ConfigObject, ...]] = dataclasses.field(default_factory=dict)
+    selecting: frozenset[tuple[str, str]] = frozenset()
+
+    def holding(self, kind: str, namespace: str, labels: Labels) -> list[ConfigObject]:
+        """Return those of one kind that hold for a workload, those of the root namespace first."""
+        namespaces = dict.fromkeys((self.root_namespace, namespace))
+        found = (obj for each in namespaces for obj in self.objects.get((kind, each), ()))
+        return [obj for obj in found if selects(obj, labels)]
+
+    def sidecar(self, namespace: str, labels: Labels) -> ConfigObject | None:
+        """Return the Sidecar of a workload: one that selects it, else that of its namespace, else that of the root namespace."""
+        own = self.objects.get(("Sidecar", namespace), ())
+        of_root = self.objects.get(("Sidecar", self.root_namespace), ())
+        selecting = (obj for obj in own if selector_of(obj) and selects(obj, labels))
+        without = (obj for obj in (*own, *of_root) if not selector_of(obj))
+        return next(selecting, None) or next(without, None)
+
+
+def index_policies(objects: Iterable[ConfigObject], root_namespace: str) -> Policies:
+    """Index policies, which come in the order of precedence."""
+    index: dict[tuple[str, str], list[ConfigObject]] = {}
+    selecting: set[tuple[str, str]] = set()
+    for obj in objects:
+        index.setdefault((obj.key.kind, obj.key.namespace), []).append(obj)
+        selecting.update(selector_of(obj).items())
+    return Policies(root_namespace, {key: tuple(each) for key, each in index.items()}, frozenset(selecting))
+
+
+def selector_of(obj: ConfigObject) -> Labels:
+    """Return the labels by which an object selects workloads; none selects all."""
+    spec: Any = obj.spec
+    labels: Labels = spec.workload_selector.labels if obj.key.kind == "Sidecar" else spec.selector.match_labels
+    return labels
+
+
+def selects(obj: ConfigObject, labels: Labels) -> bool:
+    """Whether an object holds for workloads with these labels, as far as its namespace allows."""
+    return all(labels.get(name) == value for name, value in selector_of(obj).items())
