@@ -18,7 +18,7 @@ from harness.eventually import eventually
 from harness.http import fetch
 from harness.isthmus import ControlPlane, Proxy
 from harness.origin import Origin
-from harness.ports import free_port
+from harness.ports import accepts, free_port
 from isthmus_controlplane.supplement.testing import make_certificate
 from test_xds_make_before_break import bootstrap
 
@@ -147,3 +147,20 @@ def test_envoy_asks_for_virtual_hosts_when_it_needs_them(tmp_path: Path) -> None
                 istio.write(tmp_path, two)
                 eventually(lambda: ask("a.shop")[0] == 404)
                 eventually(lambda: hosts(envoy) == [f"{port}/b.shop"])
+
+
+def test_envoy_takes_a_collection_by_its_place(tmp_path: Path) -> None:
+    place, ports = "xdstp://mesh/envoy.config.listener.v3.Listener/edge", [free_port(), free_port()]
+    one, two = (files.listener(f"{place}/{number}", port, routes="inline") for number, port in enumerate(ports))
+    options = files.options(tmp_path, one)
+    with ControlPlane("memory:", tmp_path, options=options) as plane:
+        document = bootstrap(plane.grpc_address, "DELTA_GRPC")
+        document["dynamic_resources"]["lds_resources_locator"] = f"{place}/*"
+        with Envoy(document, tmp_path) as envoy:
+            envoy.wait_ready()
+            assert fetch(f"127.0.0.1:{ports[0]}", "/").text == "inline"
+            files.write(tmp_path, one, two)
+            eventually(lambda: accepts("127.0.0.1", ports[1]))
+            files.write(tmp_path, two)
+            eventually(lambda: not accepts("127.0.0.1", ports[0]))
+            assert fetch(f"127.0.0.1:{ports[1]}", "/").text == "inline"

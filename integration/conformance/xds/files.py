@@ -57,8 +57,11 @@ def virtual_host(name: str, domain: str, text: str) -> dict[str, Any]:
     return {"@type": kind, "name": name, "domains": [domain], "routes": [answer(text)]}
 
 
-def listener(name: str, port: int, *, secret: str = "", stamp: str = "") -> dict[str, Any]:
-    """A listener routed by scopes of the header ``x-tenant``, over TLS with a secret, through an extension, as given."""
+def listener(name: str, port: int, *, secret: str = "", stamp: str = "", routes: str = "") -> dict[str, Any]:
+    """A listener over TLS with a secret, through an extension, as given.
+
+    It is routed by scopes of the header ``x-tenant``, or answers everything with the text ``routes``.
+    """
     builder = {
         "header_value_extractor": {
             "name": "x-tenant",
@@ -68,7 +71,7 @@ def listener(name: str, port: int, *, secret: str = "", stamp: str = "") -> dict
     }
     discovered = {"config_discovery": {"config_source": ADS, "type_urls": [_HEADER_MUTATION]}}
     filters = [{"name": stamp, **discovered}] if stamp else []
-    manager = {
+    manager: dict[str, Any] = {
         "@type": f"{_TYPES}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
         "scoped_routes": {
@@ -79,6 +82,9 @@ def listener(name: str, port: int, *, secret: str = "", stamp: str = "") -> dict
         },
         "http_filters": [*filters, {"name": "router", "typed_config": {"@type": _ROUTER}}],
     }
+    if routes:
+        del manager["scoped_routes"]
+        manager["route_config"] = {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer(routes)]}]}
     chain: dict[str, Any] = {"filters": [{"name": "hcm", "typed_config": manager}]}
     if secret:
         chain["transport_socket"] = _tls(secret)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
 
 from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.resource_type import ENDPOINT
@@ -164,3 +168,49 @@ def test_a_wildcard_is_woken_by_every_change(variant: Variant) -> None:
     bench.publish(endpoints("a", 1), endpoints("b", 2), cluster("a"))
     assert everything.woken == 1
     assert everything.settle(everything.talk.flush()) == ["b"]
+
+
+NAMES = ["a", "b", "c"]
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3))),
+        st.tuples(st.just("settle"), st.integers(0, 1)),
+        st.tuples(st.just("subscribe"), st.tuples(st.integers(0, 1), st.sets(st.sampled_from(NAMES), min_size=1))),
+    ),
+    max_size=40,
+)
+
+
+@given(steps=STEPS, variant=st.sampled_from(list(Variant)))
+def test_sleepers_end_with_what_they_subscribe_to_whatever_they_slept_through(
+    steps: list[tuple[str, Any]], variant: Variant
+) -> None:
+    bench = Bench()
+    members = [Member(bench, variant, ["a"]), Member(bench, variant, ["b"])]
+    bench.publish(endpoints("a", 1))
+    for step, what in steps:
+        match step:
+            case "publish":
+                bench.publish(*(endpoints(name, port) for name, port in sorted(what.items())))
+            case "settle":
+                members[what].settle(members[what].talk.flush())
+            case _:
+                _subscribe(members[what[0]], variant, sorted(what[1]))
+    for member in members:
+        member.settle(member.talk.flush())
+        assert bench.snapshot is not None
+        current = bench.snapshot.collection(ENDPOINT).resources
+        sent = member.talk.session.watches[ENDPOINT].delivered.sent
+        for name in member.names:
+            if name in current:  # on SotW nobody can be told that endpoints are gone
+                assert sent[name].version == current[name].version
+            elif variant is Variant.DELTA:
+                assert name not in sent
+
+
+def _subscribe(member: Member, variant: Variant, names: list[str]) -> None:
+    before, member.names = member.names, names
+    if variant is Variant.SOTW:
+        member.settle(member.talk.sotw(ENDPOINT, names))
+    else:
+        member.settle(member.talk.delta(ENDPOINT, names, [name for name in before if name not in names]))

@@ -24,7 +24,7 @@ class Audience(Generic[ClientT]):
 
     def note(self, client: int, type_url: str, change: Change, subscription: Subscription) -> None:
         """Take a change of a client's subscription to a type."""
-        if subscription.wildcard:
+        if subscription.open:
             self._everything.setdefault(type_url, set()).add(client)
         elif change.dropped:
             self._discard(self._everything, type_url, client)

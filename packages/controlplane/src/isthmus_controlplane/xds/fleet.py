@@ -129,17 +129,24 @@ class Fleet:
 
     def receive(self, client: Client, request: Request) -> Received:
         """Take a request of a stream whose node is known; see `Session.receive` for what is raised."""
-        self._catch_up(client)
+        self._catch_up(client, self.snapshot(client.scope))
         received = client.session.receive(request)
         if received.change is not NO_CHANGE and client.node is not None:
             subscription = client.session.watches[received.type_url].subscription
             self._audiences[client.scope].note(client.id, received.type_url, received.change, subscription)
         return received
 
-    def _catch_up(self, client: Client) -> None:
-        """Give a stream the newest snapshot: those that a publication does not concern sleep on with an older one."""
+    def _catch_up(self, client: Client, unconcerned: Snapshot | None) -> None:
+        """Give a stream the newest snapshot: those that a publication does not concern sleep on with an older one.
+
+        Args:
+            client: the stream.
+            unconcerned: the newest snapshot of its scope up to which it slept, since none concerned it.
+        """
         known = self._snapshots.get(client.scope) if client.node is not None else None
         if known is not None and client.session.snapshot is not known[0]:
+            if unconcerned is not None:
+                client.session.skip(unconcerned)
             client.session.publish(*known)
 
     def leave(self, client: Client) -> None:
@@ -172,11 +179,12 @@ class Fleet:
             return None
         touched = [client for scope, snapshot in changed.items() for client in self._concerned(scope, snapshot)]
         clients = sum(len(self._audiences[scope].members) for scope in changed)
+        before = {scope: self.snapshot(scope) for scope in changed} if self._affected_only else {}
         push = self._pushes.start(cause, (client.id for client in touched), clients)
         self._snapshots.update({scope: (snapshot, push) for scope, snapshot in changed.items()})
         now = time.monotonic()
         for client in touched:
-            self._catch_up(client)
+            self._catch_up(client, before.get(client.scope))
             if not self._affected_only:
                 client.session.repeat_all()
             client.queued_at = now if client.queued_at is None else client.queued_at

@@ -149,6 +149,12 @@ class Session:
         """Replace the snapshot; versions in between that were not sent yet are skipped."""
         self.snapshot, self.sequence = snapshot, sequence
 
+    def skip(self, snapshot: Snapshot) -> None:
+        """Take it that nothing which is subscribed differs between the last snapshot and this one."""
+        if self.snapshot is not None:
+            for type_url, watch in self.watches.items():
+                watch.skip(self.snapshot.collection(type_url), snapshot.collection(type_url))
+
     def receive(self, request: Request) -> Received:
         """Take a request.
 
@@ -186,15 +192,19 @@ class Session:
 
     def next_deadline(self) -> float | None:
         """Return when `next_response` has to be called even if nothing happens, on the clock of ``now``."""
-        waits = [
-            w.waiting_since + self._limits.order_wait for w in self.watches.values() if w.waiting_since is not None
-        ]
-        beats = [w.heartbeat_at for w in self.watches.values() if w.heartbeat_at is not None and not w.unanswered]
-        return min((*waits, *beats), default=None)
+        deadline: float | None = None
+        for watch in self.watches.values():  # nearly always none has any, and this is asked for each response
+            due = watch.heartbeat_at if watch.heartbeat_at is not None and not watch.unanswered else None
+            if watch.waiting_since is not None:
+                ordered = watch.waiting_since + self._limits.order_wait
+                due = ordered if due is None else min(due, ordered)
+            if due is not None and (deadline is None or due < deadline):
+                deadline = due
+        return deadline
 
     def progress(self, sequence: int) -> Progress:
         """Say how far the client is with snapshot ``sequence`` over all types that it subscribes to."""
-        states = {watch.progress(sequence) for watch in self.watches.values()}
+        states = [watch.progress(sequence) for watch in self.watches.values()]
         if Progress.REJECTED in states:
             return Progress.REJECTED
         # A removal may have become due by the latest request. Once that was looked at, one that still waits does so

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable
 
+from isthmus_controlplane.snapshot.xdstp import glob_of, is_glob
+
 WILDCARD = "*"
 
 
@@ -41,10 +43,11 @@ class Subscription:
     list means nothing, and everything is spelled ``*``.
     """
 
-    __slots__ = ("_legacy_wildcard", "_named", "names", "wildcard")
+    __slots__ = ("_legacy_wildcard", "_named", "globs", "names", "wildcard")
 
     def __init__(self, *, legacy_wildcard: bool) -> None:
         self.names: set[str] = set()
+        self.globs: frozenset[str] = frozenset()  # of the names, those that mean collections, which delta alone knows
         self.wildcard = False
         self._legacy_wildcard = legacy_wildcard
         self._named = False
@@ -55,8 +58,13 @@ class Subscription:
         return not self.names and not self.wildcard
 
     def covers(self, name: str) -> bool:
-        """Whether resource ``name`` is subscribed, by name or by wildcard."""
-        return self.wildcard or name in self.names
+        """Whether resource ``name`` is subscribed, by name, by wildcard or as part of a collection."""
+        return self.wildcard or name in self.names or (bool(self.globs) and glob_of(name) in self.globs)
+
+    @property
+    def open(self) -> bool:
+        """Whether resources may be subscribed that were never named."""
+        return self.wildcard or bool(self.globs)
 
     def replace(self, names: Iterable[str]) -> Change:
         """Take the complete list of a SotW request."""
@@ -88,6 +96,7 @@ class Subscription:
         self._named = self._named or WILDCARD in gone
         explicit = self.names & gone
         self.names = (self.names | added) - gone - {WILDCARD}
+        self.globs = frozenset(filter(is_glob, self.names))
         # Under a wildcard the client cannot know what became of a name it dropped: that is answered, too.
         asked = (added & self.names) | (explicit if self.wildcard else set())
         return Change(frozenset(asked), self.wildcard and not had_wildcard, bool(gone), frozenset(explicit))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from isthmus_controlplane.snapshot.resource import Resource, ResourcePool, content_version
 from isthmus_controlplane.snapshot.resource_type import ResourceType
 from isthmus_controlplane.snapshot.snapshot import Collection
+from isthmus_controlplane.snapshot.xdstp import glob_of
 from isthmus_controlplane.xds.delivered import Delivered
 from isthmus_controlplane.xds.subscription import Subscription
 
@@ -122,6 +123,13 @@ def _answers_absence(situation: Situation, name: str) -> bool:
     return situation.kind.answers_absence and name in situation.forced and (sent is None or not sent.body)
 
 
+def _has_members(situation: Situation, name: str) -> bool:
+    """Whether a name is that of a collection which is not empty: its resources are the answer."""
+    return name in situation.subscription.globs and any(
+        glob_of(each) == name for each in situation.collection.resources
+    )
+
+
 def _sort_removal(situation: Situation, name: str, removed: list[str], held: set[str]) -> None:
     """Put an absent name where it belongs: told now, told later, or nothing to tell."""
     if not situation.kind.removable:
@@ -129,7 +137,7 @@ def _sort_removal(situation: Situation, name: str, removed: list[str], held: set
     sent = situation.delivered.sent.get(name)
     if situation.kind.answers_absence and sent is not None and not sent.body:
         return  # the client knows
-    if name in situation.forced:
+    if name in situation.forced and not _has_members(situation, name):
         removed.append(name)
     elif sent is not None and situation.waits(name):
         held.add(name)

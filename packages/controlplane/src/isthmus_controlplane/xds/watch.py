@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from isthmus_controlplane.snapshot.resource import Resource
 from isthmus_controlplane.snapshot.resource_type import ResourceType
 from isthmus_controlplane.snapshot.snapshot import Collection
+from isthmus_controlplane.snapshot.xdstp import glob_of
 from isthmus_controlplane.xds.delivered import UNKNOWN_CONTENT, Delivered, Outstanding
 from isthmus_controlplane.xds.message import Variant
 from isthmus_controlplane.xds.subscription import Change, Subscription
@@ -50,6 +51,7 @@ class Watch:
         self._initial: Mapping[str, str] = {}
         self._resumed = False
         self._forced: set[str] = set()
+        self._asked_globs: set[str] = set()
         self._held: frozenset[str] = frozenset()
         self._in_step_with: str | None = None
         self._clean_sequence = -1
@@ -76,6 +78,7 @@ class Watch:
             self._forced |= self._in_flight()
         self.asked = self.asked or change.grew
         self._forced |= change.asked
+        self._asked_globs |= change.asked & self.subscription.globs
         if change.dropped:
             self.delivered.forget(self.subscription.covers)
             self._forced = {name for name in self._forced if self.subscription.covers(name)}
@@ -102,18 +105,28 @@ class Watch:
         """Whether there may be something to send: cheap, and rather true too often."""
         return bool(self.asked or self._forced or self._held) or self._in_step_with != collection.version
 
+    def skip(self, before: Collection, now: Collection) -> None:
+        """Take it that nothing which is subscribed differs between two collections."""
+        if self._in_step_with == before.version:
+            self._in_step_with = now.version
+
     def rests(self, collection: Collection, sequence: int) -> bool:
         """Whether `next_update` would say that there is nothing to send; notes the snapshot as it would."""
-        if self._in_step_with != collection.version or self._initial or self.delivered.outstanding:
+        if self._in_step_with != collection.version or self._initial:
             return False
         if self.asked or self._forced or self._held:
             return False
+        if self.delivered.outstanding:
+            self.delivered.outstanding[-1].sequence = sequence
         self.waiting_since = None
         self._clean_sequence = sequence
         return True
 
     def next_update(self, collection: Collection, waits: Waits, sequence: int) -> Update | None:
         """Compute what to send, or None, in which case the client is in step with snapshot ``sequence``."""
+        if self._asked_globs:
+            self._forced.update(name for name in collection.resources if glob_of(name) in self._asked_globs)
+            self._asked_globs.clear()
         if self._initial:
             self._match_initial(collection)
         update = self._compute(collection, waits) if self.stale(collection) else Update()
@@ -200,7 +213,7 @@ class Watch:
         changed = collection.changed_since(self._in_step_with) if self._in_step_with is not None else None
         if changed is not None:
             return sorted(changed | self._forced | self._held)
-        everything = collection.resources if self.subscription.wildcard else ()
+        everything = collection.resources if self.subscription.open else ()
         return sorted({*everything, *self.subscription.names, *self.delivered.sent, *self._forced})
 
     def _match_initial(self, collection: Collection) -> None:

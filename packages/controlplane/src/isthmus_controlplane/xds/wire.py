@@ -7,7 +7,8 @@ parse and serialise every resource again. The result is byte for byte what proto
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import ControlPlane, Node
@@ -17,26 +18,41 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from isthmus_controlplane.snapshot.resource import Resource, varint
+from isthmus_controlplane.snapshot.xdstp import canonical
 from isthmus_controlplane.xds.errors import StreamError
 from isthmus_controlplane.xds.message import DeltaRequest, Request, Response, SotwRequest, Variant
 
 MAX_ERROR_TEXT = 4096
+SHORT_REQUEST = 256  # bytes; an acknowledgement without names is shorter
+MAX_SHARED_HEAD = 64 * 1024
+MAX_SHARED_HEADS = 64
+NO_VERSIONS: Mapping[str, str] = MappingProxyType({})
 RESOURCE_TYPE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 _TAG = {number: bytes((number << 3 | 2,)) for number in range(1, 8)}  # wire type 2: length-delimited
 
 
 def encode(variant: Variant, response: Response, identifier: str) -> bytes:
     """Serialise a response; ``identifier`` is the text of ``control_plane``."""
-    parts = _sotw_parts(response, identifier) if variant is Variant.SOTW else _delta_parts(response, identifier)
-    return b"".join(parts)
+    return b"".join((*_shared(variant, response), *_own(variant, response, identifier)))
 
 
 def decode(variant: Variant, raw: bytes) -> tuple[Request, Node | None]:
     """Parse a request; the node is None where the client left it out.
 
+    Acknowledgements of many clients are the same bytes, so those are parsed once.
+
     Raises:
         StreamError: the bytes are not a request, or ask for something that is not supported.
     """
+    return _decode_short(variant, raw) if len(raw) <= SHORT_REQUEST else _decode(variant, raw)
+
+
+@functools.lru_cache(maxsize=4096)
+def _decode_short(variant: Variant, raw: bytes) -> tuple[Request, Node | None]:
+    return _decode(variant, raw)
+
+
+def _decode(variant: Variant, raw: bytes) -> tuple[Request, Node | None]:
     message_type = DiscoveryRequest if variant is Variant.SOTW else DeltaDiscoveryRequest
     try:
         message = message_type.FromString(raw)
@@ -63,7 +79,46 @@ def _control_plane(number: int, identifier: str) -> tuple[bytes, ...]:
     return tuple(_field(number, ControlPlane(identifier=identifier).SerializeToString()))
 
 
-def _sotw_parts(response: Response, identifier: str) -> Iterator[bytes]:
+class _Heads:
+    """The beginnings of the latest responses: what goes to many clients is put together once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], bytes] = {}
+
+    def get(self, variant: Variant, response: Response) -> tuple[bytes, ...]:
+        """Return everything up to what differs between clients."""
+        # Resources are told apart by identity, and live as long as an entry names them.
+        key = (variant, response.type_url, response.version, response.resources, response.heartbeat, response.wrapped)
+        known = self._known.get(key)
+        if known is not None:
+            return (known,)
+        parts = tuple(_sotw_parts(response) if variant is Variant.SOTW else _delta_parts(response))
+        if sum(map(len, parts)) > MAX_SHARED_HEAD:
+            return parts
+        if len(self._known) >= MAX_SHARED_HEADS:
+            self._known.clear()
+        made = self._known[key] = b"".join(parts)
+        return (made,)
+
+
+_shared = _Heads().get
+
+
+def _own(variant: Variant, response: Response, identifier: str) -> tuple[bytes, ...]:
+    """Write what differs between clients: the nonce, and what a client is told to drop."""
+    nonce = _nonce(response.nonce)
+    if variant is Variant.SOTW:
+        return nonce, *_control_plane(6, identifier)
+    removed = (part for name in response.removed for part in _field(6, name.encode()))
+    return nonce, *removed, *_control_plane(7, identifier)
+
+
+@functools.lru_cache(maxsize=1024)
+def _nonce(nonce: str) -> bytes:
+    return b"".join(_text(5, nonce))
+
+
+def _sotw_parts(response: Response) -> Iterator[bytes]:
     yield from _text(1, response.version)
     for resource in response.resources:
         if response.wrapped and resource.ttl_ms:
@@ -71,19 +126,13 @@ def _sotw_parts(response: Response, identifier: str) -> Iterator[bytes]:
         else:
             yield from _field(2, resource.body)
     yield from _text(4, response.type_url)
-    yield from _text(5, response.nonce)
-    yield from _control_plane(6, identifier)
 
 
-def _delta_parts(response: Response, identifier: str) -> Iterator[bytes]:
+def _delta_parts(response: Response) -> Iterator[bytes]:
     yield from _text(1, response.version)
     for resource in response.resources:
         yield from _delta_resource(resource, heartbeat=response.heartbeat)
     yield from _text(4, response.type_url)
-    yield from _text(5, response.nonce)
-    for name in response.removed:
-        yield from _field(6, name.encode())
-    yield from _control_plane(7, identifier)
 
 
 def _delta_resource(resource: Resource, *, heartbeat: bool) -> Iterator[bytes]:
@@ -122,7 +171,7 @@ def _sotw_request(message: Any) -> SotwRequest:
     _refuse(message, "resource_locators")
     return SotwRequest(
         type_url=message.type_url,
-        names=tuple(message.resource_names),
+        names=tuple(map(canonical, message.resource_names)),
         nonce=message.response_nonce,
         error=_error(message),
     )
@@ -133,11 +182,11 @@ def _delta_request(message: Any) -> DeltaRequest:
     _refuse(message, "resource_locators_unsubscribe")
     return DeltaRequest(
         type_url=message.type_url,
-        subscribe=tuple(message.resource_names_subscribe),
-        unsubscribe=tuple(message.resource_names_unsubscribe),
+        subscribe=tuple(map(canonical, message.resource_names_subscribe)),
+        unsubscribe=tuple(map(canonical, message.resource_names_unsubscribe)),
         nonce=message.response_nonce,
         error=_error(message),
-        initial_versions=dict(message.initial_resource_versions),
+        initial_versions=dict(message.initial_resource_versions) if message.initial_resource_versions else NO_VERSIONS,
     )
 
 
