@@ -11,6 +11,7 @@ from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.config.model import BridgeConfig
 from isthmus_mcp_bridge.convert.publication import Publication
+from isthmus_mcp_bridge.dualmode.build import last_policies
 from isthmus_mcp_bridge.events import RegistryEvent
 from isthmus_mcp_bridge.mcp.snapshot import Collection
 from isthmus_mcp_bridge.registration.model import NAME
@@ -23,8 +24,12 @@ SLACK_S = 5.0
 
 
 async def merge_once(config: BridgeConfig, catalog: Catalog) -> tuple[Collection, list[str]]:
-    """What the configuration would serve now, and the registries that were not listed within their deadlines."""
+    """What the configuration would serve now, and the registries that were not listed within their deadlines.
+
+    Policies of dual mode are those of the directory or those kept by ``warm_start``. Raises BridgeError.
+    """
     source = random.Random()
+    catalog.replace_policies(await asyncio.to_thread(last_policies, config))
     parts = build_parts(config, asyncio.get_running_loop().time, source.random)
     registries = [build_registry(one, source.random, parts.own.get(one.name)) for one in config.registries]
     # No sidecar comes here: what is registered is what the registries tell of other replicas.

@@ -47,9 +47,9 @@ def _beyond_sdks(policy: ConfigObject, services: Mapping[str, Service]) -> Itera
     for path, order in _sdk_orders(spec):
         if order and order[0] != "native":
             message = (
-                f"{order[0]!r} before 'native' cannot hide addresses that applications register themselves from "
-                f"consumers of this protocol ({', '.join(port.name for port in service.ports)}): they see both; "
-                "let the applications register through their sidecars alone"
+                f"{order[0]!r} before 'native' cannot hide addresses that applications register themselves from SDKs other than "
+                f"Dubbo's, and no port of the service is named as its ({', '.join(port.name for port in service.ports)}): such "
+                "consumers see both; let the applications register through their sidecars alone"
             )
             yield _warning(policy, path, message)
 

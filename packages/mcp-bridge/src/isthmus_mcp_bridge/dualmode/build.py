@@ -11,13 +11,14 @@ from typing import Any
 
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.config.model import BridgeConfig, DualModeConfig, ZooKeeperConfig
-from isthmus_mcp_bridge.dualmode.directory_source import DirectoryPolicies
+from isthmus_mcp_bridge.dualmode.directory_source import DirectoryPolicies, PolicyFileError, read_items, read_texts
 from isthmus_mcp_bridge.dualmode.override_writer import OverrideWriter, ZooKeeperNodes
 from isthmus_mcp_bridge.dualmode.overrides import hidden
 from isthmus_mcp_bridge.dualmode.policy import Policy
 from isthmus_mcp_bridge.dualmode.policy_book import PolicyBook
 from isthmus_mcp_bridge.dualmode.policy_store import PolicyStore
 from isthmus_mcp_bridge.dualmode.xds_source import XdsPolicies
+from isthmus_mcp_bridge.errors import BridgeError
 from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.observe.metrics import Sample
 
@@ -67,6 +68,25 @@ def build_policies(
     if store.load():
         take(book.policies)
     return PolicyParts(book, store, (*runs, store.run), writers)
+
+
+def last_policies(config: BridgeConfig) -> tuple[Policy, ...]:
+    """The policies without following them: those of the directory, or those that a bridge with this configuration kept last.
+
+    Raises BridgeError.
+    """
+    if config.dual_mode is None:
+        return ()
+    book = PolicyBook(config.dual_mode.source)
+    if config.dual_mode.policies is not None:
+        try:
+            texts = read_texts(config.dual_mode.policies)
+            book.replace([item for name, text in texts for item in read_items(name, text)], 0.0)
+        except (OSError, PolicyFileError) as error:
+            raise BridgeError(f"dual_mode.policies: {error}") from error
+    elif config.warm_start is not None:
+        PolicyStore(_beside(config.warm_start.path), book, lambda: 0.0).load()
+    return book.policies
 
 
 def _writers(config: BridgeConfig, dual_mode: DualModeConfig) -> tuple[OverrideWriter, ...]:
