@@ -180,8 +180,8 @@ PRESERVE = {
         ((*CLUSTER, "connect_timeout"), "0s", "clusters[0].connect_timeout", "more than zero"),
         (
             (*CLUSTER, "http2_protocol_options"),
-            {"allow_connect": True},
-            "clusters[0].http2_protocol_options.allow_connect",
+            {"allow_metadata": True},
+            "clusters[0].http2_protocol_options.allow_metadata",
             "",
         ),
         (

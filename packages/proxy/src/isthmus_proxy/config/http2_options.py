@@ -42,6 +42,7 @@ def compile_http2_options(
         ),
         max_list_size=max_list_size,
         max_fields=max_fields,
+        allow_connect=proto.allow_connect,
         keepalive_interval=interval,
         keepalive_timeout=timeout,
     )

@@ -86,14 +86,14 @@ CLUSTER: dict[str, MessageRules] = {
         "hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size "
         "connection_keepalive max_outbound_frames max_outbound_control_frames "
         "max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream "
-        "max_inbound_window_update_frames_per_data_frame_sent",
+        "max_inbound_window_update_frames_per_data_frame_sent allow_connect",
         no_effect={
             "there is one codec": "use_oghttp2_codec",
             "METADATA frames are ignored": "max_metadata_size",
             "a malformed message ends its stream, never the others": "stream_error_on_invalid_http_messaging "
             "override_stream_error_on_invalid_http_message",
         },
-        only={"allow_connect": False, "allow_metadata": False},
+        only={"allow_metadata": False},
     ),
     "envoy.config.core.v3.KeepaliveSettings": message("interval timeout"),
     f"{_ENDPOINT}.ClusterLoadAssignment": message("cluster_name endpoints policy"),

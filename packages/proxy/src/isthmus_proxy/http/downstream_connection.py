@@ -32,6 +32,7 @@ from isthmus_proxy.http.stream_timeouts import route_timed_out
 from isthmus_proxy.http.tunnel import Tunnel
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.reactor.connection import Connection
+from isthmus_proxy.reactor.relay import RelayEnd
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import HttpConnectionManager
@@ -518,7 +519,7 @@ class DownstreamConnection:
             self._manager.stats.downstream_cx_drain_close.value += 1
             self.break_off()
 
-    def tunnel(self, exchange: Exchange, upstream: Connection, early: bytes) -> None:
+    def tunnel(self, exchange: Exchange, upstream: RelayEnd, early: bytes) -> None:
         """Relay bytes both ways from now on; ``early`` came right behind the upstream's head."""
         self.closing = True
         self._timer.cancel()

@@ -154,9 +154,11 @@ class Http2DownstreamConnection:
         request = parsed_request(event.block, end=event.end)
         served = self._spare.pop() if self._spare else Http2DownstreamStream(self)
         self._active.add(served)
-        exchange = manager.http2_exchange(served, request, done=event.end)
+        exchange = manager.http2_exchange(served, request, done=event.end or request.switches)
         stall_after = manager.config.stream_idle_timeout or float("inf")
         served.begin(event.stream, exchange, stall_after, expect_continue=request.expect_continue)
+        if request.switches:
+            served.expect_tunnel(ended=event.end)
         manager.begin(exchange, self._vantage)
         served.begun()
         if self._requests == manager.config.max_requests_per_connection:

@@ -34,11 +34,16 @@ def _make(block: HeaderBlock, *, end: bool) -> ParsedRequest:
     for name, value in fields:
         if name in SPECIAL:
             special.setdefault(name, []).append(value)
-    request = ParsedRequest(pseudo[b":method"], pseudo.get(b":path", b""), VERSION, fields, special)
+    method, protocol = pseudo[b":method"], pseudo.get(b":protocol")
+    if protocol is not None:  # extended CONNECT (RFC 8441) asks for what an upgrade of HTTP/1.1 asks for
+        method = b"GET"
+        fields += [(b"connection", b"upgrade"), (b"upgrade", protocol)]
+        special |= {b"connection": [b"upgrade"], b"upgrade": [protocol]}
+    request = ParsedRequest(method, pseudo.get(b":path", b""), VERSION, fields, special)
     request.authority = pseudo.get(b":authority") or special.get(b"host", [b""])[0]
     request.scheme = pseudo.get(b":scheme", b"")
     request.plain = request.method != b"HEAD" and not request.switches
-    if end:
+    if end or request.switches:
         request.framing, request.length = NO_BODY, 0
     elif block.length < 0:
         request.framing, request.length = CHUNKED, 0

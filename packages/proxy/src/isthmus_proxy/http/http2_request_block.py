@@ -6,6 +6,7 @@ from isthmus_proxy.codec.http2.hpack_encoder import encode, encode_name
 from isthmus_proxy.http.message import Headers, RequestHead
 
 _X_REQUEST_ID = b"x-request-id"
+_OF_HTTP1 = frozenset({b"transfer-encoding", b"connection", b"upgrade"})
 
 
 def http2_request_block(head: RequestHead) -> bytes:
@@ -22,6 +23,17 @@ def planned_block(head: RequestHead, id_index: int) -> tuple[bytes, bytes]:
 
 
 def _pseudo(head: RequestHead) -> Headers:
+    if head.method == b"CONNECT":
+        return [(b":method", head.method), (b":authority", head.authority)]
+    protocol = head.get(b"upgrade")
+    if protocol is not None:  # only what asks for a tunnel still has it (RFC 8441, 4)
+        return [
+            (b":method", b"CONNECT"),
+            (b":protocol", protocol),
+            (b":scheme", head.scheme),
+            (b":path", head.path),
+            (b":authority", head.authority),
+        ]
     return [
         (b":method", head.method),
         (b":scheme", head.scheme),
@@ -31,4 +43,4 @@ def _pseudo(head: RequestHead) -> Headers:
 
 
 def _regular(headers: Headers) -> Headers:
-    return [field for field in headers if field[0] != b"transfer-encoding"]
+    return [field for field in headers if field[0] not in _OF_HTTP1]

@@ -9,6 +9,7 @@ from isthmus_proxy.listener.model import HttpConnectionManagerConfig
 
 _TIME_NAME = encode_name(SERVICE_TIME)
 _DATE_NAME = encode_name(b"date")
+_OF_HTTP1 = frozenset({b"transfer-encoding", b"connection", b"upgrade"})
 _ID_FIELD = encode([(X_REQUEST_ID, ID_MARKER)])
 
 
@@ -20,14 +21,15 @@ class Http2ResponsePlan(ResponsePlan):
     def __init__(
         self, manager: HttpConnectionManagerConfig, style: Style, head: ResponseHead, *, chunked: bool
     ) -> None:
-        head.headers = [field for field in head.headers if field[0] != b"transfer-encoding"]
+        head.headers = [field for field in head.headers if field[0] not in _OF_HTTP1]
         super().__init__(manager, style, head, chunked=False)
         del chunked
 
     def _compile(self, headers: Headers, date_index: int) -> None:
         until_time = self.time_index if self.timed else 0
         until_date = date_index if self.dated else len(headers)
-        self.before = encode([(b":status", b"%d" % self.head.status), *headers[:until_time]])
+        status = 200 if self.head.status == 101 else self.head.status  # RFC 8441, 5
+        self.before = encode([(b":status", b"%d" % status), *headers[:until_time]])
         if self.timed:
             self.before += _TIME_NAME
             self.middle = encode(headers[until_time + 1 : until_date])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.spelling import Spelling
-from isthmus_proxy.codec.http2.errors import INTERNAL_ERROR, NO_ERROR
+from isthmus_proxy.codec.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR
 from isthmus_proxy.codec.http2.hpack_encoder import encode
 from isthmus_proxy.codec.http2.stream import Stream
 from isthmus_proxy.http.http2_response_plan import Http2ResponsePlan
@@ -25,11 +25,13 @@ from isthmus_proxy.http.local_reply import (
 from isthmus_proxy.http.local_reply_encoding import Encode, reply_head
 from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.stream_timeouts import route_timed_out
-from isthmus_proxy.reactor.connection import Connection
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.exchange import Exchange
     from isthmus_proxy.http.http2_downstream import Http2DownstreamConnection
+    from isthmus_proxy.http.stream_tunnel import StreamTunnel
+    from isthmus_proxy.http.tunnel import Tunnel
+    from isthmus_proxy.reactor.relay import RelayEnd
 
 _CONTINUE = encode([(b":status", b"100")])
 
@@ -38,8 +40,8 @@ class Http2DownstreamStream:
     """See the module. ``stream`` is the codec's while one is served; ``exchange`` is None once only flushing is left."""
 
     __slots__ = (
-        "_connection", "_data", "_end", "_head", "_held", "_manager", "_stall_after", "_trailers", "closing", "connection_id",
-        "exchange", "local", "remote", "request_timer", "route_timer", "security", "stream", "stream_timer",
+        "_connection", "_data", "_end", "_ended", "_head", "_held", "_manager", "_relay", "_stall_after", "_trailers", "_tunnel", "closing",
+        "connection_id", "exchange", "local", "remote", "request_timer", "route_timer", "security", "stream", "stream_timer",
     )  # fmt: skip
 
     http2 = True
@@ -59,6 +61,9 @@ class Http2DownstreamStream:
         self._data: list[bytes] = []
         self._trailers: bytes | None = None
         self._end = False
+        self._ended = False
+        self._tunnel: StreamTunnel | None = None
+        self._relay: Tunnel | None = None
         self._held = False
         self._stall_after = float("inf")
         reactor = self._manager.reactor
@@ -83,7 +88,7 @@ class Http2DownstreamStream:
         self.exchange = exchange
         self.closing = False
         self._head = self._trailers = None
-        self._end = False
+        self._end = self._ended = False
         self._stall_after = stall_after
         if not exchange.request_done:
             timeout = self._manager.config.request_timeout
@@ -125,19 +130,29 @@ class Http2DownstreamStream:
 
     def data(self, data: bytes) -> None:
         """More of the request's body."""
-        if self.exchange is not None:
+        if self._tunnel is not None:
+            self._tunnel.data(data)
+        elif self.exchange is not None:
             self.stream_timer.set(self._manager.reactor.now + self._stall_after)
             self.exchange.request_data(data)
 
     def end(self, trailers: tuple[tuple[bytes, bytes], ...]) -> None:
         """The request is complete."""
         self.request_timer.at = float("inf")
-        if self.exchange is not None:
+        if self._tunnel is not None:
+            self._tunnel.end()
+        elif self.exchange is not None:
             self.stream_timer.set(self._manager.reactor.now + self._stall_after)
             self.exchange.request_end(trailers)
 
     def reset(self, flag: str, details: str) -> None:
         """The stream is over before its time; nothing can be sent on it any more."""
+        if self._relay is not None and self._tunnel is not None:
+            self.closing = True
+            self.stream = None
+            self._tunnel.closed = True
+            self._relay.close()  # and tunnel_closed is called
+            return
         exchange, self.exchange = self.exchange, None
         self.closing = True
         if exchange is not None:
@@ -185,7 +200,7 @@ class Http2DownstreamStream:
         """Frame what was held back."""
         self._held = False
         stream = self.stream
-        if stream is None:
+        if stream is None or self._ended:
             return
         sender = self._connection.codec.sender
         end, trailers = self._end, self._trailers
@@ -199,9 +214,13 @@ class Http2DownstreamStream:
         elif end and trailers is None:
             sender.data(stream, b"", end=True)
         if end:
+            self._ended = True
             if trailers is not None:
                 sender.headers(stream, trailers, end=True)
             self.sent()
+        elif self._relay is not None and self._tunnel is not None:
+            if stream.queued and (sender.blocked or stream.queued > self._manager.buffer_limit):
+                self._tunnel.blocked()
         elif (
             stream.queued
             and (sender.blocked or stream.queued > self._manager.buffer_limit)
@@ -212,7 +231,9 @@ class Http2DownstreamStream:
     def sent(self) -> None:
         """Something that waited has been sent: go on, or end the stream."""
         stream, exchange = self.stream, self.exchange
-        if exchange is not None:
+        if self._relay is not None and self._tunnel is not None:
+            self._tunnel.writable()
+        elif exchange is not None:
             exchange.downstream_writable()
         elif stream is not None and stream.local_closed:
             # A server that needs no more of the request says so (RFC 9113, 8.1); nothing happens on a stream that is over.
@@ -253,29 +274,72 @@ class Http2DownstreamStream:
         """``exchange`` is over: end the stream, unless it is to be cut or is gone."""
         if self.exchange is exchange:
             self.exchange = None
-        if not self.closing:
+        if self._ended:
+            self.sent()
+        elif not self.closing:
             self._end = True
             self._hold()
 
+    def end_response(self) -> None:
+        """End the stream behind what has been written; the client may go on sending."""
+        self._end = True
+        self._hold()
+
     def _release(self) -> None:
         """The stream is over: give the object back."""
-        if self.stream is None:
-            return
-        self.stream = None
+        if self.stream is not None:
+            self.stream = None
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._tunnel = self._relay = None
         self._head = self._trailers = None
         self._data.clear()
         self.route_timer.at = self.stream_timer.at = self.request_timer.at = float("inf")
         self._connection.stream_over(self)
 
-    def tunnel(self, exchange: Exchange, upstream: Connection, early: bytes) -> None:
-        """Not reached: a request over HTTP/2 asks for no upgrade of its connection."""
-        upstream.close()
-        del early
-        exchange.finish()
+    # ---- tunnels ----
+
+    def expect_tunnel(self, *, ended: bool) -> None:
+        """The request asks for a tunnel; ``ended``: the client sends nothing into it."""
+        from isthmus_proxy.http.stream_tunnel import StreamTunnel  # noqa: PLC0415 - few streams are tunnels
+
+        if self.exchange is not None:  # else it is answered already
+            self._tunnel = StreamTunnel(self)
+            self._tunnel.ended = ended
+
+    def tunnel(self, exchange: Exchange, upstream: RelayEnd, early: bytes) -> None:
+        """Relay bytes both ways from now on; ``early`` came right behind the upstream's head."""
+        from isthmus_proxy.http.tunnel import Tunnel  # noqa: PLC0415 - the same
+
+        tunnel = self._tunnel
+        if tunnel is None:
+            upstream.close()
+            exchange.finish()
+            return
+        idle = 0.0 if self._stall_after == float("inf") else self._stall_after
+        self._stall_after = float("inf")
+        self.route_timer.at = self.stream_timer.at = self.request_timer.at = float("inf")
+        self._relay = Tunnel(self._manager.reactor, exchange, tunnel, upstream, idle)
+        self._relay.start(tunnel.take_early(), early)
+        if tunnel.ended:
+            tunnel.end()
 
     def tunnel_closed(self, exchange: Exchange) -> None:
-        """Not reached: see ``tunnel``."""
+        """The tunnel has ended, and with it the exchange and the stream."""
+        self._relay = None
+        self._stall_after = self._manager.config.stream_idle_timeout or float("inf")
         exchange.finish()
+        if self.stream is None:  # it was reset before
+            self._give_back()
+
+    def reset_tunnel(self) -> None:
+        """Reset the stream; the object is given back when the tunnel has closed."""
+        stream, self.stream = self.stream, None
+        self.closing = True
+        if stream is not None:
+            self._connection.codec.reset(stream, CANCEL)
+            self._connection.flush_soon()
 
     # ---- back-pressure ----
 

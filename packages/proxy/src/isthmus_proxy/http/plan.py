@@ -33,6 +33,7 @@ from isthmus_proxy.route import rewrite
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, HeaderEdits
 from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.table import RouteTable, pick_by_header
+from isthmus_proxy.upstream.upgrade import KEY, WEBSOCKET
 
 ID_MARKER = bytes(bytearray(b"request-id"))
 """Stands for the identifier in planned heads; recognised by identity, so no header value can be mistaken for it."""
@@ -117,7 +118,8 @@ class Target:
 
     ``head`` is the same as a value, for the access log; ``id_index`` is where the identifier is in its headers, or -1.
     ``balanced``: the route asks something of load balancing; ``groups`` count the request besides its cluster.
-    ``terminates``: the request opens a tunnel that ends here, to a TCP connection of the cluster.
+    ``terminates``: the request opens a tunnel that ends here, to a TCP connection of the cluster. ``needs_key``: it asks for WebSocket
+    without the key that HTTP/1.1 wants, since it came over HTTP/2.
     """
 
     __slots__ = (
@@ -135,6 +137,7 @@ class Target:
         "groups",
         "head",
         "id_index",
+        "needs_key",
         "original_path",
         "rules",
         "static",
@@ -159,9 +162,11 @@ class Target:
         self.framing = RequestFraming(request.method, request.framing, request.length, request.upgrade)
         self.upgrade = plan.upgrade
         self.terminates = action.terminates_connect and request.method == b"CONNECT"
+        self.needs_key = request.upgrade == WEBSOCKET and request.version == b"HTTP/2" and plan.head.get(KEY) is None
         self.balanced = bool(action.hash_policies) or weight.metadata_match is not None
         self.static = (
             not styles.traced
+            and not self.needs_key
             and not action.auto_host_rewrite
             and not any(map(depends_on_exchange, (weight.request_headers, *decision.request_edits)))
         )

@@ -72,7 +72,7 @@ def plan_response(exchange: Exchange, response: ParsedResponse, target: Target) 
     request, connection = exchange.request, exchange.connection
     if request.version == b"HTTP/1.0" and response.framing in (CHUNKED, UNTIL_CLOSE):
         connection.closing = True
-    if request.switches and not switched(request, response):
+    if request.switches and not connection.http2 and not switched(request, response):
         connection.closing = True  # what the client sends on is no request, and must not be read as one
     cookies = exchange.balancing.set_cookies if exchange.balancing is not None else ()
     plan = make_response_plan(

@@ -10,6 +10,7 @@ from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.http.plan import Target
 from isthmus_proxy.http.responding import Trailers, trailers_pass
 from isthmus_proxy.upstream.pool import UpstreamRequest
+from isthmus_proxy.upstream.upgrade import CONNECT, KEY, Upgrade, fresh_key
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.exchange import Exchange
@@ -31,7 +32,10 @@ def send(exchange: Exchange, connection: UpstreamRequest, target: Target) -> Non
         exchange.info.original_path = target.original_path
         head = target.before + exchange.identifier + target.after if target.id_index >= 0 else target.before
     else:
-        head = target.encode(_finish_head(exchange, target))
+        finished = _finish_head(exchange, target)
+        if target.needs_key:
+            finished.headers.append((KEY, fresh_key(exchange.manager.getrandbits)))
+        head = target.encode(finished)
     if target.terminates:
         exchange.terminated(CONNECTED)
         return
@@ -39,9 +43,23 @@ def send(exchange: Exchange, connection: UpstreamRequest, target: Target) -> Non
     if spelling is not None:
         head = spelling.respell(head)
     connection.send_head(
-        exchange, request.method, head, done=exchange.request_done, upgrade=target.upgrade, chunked=target.chunked
+        exchange,
+        request.method,
+        head,
+        done=exchange.request_done,
+        upgrade=_wanted(exchange, target),
+        chunked=target.chunked,
     )
     _sent(exchange, connection, target)
+
+
+def _wanted(exchange: Exchange, target: Target) -> Upgrade | None:
+    """What the connection is to carry from the answer on; None if that is nothing special."""
+    if not target.upgrade:
+        return None
+    head = exchange.info.request
+    key = head.get(KEY) if head is not None else None
+    return Upgrade(target.framing.upgrade or CONNECT, key or b"")
 
 
 def _send_over_http2(exchange: Exchange, connection: UpstreamRequest, target: Target) -> None:
@@ -52,7 +70,9 @@ def _send_over_http2(exchange: Exchange, connection: UpstreamRequest, target: Ta
         head = target.http2_head(exchange.identifier)
     else:
         head = target.http2_encode(_finish_head(exchange, target))
-    connection.send_head(exchange, request.method, head, done=request.framing == NO_BODY)
+    wanted = _wanted(exchange, target)
+    done = request.framing == NO_BODY and wanted is None
+    connection.send_head(exchange, request.method, head, done=done, upgrade=wanted)
     _sent(exchange, connection, target)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Reactor
-from isthmus_proxy.reactor.relay import IDLE, Relay
+from isthmus_proxy.reactor.relay import IDLE, Relay, RelayEnd
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.exchange import Exchange
@@ -19,7 +18,7 @@ class Tunnel:
     __slots__ = ("_exchange", "_relay", "_stats")
 
     def __init__(
-        self, reactor: Reactor, exchange: Exchange, downstream: Connection, upstream: Connection, idle: float
+        self, reactor: Reactor, exchange: Exchange, downstream: RelayEnd, upstream: RelayEnd, idle: float
     ) -> None:
         self._exchange = exchange
         self._stats: HttpStats = exchange.manager.stats

@@ -1,11 +1,12 @@
-"""Bytes both ways between two connections, as they are: half-close, back-pressure, idle timeout."""
+"""Bytes both ways between two connections, or streams of such, as they are: half-close, back-pressure, idle timeout."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Protocol
 
-from isthmus_proxy.reactor.connection import RECEIVE_BYTES, Connection
+from isthmus_proxy.reactor.connection import RECEIVE_BYTES, Connection, Receiver
 from isthmus_proxy.reactor.reactor import NEVER, Reactor
 
 _STALLED_AFTER = 60.0
@@ -16,12 +17,43 @@ DOWNSTREAM_RESET = "downstream reset"
 UPSTREAM_RESET = "upstream reset"
 
 
+class RelayEnd(Protocol):
+    """One side of a relay: a connection, or a stream of one."""
+
+    closed: bool
+    bytes_out: int
+
+    def set_receiver(self, receiver: Receiver) -> None:
+        """From now on ``receiver`` gets what comes in."""
+
+    def write(self, data: bytes) -> None:
+        """Send ``data``."""
+
+    def shutdown(self) -> None:
+        """Send no more behind what waits; go on receiving."""
+
+    def pause(self) -> None:
+        """Take no more in."""
+
+    def resume(self) -> None:
+        """Take more in."""
+
+    def close_after_flush(self) -> None:
+        """Close once everything is sent."""
+
+    def close(self) -> None:
+        """Close at once."""
+
+    def abort(self) -> None:
+        """Close with a reset."""
+
+
 class _Side:
     """Receives what ``source`` reads and gives it to ``sink``; hears of ``source``'s own write buffer, too."""
 
     __slots__ = ("_relay", "eof", "received", "sink", "source")
 
-    def __init__(self, relay: Relay, source: Connection, sink: Connection) -> None:
+    def __init__(self, relay: Relay, source: RelayEnd, sink: RelayEnd) -> None:
         self._relay = relay
         self.source = source
         self.sink = sink
@@ -33,8 +65,13 @@ class _Side:
         self.received += len(data)
         self._relay.moved()
         self.sink.write(data)
-        if len(data) >= RECEIVE_BYTES and self.source.outflow is None:
-            self.source.splice_to(self.sink, None, self)
+        if len(data) >= RECEIVE_BYTES:
+            self._splice()
+
+    def _splice(self) -> None:
+        source, sink = self.source, self.sink
+        if isinstance(source, Connection) and isinstance(sink, Connection) and source.outflow is None:
+            source.splice_to(sink, None, self)
 
     def spliced(self, size: int) -> None:
         """So much went straight to ``sink``."""
@@ -93,8 +130,8 @@ class Relay:
     def __init__(
         self,
         reactor: Reactor,
-        downstream: Connection,
-        upstream: Connection,
+        downstream: RelayEnd,
+        upstream: RelayEnd,
         idle_timeout: float,
         closed: Callable[[int, int], None],
     ) -> None:

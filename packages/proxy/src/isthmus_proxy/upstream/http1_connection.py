@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
     from isthmus_proxy.upstream.pool import ConnectionPool
+    from isthmus_proxy.upstream.upgrade import Upgrade
 
 
 class ResponseSink(Protocol):
@@ -156,7 +157,7 @@ class Http1Connection:
         head: bytes,
         *,
         done: bool,
-        upgrade: bool = False,
+        upgrade: Upgrade | None = None,
         chunked: bool = False,
     ) -> None:
         """Begin a request; with ``done`` all of it is here, with ``upgrade`` it asks to switch protocols."""
@@ -169,7 +170,7 @@ class Http1Connection:
         self._chunked = chunked
         self._bypass = None
         self._timer.at = float("inf")
-        self._parser.expect(method, upgrade=upgrade)
+        self._parser.expect(method, upgrade=upgrade is not None)
         self._unsent_at = connection.bytes_out
         self._stats.upstream_cx_tx_bytes_total.value += len(head)
         connection.write(head)

@@ -17,10 +17,11 @@ from isthmus_proxy.codec.http2.events import (
 from isthmus_proxy.codec.http2.hpack_encoder import encode
 from isthmus_proxy.codec.http2.stream import Stream
 from isthmus_proxy.http.local_reply import PROTOCOL_ERROR, REMOTE_REFUSED, REMOTE_RESET
-from isthmus_proxy.reactor.connection import Connection
-from isthmus_proxy.upstream.http2_response import parsed_response
+from isthmus_proxy.upstream.http2_response import parsed_response, switching
+from isthmus_proxy.upstream.upgrade import CONNECT, Upgrade
 
 if TYPE_CHECKING:
+    from isthmus_proxy.reactor.relay import RelayEnd
     from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.upstream.http1_connection import ResponseSink
     from isthmus_proxy.upstream.http2_connection import Http2UpstreamConnection
@@ -29,7 +30,19 @@ if TYPE_CHECKING:
 class Http2UpstreamStream:
     """See the module. ``requests`` is 1: it carries one. The last piece of the body is held until more or its end is known."""
 
-    __slots__ = ("_blocked", "_connection", "_held", "_to_emit", "request_done", "requests", "sink", "stream", "tls")
+    __slots__ = (
+        "_blocked",
+        "_connection",
+        "_done",
+        "_held",
+        "_to_emit",
+        "_upgrade",
+        "request_done",
+        "requests",
+        "sink",
+        "stream",
+        "tls",
+    )
 
     http2 = True
     spelling = None
@@ -45,6 +58,8 @@ class Http2UpstreamStream:
         self._held: bytes | None = None
         self._to_emit = False
         self._blocked = False
+        self._done = False
+        self._upgrade: Upgrade | None = None
 
     def send_head(
         self,
@@ -53,12 +68,13 @@ class Http2UpstreamStream:
         head: bytes,
         *,
         done: bool,
-        upgrade: bool = False,
+        upgrade: Upgrade | None = None,
         chunked: bool = False,
     ) -> None:
-        """Begin the request; with ``done`` the head is all of it."""
-        del upgrade, chunked
+        """Begin the request; with ``done`` the head is all of it, with ``upgrade`` it asks for a tunnel."""
+        del chunked
         self.sink = sink
+        self._upgrade = upgrade
         self.request_done = done
         self.stream = self._connection.codec.open(head, end=done, bodiless_response=method == b"HEAD")
         self.stream.owner = self
@@ -94,6 +110,8 @@ class Http2UpstreamStream:
                 self._connection.codec.sender.headers(self.stream, encode(trailers), end=True)
         else:
             self._send(held or b"", end=True)
+        if self._done:
+            self._over()
         self._connection.flush_soon()
 
     def emit(self) -> None:
@@ -124,9 +142,13 @@ class Http2UpstreamStream:
             self._connection.codec.release(self.stream)
             self._connection.flush_soon()
 
-    def take_over(self) -> Connection | None:
-        """Streams do not switch protocols."""
-        return None
+    def take_over(self) -> RelayEnd | None:
+        """The stream as one end of a tunnel, which the endpoint has granted."""
+        from isthmus_proxy.upstream.stream_pipe import StreamPipe  # noqa: PLC0415 - few streams are tunnels
+
+        pipe = StreamPipe(self)
+        self.sink = pipe
+        return pipe
 
     def reset(self, sink: ResponseSink) -> None:
         """``sink`` gives up its request. Nothing happens if it is another's."""
@@ -145,7 +167,7 @@ class Http2UpstreamStream:
     def handle(self, event: Event) -> None:
         """Pass on what the endpoint did."""
         if isinstance(event, HeadersReceived):
-            self._pass_on([parsed_response(event.block, end=event.end)], done=event.end)
+            self._head(event)
         elif isinstance(event, DataReceived):
             self._pass_on([event.data] if event.data else [], done=event.end)
         elif isinstance(event, TrailersReceived):
@@ -155,9 +177,31 @@ class Http2UpstreamStream:
         elif isinstance(event, StreamReset):
             self._lost(event)
 
+    def _head(self, event: HeadersReceived) -> None:
+        response = parsed_response(event.block, end=event.end)
+        upgrade = self._upgrade
+        if upgrade is not None and response.status >= 200:
+            if response.status >= 300 or event.end:
+                self._upgrade = None  # not granted
+            elif upgrade.protocol != CONNECT:
+                response = switching(response, upgrade)
+        self._pass_on([response], done=event.end)
+
+    def _over(self) -> None:
+        """Both sides of a tunnel are done."""
+        self.sink = None
+        if self.stream is not None:
+            if self.stream.queued:
+                self._abandon()
+            else:
+                self.stream = None
+                self._connection.stream_over()
+
     def _pass_on(self, events: list[object], *, done: bool) -> None:
         sink = self.sink
-        if done:
+        if done and self._upgrade is not None and not self.request_done:
+            self._done = True  # the other direction goes on
+        elif done:
             self.sink = None
             if self.stream is not None and not self.stream.local_closed:
                 self._abandon()  # the answer is complete, so the rest of the request is not wanted
