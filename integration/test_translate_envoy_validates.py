@@ -202,6 +202,7 @@ SCOPES = {
     "instance with certificates": Scope(addresses=("10.0.0.1",), interception="TPROXY"),
     "governed": Scope(labels=(("app", "governed"),)),
     "governed and bound": Scope(labels=(("app", "governed"),), interception="NONE", bind="127.0.0.1"),
+    "gateway with certificates": Scope(kind="gateway", labels=(("istio", "ingress"),)),
     "strict instance": Scope(addresses=("10.0.0.1",), labels=(("app", "db"),)),
 }
 ADS = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}
@@ -239,6 +240,51 @@ def with_endpoints_inline(cluster: dict[str, Any], endpoints: Mapping[str, Messa
     return cluster
 
 
+def gateways(files: CertificateFiles) -> list[ConfigObject]:
+    def server(number: int, protocol: str, *hosts: str, **tls: Any) -> dict[str, Any]:
+        port = {"number": number, "name": f"p{number}{hosts[0].replace('*', '')}", "protocol": protocol}
+        return {"port": port, "hosts": list(hosts)} | ({"tls": tls} if tls else {})
+
+    pair = {"serverCertificate": files.chain, "privateKey": files.key}
+    mutual = pair | {"mode": "MUTUAL", "caCertificates": files.root, "subjectAltNames": ["a", "b"]}
+    versions = {
+        "minProtocolVersion": "TLSV1_2",
+        "maxProtocolVersion": "TLSV1_3",
+        "cipherSuites": ["ECDHE-RSA-AES128-GCM-SHA256"],
+    }
+    servers = [
+        server(80, "HTTP", "*.example", "./other.example"),
+        server(80, "GRPC", "old.example", httpsRedirect=True),
+        server(443, "HTTPS", "a.example", "*.b.example", mode="SIMPLE", **versions, **pair),
+        server(443, "HTTPS", "c.example", **mutual),
+        server(443, "TLS", "db.example", **(mutual | {"mode": "OPTIONAL_MUTUAL"})),
+        server(443, "TLS", "*.through.example", mode="PASSTHROUGH"),
+        server(9000, "TCP", "*"),
+    ]
+    routes = [
+        {
+            "match": [{"gateways": ["edge"], "uri": {"prefix": "/a"}, "sourceLabels": {"istio": "ingress"}}],
+            "route": TO_HOST,
+        },
+        {"fault": {"abort": {"httpStatus": 500}}, "corsPolicy": CORS, "route": TO_HOST},
+    ]
+    through = [
+        {
+            "match": [{"sniHosts": ["x.through.example", "*.y.through.example"], "port": 443}],
+            "route": [
+                {"destination": {"host": "db.shop"}, "weight": 1},
+                {"destination": {"host": "pool.shop"}, "weight": 2},
+            ],
+        }
+    ]
+    return [
+        make("Gateway", "edge", {"selector": {"istio": "ingress"}, "servers": servers}),
+        make("VirtualService", "edge", {"hosts": ["*.example", "c.example"], "gateways": ["default/edge"], "http": routes,
+                                        "tls": through, "tcp": [{"route": [{"destination": {"host": "db.shop"}}]}]}),
+        make("VirtualService", "edge-too", {"hosts": ["*"], "gateways": ["edge"], "http": [{"route": TO_HOST}]}),
+    ]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
     authority = Authority(tmp_path_factory.mktemp("certificates"))
@@ -250,9 +296,9 @@ def scope_of(name: str, files: CertificateFiles) -> Scope:
     return dataclasses.replace(SCOPES[name], server_files=files) if "certificates" in name else SCOPES[name]
 
 
-def bootstrap(scope: Scope, policy: Any, *, inline: bool) -> dict[str, Any]:
+def bootstrap(scope: Scope, policy: Any, files: CertificateFiles, *, inline: bool) -> dict[str, Any]:
     """A bootstrap with all resources of one scope."""
-    admission = admitted(OBJECTS, mesh=MeshSettings(policy))
+    admission = admitted([*OBJECTS, *gateways(files)], mesh=MeshSettings(policy))
     instances = InstanceIndex()
     instances.follow(admission.model.services)
     messages = translate(admission.model, narrow(admission.model, scope, instances)).messages
@@ -274,14 +320,14 @@ def bootstrap(scope: Scope, policy: Any, *, inline: bool) -> dict[str, Any]:
 @pytest.mark.parametrize("policy", ["REGISTRY_ONLY", "ALLOW_ANY"])
 @pytest.mark.parametrize("scope", list(SCOPES))
 def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool, files: CertificateFiles) -> None:
-    taken, said = validate(bootstrap(scope_of(scope, files), policy, inline=inline))
+    taken, said = validate(bootstrap(scope_of(scope, files), policy, files, inline=inline))
     assert taken, said
 
 
 @pytest.mark.parametrize("scope", list(SCOPES))
 def test_our_proxy_takes_every_resource(scope: str, tmp_path: Path, files: CertificateFiles) -> None:
     path = tmp_path / "bootstrap.json"
-    path.write_text(json.dumps(bootstrap(scope_of(scope, files), "REGISTRY_ONLY", inline=True)))
+    path.write_text(json.dumps(bootstrap(scope_of(scope, files), "REGISTRY_ONLY", files, inline=True)))
     command = [sys.executable, "-m", "isthmus_proxy", "validate", "-c", str(path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience())
     assert ended.returncode == 0, ended.stderr

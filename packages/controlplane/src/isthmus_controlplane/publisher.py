@@ -327,6 +327,7 @@ class Publisher:
                 lambda host: admission.model.route(host, scope.namespace),
                 scope.namespace,
                 self._changed if acknowledged else {},
+                dict(scope.labels),
             )
         )
 

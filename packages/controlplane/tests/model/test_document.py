@@ -55,7 +55,7 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "path", "value", "where", "shown"),
     [
-        ("ServiceEntry", "kind", "Gateway", "kind", "'Gateway'"),
+        ("ServiceEntry", "kind", "Ingress", "kind", "'Ingress'"),
         ("ServiceEntry", "kind", ["x"], "kind", "['x']"),
         ("ServiceEntry", "apiVersion", "v1", "apiVersion", "'v1'"),
         ("ServiceEntry", "metadata", None, "metadata", "None"),
@@ -83,7 +83,7 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
         ("ServiceEntry", "spec.endpoints.0.ports", {"x": 1}, "spec.endpoints[0].ports.x", "'x'"),
         ("ServiceEntry", "spec.endpoints.0.labels", {"version": 1}, "spec.endpoints[0].labels.version", "1"),
         ("VirtualService", "spec.http", [], "spec.http", "empty"),
-        ("VirtualService", "spec.gateways", ["ingress"], "spec.gateways[0]", "'ingress'"),
+        ("VirtualService", "spec.gateways", ["in gress"], "spec.gateways[0]", "'in gress'"),
         ("VirtualService", "spec.http.0.fault", {"abort": {"http2Error": "x"}}, "spec.http[0].fault.abort.http2Error", "'x'"),
         ("VirtualService", "spec.http.0.fault", {"delay": {"percent": 5}}, "spec.http[0].fault.delay.percent", "5"),
         ("VirtualService", "spec.http.0.mirrorPercent", 5, "spec.http[0].mirrorPercent", "5"),
@@ -93,8 +93,8 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
         ("VirtualService", "spec.http.0.timeout", "-1s", "spec.http[0].timeout", "-1s"),
         ("VirtualService", "spec.http.0.route.0.weight", "ten", "spec.http[0].route[0].weight", "'ten'"),
         ("VirtualService", "spec.http.0.route.0.weight", -5, "spec.http[0].route[0].weight", "-5"),
-        ("VirtualService", "spec.tcp", [{"match": [{"sourceLabels": {"a": "b"}}]}], "spec.tcp[0].match[0].sourceLabels", "'a': 'b'"),
-        ("VirtualService", "spec.tls", [{"route": [ROUTE]}], "spec.tls", "reviews.shop"),
+        ("VirtualService", "spec.tcp", [{"match": [{"sourceSubnet": "10.0.0.0/8"}]}], "spec.tcp[0].match[0].sourceSubnet", "10.0.0.0/8"),
+        ("VirtualService", "spec.tls", [{"route": [ROUTE]}], "spec.tls[0].match", "empty"),
         ("DestinationRule", "spec.trafficPolicy.loadBalancer.simple", "PASSTHROUGH", "spec.trafficPolicy.loadBalancer.simple", "PASS"),
         ("DestinationRule", "spec.trafficPolicy", {"tls": {"mode": "SIMPLE"}}, "spec.trafficPolicy.tls.mode", "SIMPLE"),
         ("DestinationRule", "spec.subsets", [{"name": "a|b"}], "spec.subsets[0].name", "'a|b'"),
@@ -151,7 +151,7 @@ def test_an_object_that_came_as_a_message_is_checked_alike() -> None:
     obj: ConfigObject = config_object(ObjectKey("ServiceEntry", "d", "n"), spec, origin="xds://h:1")
     paths = {problem.path for problem in object_problems(obj)}
     assert paths == {"spec.subjectAltNames", "spec.resolution"}
-    unknown = config_object(ObjectKey("Gateway", "d", "n"), spec, origin="xds://h:1")
+    unknown = config_object(ObjectKey("Ingress", "d", "n"), spec, origin="xds://h:1")
     assert object_problems(unknown)[0].path == "kind"
 
 

@@ -111,7 +111,6 @@ def test_good_routes(http: dict[str, Any]) -> None:
         ({"match": [{"uri": {"regex": "["}}], "route": ROUTE}, "http[0].match[0].uri.regex"),
         ({"match": [{"uri": {"regex": "a"}, "ignoreUriCase": True}], "route": ROUTE}, "http[0].match[0].ignoreUriCase"),
         ({"match": [{"headers": {"a b": {"exact": "x"}}}], "route": ROUTE}, "http[0].match[0].headers.a b"),
-        ({"match": [{"sourceLabels": {"a": "b"}}], "route": ROUTE}, "http[0].match[0].sourceLabels"),
         ({"match": [{"scheme": {"exact": "https"}}], "route": ROUTE}, "http[0].match[0].scheme"),
         ({"match": [{"port": 70000}], "route": ROUTE}, "http[0].match[0].port"),
         ({"match": [{"gateways": ["ingress"]}], "route": ROUTE}, "http[0].match[0].gateways[0]"),

@@ -14,6 +14,7 @@ from isthmus_controlplane.model.testing import admitted, make, rule, service, vi
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate import translate
 from isthmus_controlplane.translate.attribution import Rejected, causes
+from isthmus_controlplane.translate.source import Source
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE
 from isthmus_controlplane.translate.virtual_hosts import route_paths
 
@@ -149,4 +150,4 @@ def test_any_words_lead_to_objects_of_the_resource_or_nowhere(error: str, type_u
 def test_there_is_a_path_for_each_route() -> None:
     configuration: Any = translate(model(), Scope()).messages[ROUTE_TYPE]["8080"]
     routes = next(host.routes for host in configuration.virtual_hosts if host.name == f"{HOST}:8080")
-    assert len(routes) == len(list(route_paths(VIRTUAL.spec, 8080, "default"))) == 2
+    assert len(routes) == len(list(route_paths(VIRTUAL, Source(8080, "default", {}, "mesh", "default")))) == 2

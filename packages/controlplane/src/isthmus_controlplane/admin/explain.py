@@ -12,6 +12,7 @@ from isthmus_controlplane.snapshot.dependencies import references_of
 from isthmus_controlplane.snapshot.resource import message_of
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 from isthmus_controlplane.translate.routing import Request, Taken, best_host, taken_by
+from isthmus_controlplane.translate.source import source_of
 from isthmus_controlplane.translate.translation import Translation
 from isthmus_controlplane.translate.virtual_hosts import route_paths
 
@@ -105,7 +106,7 @@ def _source(view: View, host: Any, position: int) -> tuple[str, str]:
     governing = view.model.route(name, view.scope.namespace)
     if governing is None or not port.isdigit():
         return "", ""
-    paths = list(route_paths(governing.spec, int(port), view.scope.namespace))
+    paths = list(route_paths(governing, source_of(view.scope, governing, int(port))))
     return (str(governing.key), paths[position]) if position < len(paths) else ("", "")
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 from isthmus_controlplane.model.claims import Built, by_host, claim_services
 from isthmus_controlplane.model.dual_mode import policy_warnings
+from isthmus_controlplane.model.gateway import MESH_GATEWAY, gateways_of, index_bindings, is_in_mesh, name_of
 from isthmus_controlplane.model.kinds import DUAL_MODE
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
 from isthmus_controlplane.model.policies import POLICY_KINDS, index_policies
-from isthmus_controlplane.model.references import RuleIndex, dangling, references_of
+from isthmus_controlplane.model.references import RuleIndex, dangling, references_of, source_labels
 from isthmus_controlplane.model.service import Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 
@@ -65,16 +66,19 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     routes.admit(kinds.get("VirtualService", ()), by_host(rules, claimed.services, "host")[0])
     kept = _keep_used_subsets(rules, routes, previous)
     rule_index, rule_problems = by_host(kept.rules, claimed.services, "host")
-    route_index, route_problems = by_host(routes.in_use, claimed.services, "hosts")
+    in_mesh = [obj for obj in routes.in_use if is_in_mesh(obj)]
+    route_index, route_problems = by_host(in_mesh, claimed.services, "hosts")
     routes.report_dangling(rule_index)
+    routes.report_unknown_gateways(kinds.get("Gateway", ()))
     problems = {*claimed.problems, *rule_problems, *route_problems, *routes.problems, *kept.problems}
     policies = sorted(kinds.get(DUAL_MODE, ()), key=lambda obj: obj.key)
     problems.update(policy_warnings(policies, claimed.services))
     others = [obj for obj in ordered if obj.key.kind not in {"DestinationRule", "VirtualService"}]
     chosen_by_label = (obj for obj in ordered if obj.key.kind in POLICY_KINDS)
-    by_label = index_policies(chosen_by_label, mesh.root_namespace)
+    by_label = index_policies(chosen_by_label, mesh.root_namespace, source_labels(routes.in_use))
+    bindings = index_bindings(routes.in_use)
     return Admission(
-        model=Model(mesh, claimed.services, route_index, rule_index, tuple(policies), by_label),
+        model=Model(mesh, claimed.services, route_index, rule_index, tuple(policies), by_label, bindings),
         in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.in_use)}),
         held=claimed.losers | routes.held | kept.held,
         problems=tuple(sorted(problems)),
@@ -138,7 +142,20 @@ class _Routes:
                     ),
                 )
 
+    def report_unknown_gateways(self, gateways: Iterable[ConfigObject]) -> None:
+        """Say which gateways do not exist."""
+        known = {MESH_GATEWAY, *map(name_of, gateways)}
+        for obj in self.in_use:
+            unknown = [
+                (f"spec.gateways[{index}]", f"no Gateway is {name}: these routes take nothing there until one is")
+                for index, name in enumerate(gateways_of(obj))
+                if name not in known
+            ]
+            self._report(obj, unknown)
+
     def _report_unknown_hosts(self, obj: ConfigObject) -> None:
+        if not is_in_mesh(obj):
+            return
         spec: Any = obj.spec
         unknown = [
             (

@@ -41,7 +41,7 @@ def _leaves(*names: str) -> dict[str, Supported]:
 
 _DESTINATION: FieldTable = {**_leaves("host", "subset"), "port": _leaves("number")}
 _TCP_ROUTE: FieldTable = {
-    "match": _leaves("port", "gateways", "sourceNamespace"),
+    "match": _leaves("port", "gateways", "sourceLabels", "sourceNamespace"),
     "route": {"destination": _DESTINATION, "weight": YES},
 }
 _PERCENT: FieldTable = _leaves("value")
@@ -104,14 +104,41 @@ SIDECAR: FieldTable = {
     "inboundConnectionPool": _CONNECTION_POOL,
     "outboundTrafficPolicy": _leaves("mode"),
 }
+GATEWAY: FieldTable = {
+    "selector": YES,
+    "servers": {
+        "port": _leaves("number", "protocol", "name"),
+        **_leaves("bind", "hosts", "name"),
+        "tls": {
+            **_leaves(
+                "httpsRedirect",
+                "serverCertificate",
+                "privateKey",
+                "caCertificates",
+                "subjectAltNames",
+                "verifyCertificateSpki",
+                "verifyCertificateHash",
+                "cipherSuites",
+            ),
+            "mode": Supported(("PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")),
+            "minProtocolVersion": Supported(("TLS_AUTO", "TLSV1_2", "TLSV1_3")),
+            "maxProtocolVersion": Supported(("TLS_AUTO", "TLSV1_2", "TLSV1_3")),
+            "tlsCertificates": _leaves("serverCertificate", "privateKey"),
+        },
+    },
+}
 VIRTUAL_SERVICE: FieldTable = {
     **_leaves("hosts", "gateways", "exportTo"),
     "tcp": _TCP_ROUTE,
+    "tls": {
+        "match": _leaves("sniHosts", "port", "gateways", "sourceLabels", "sourceNamespace"),
+        "route": {"destination": _DESTINATION, "weight": YES},
+    },
     "http": {
         **_leaves("name", "timeout"),
         "match": _leaves(
             "name", "uri", "method", "authority", "headers", "port", "gateways", "queryParams",
-            "ignoreUriCase", "withoutHeaders", "sourceNamespace",
+            "ignoreUriCase", "withoutHeaders", "sourceLabels", "sourceNamespace",
         ),
         "route": {"destination": _DESTINATION, "weight": YES, "headers": _HEADERS},
         "redirect": _leaves("uri", "authority", "port", "derivePort", "scheme", "redirectCode", "prefixRewrite"),

@@ -37,10 +37,11 @@ class Model:
     Attributes:
         mesh: settings of the whole mesh.
         services: by host, sorted.
-        routes: VirtualServices by host, the one that wins first.
+        routes: VirtualServices of the mesh by host, the one that wins first.
         rules: DestinationRules by host, the one that wins first.
         policies: DualModes, sorted by key.
         by_label: objects that hold for workloads chosen by label.
+        bindings: VirtualServices by the gateway (``NAMESPACE/NAME``) to which they are bound.
     """
 
     mesh: MeshSettings
@@ -49,6 +50,7 @@ class Model:
     rules: Mapping[str, tuple[ConfigObject, ...]]
     policies: tuple[ConfigObject, ...] = ()
     by_label: Policies = dataclasses.field(default_factory=Policies)
+    bindings: Mapping[str, tuple[ConfigObject, ...]] = dataclasses.field(default_factory=dict)
 
     def service(self, host: str, namespace: str) -> Service | None:
         """Find the service that ``host``, written in an object of ``namespace``, stands for."""

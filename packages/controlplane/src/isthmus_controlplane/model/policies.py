@@ -8,8 +8,9 @@ from typing import Any
 
 from isthmus_controlplane.stores.base import ConfigObject
 
-POLICY_KINDS = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "Sidecar")
+POLICY_KINDS = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "Gateway", "Sidecar")
 DEFAULT_ROOT_NAMESPACE = "istio-system"
+ALL_NAMESPACES = ""
 Labels = Mapping[str, str]
 
 
@@ -33,6 +34,10 @@ class Policies:
         found = (obj for each in namespaces for obj in self.objects.get((kind, each), ()))
         return [obj for obj in found if selects(obj, labels)]
 
+    def gateways(self, labels: Labels) -> list[ConfigObject]:
+        """Return the Gateways that select a proxy, of whatever namespace."""
+        return [obj for obj in self.objects.get(("Gateway", ALL_NAMESPACES), ()) if selects(obj, labels)]
+
     def sidecar(self, namespace: str, labels: Labels) -> ConfigObject | None:
         """Return the Sidecar of a workload: one that selects it, else that of its namespace, else that of the root namespace."""
         own = self.objects.get(("Sidecar", namespace), ())
@@ -42,12 +47,21 @@ class Policies:
         return next(selecting, None) or next(without, None)
 
 
-def index_policies(objects: Iterable[ConfigObject], root_namespace: str) -> Policies:
-    """Index policies, which come in the order of precedence."""
+def index_policies(
+    objects: Iterable[ConfigObject], root_namespace: str, selecting_too: Iterable[tuple[str, str]] = ()
+) -> Policies:
+    """Index policies.
+
+    Args:
+        objects: in the order of precedence.
+        root_namespace: objects there hold for all namespaces.
+        selecting_too: labels that other objects select clients by.
+    """
     index: dict[tuple[str, str], list[ConfigObject]] = {}
-    selecting: set[tuple[str, str]] = set()
+    selecting: set[tuple[str, str]] = set(selecting_too)
     for obj in objects:
-        index.setdefault((obj.key.kind, obj.key.namespace), []).append(obj)
+        namespace = ALL_NAMESPACES if obj.key.kind == "Gateway" else obj.key.namespace
+        index.setdefault((obj.key.kind, namespace), []).append(obj)
         selecting.update(selector_of(obj).items())
     return Policies(root_namespace, {key: tuple(each) for key, each in index.items()}, frozenset(selecting))
 
@@ -55,7 +69,14 @@ def index_policies(objects: Iterable[ConfigObject], root_namespace: str) -> Poli
 def selector_of(obj: ConfigObject) -> Labels:
     """Return the labels by which an object selects workloads; none selects all."""
     spec: Any = obj.spec
-    labels: Labels = spec.workload_selector.labels if obj.key.kind == "Sidecar" else spec.selector.match_labels
+    labels: Labels
+    match obj.key.kind:
+        case "Sidecar":
+            labels = spec.workload_selector.labels
+        case "Gateway":
+            labels = spec.selector
+        case _:
+            labels = spec.selector.match_labels
     return labels
 
 

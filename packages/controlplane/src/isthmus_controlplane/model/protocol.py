@@ -5,7 +5,7 @@ from __future__ import annotations
 HTTP1_PROTOCOLS = frozenset({"HTTP"})
 HTTP2_PROTOCOLS = frozenset({"HTTP2", "GRPC", "GRPC-WEB"})
 # Carried as plain TCP, as Istio does with protocols that it has no filter for.
-TCP_PROTOCOLS = frozenset({"TCP", "MONGO", "MYSQL", "REDIS", "DUBBO", "BOLT"})
+TCP_PROTOCOLS = frozenset({"TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS", "DUBBO", "BOLT"})
 PROTOCOLS = (*sorted(HTTP1_PROTOCOLS | HTTP2_PROTOCOLS), *sorted(TCP_PROTOCOLS))
 
 

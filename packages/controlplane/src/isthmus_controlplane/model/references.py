@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem
+from isthmus_controlplane.model.gateway import MESH_GATEWAY, gateways_of, is_in_mesh
 from isthmus_controlplane.model.model import find_service, full_host, subsets_of
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject
@@ -35,9 +36,10 @@ def references_of(obj: ConfigObject, services: Mapping[str, Service]) -> Iterato
 
 
 def _tcp_destinations(spec: Any) -> Iterator[tuple[str, Any]]:
-    for index, route in enumerate(spec.tcp):
-        for position, target in enumerate(route.route):
-            yield f"spec.tcp[{index}].route[{position}].destination", target.destination
+    for name, routes in (("tls", spec.tls), ("tcp", spec.tcp)):
+        for index, route in enumerate(routes):
+            for position, target in enumerate(route.route):
+                yield f"spec.{name}[{index}].route[{position}].destination", target.destination
 
 
 def _destinations(spec: Any) -> Iterator[tuple[str, Any]]:
@@ -60,7 +62,9 @@ def dangling(obj: ConfigObject, services: Mapping[str, Service], rules: RuleInde
             yield FieldProblem(f"{reference.path}.host", message)
             continue
         yield from _missing_subset(reference, rules)
-        yield from _missing_port(reference, service, _listener_ports(obj, services, http=reference.http))
+        listening = _listener_ports(obj, services, http=reference.http) if is_in_mesh(obj) else ()
+        bound = any(gateway != MESH_GATEWAY for gateway in gateways_of(obj))
+        yield from _missing_port(reference, service, listening, bound=bound)
 
 
 def _missing_subset(reference: Reference, rules: RuleIndex) -> Iterator[FieldProblem]:
@@ -76,7 +80,10 @@ def _missing_subset(reference: Reference, rules: RuleIndex) -> Iterator[FieldPro
     yield FieldProblem(f"{reference.path}.subset", message)
 
 
-def _missing_port(reference: Reference, service: Service, listening: tuple[int, ...]) -> Iterator[FieldProblem]:
+def _missing_port(
+    reference: Reference, service: Service, listening: tuple[int, ...], *, bound: bool
+) -> Iterator[FieldProblem]:
+    """``bound``: to a gateway, whose ports say nothing of those of services."""
     what = "HTTP" if reference.http else "TCP"
     candidates = service.ports_of(http=reference.http)
     ports = ", ".join(str(port.number) for port in candidates) or "none"
@@ -89,7 +96,9 @@ def _missing_port(reference: Reference, service: Service, listening: tuple[int, 
                 f"{number} is not {'an' if reference.http else 'a'} {what} port of {reference.host!r}: it has {ports}"
             )
             yield FieldProblem(f"{reference.path}.port.number", message)
-    elif any(destination_port(service, number, http=reference.http) is None for number in listening):
+    elif (bound and len(candidates) > 1) or any(
+        destination_port(service, number, http=reference.http) is None for number in listening
+    ):
         message = f"{reference.host!r} has several {what} ports ({ports}): say which one"
         yield FieldProblem(f"{reference.path}.port.number", message)
 
@@ -118,3 +127,12 @@ def _listener_ports(obj: ConfigObject, services: Mapping[str, Service], *, http:
     governed = (find_service(services, host, obj.key.namespace) for host in spec.hosts)
     found = {port.number for service in governed if service is not None for port in service.ports_of(http=http)}
     return tuple(sorted(found))
+
+
+def source_labels(routes: Iterable[ConfigObject]) -> Iterator[tuple[str, str]]:
+    """Yield the labels by which routes of VirtualServices tell clients apart."""
+    for obj in routes:
+        spec: Any = obj.spec
+        for route in (*spec.http, *spec.tls, *spec.tcp):
+            for match in route.match:
+                yield from match.source_labels.items()

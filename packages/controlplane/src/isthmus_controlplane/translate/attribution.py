@@ -14,7 +14,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from isthmus_controlplane.model.gateway import MESH_GATEWAY
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
+from isthmus_controlplane.translate.source import Source
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TYPE, ROUTE_TYPE
 from isthmus_controlplane.translate.virtual_hosts import route_paths
 
@@ -69,6 +71,7 @@ class Rejected:
         namespace: of the client.
         changed: number of the publication that changed an object last; a client that had accepted the ones before means
             what changed last. Empty where that is not known.
+        labels: of the client.
     """
 
     type_url: str
@@ -80,6 +83,7 @@ class Rejected:
     governing: Callable[[str], ConfigObject | None]
     namespace: str
     changed: Mapping[ObjectKey, int] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def causes(rejected: Rejected) -> tuple[Cause, ...]:
@@ -117,7 +121,8 @@ def _route_causes(rejected: Rejected, configuration: Any) -> Iterator[Cause]:
     governing = rejected.governing(host)
     if governing is None or not port.isdigit():
         return
-    paths = list(route_paths(governing.spec, int(port), rejected.namespace))
+    source = Source(int(port), rejected.namespace, rejected.labels, MESH_GATEWAY, governing.key.namespace)
+    paths = list(route_paths(governing, source))
     route = _ROUTE.search(rejected.error, at.end())
     known = route is not None and int(route[1]) < len(paths)
     yield Cause(governing.key, paths[int(route[1])] if route is not None and known else "")

@@ -17,6 +17,7 @@ from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
 from isthmus_controlplane.translate.destinations import RouteContext
+from isthmus_controlplane.translate.gateways import Gateways
 from isthmus_controlplane.translate.http_filters import filters_of
 from isthmus_controlplane.translate.inbound import Inbound
 from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
@@ -32,7 +33,8 @@ from isthmus_controlplane.translate.names import (
 )
 from isthmus_controlplane.translate.patch import Patch
 from isthmus_controlplane.translate.policies import translate_policies
-from isthmus_controlplane.translate.tcp_routes import tcp_shares
+from isthmus_controlplane.translate.source import source_of
+from isthmus_controlplane.translate.tcp_routes import Shares, tcp_shares
 from isthmus_controlplane.translate.traffic_policy import traffic_policy, uses_consistent_hash
 from isthmus_controlplane.translate.translation import (
     CLUSTER_TYPE,
@@ -108,11 +110,18 @@ class _Translator:
                 self._http_proxy(port)
             case Scope(kind="sidecar"):
                 self._listeners_per_port()
-            case _:  # a gateway gets clusters only: it takes no requests until a Gateway object says so
-                pass
+            case _:  # a gateway takes no requests until a Gateway object says so
+                self._gateways()
         if self.scope.kind == "sidecar":
             self._inbound()
         return self.out.finish(self.view.imported)
+
+    def _gateways(self) -> None:
+        gateways = Gateways(self.context)
+        for resource in gateways.resources():
+            self.out.add(*resource)
+        for problem in gateways.problems:
+            self.out.report(problem)
 
     def _inbound(self) -> None:
         inbound = Inbound(self.model, self.scope, self.view.sidecar)
@@ -201,7 +210,9 @@ class _Translator:
             self.out.report(Problem(str(service.key), "spec.ports", message))
             return
         governing = self.model.route(service.host, self.scope.namespace)
-        routed = tcp_shares(governing, port, self.context) if governing is not None else ()
+        routed: Shares = ()
+        if governing is not None:
+            routed = tcp_shares(governing, source_of(self.scope, governing, port.number), self.context)
         shares = routed or ((cluster_name(port.number, "", service.host), 1),)
         rule = self.model.rule(service.host, self.scope.namespace)
         policy = traffic_policy(rule.spec if rule is not None else None, None, port.number)

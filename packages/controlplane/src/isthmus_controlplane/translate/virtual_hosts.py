@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from isthmus_controlplane.model.host import short_names
 from isthmus_controlplane.model.service import Port, Service
-from isthmus_controlplane.model.validate.virtual_service import takes_everything
+from isthmus_controlplane.model.validate.virtual_service import is_unconditional
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate.actions import forward, set_action
 from isthmus_controlplane.translate.destinations import Destinations, RouteContext
@@ -21,6 +21,7 @@ from isthmus_controlplane.translate.names import (
     virtual_host_name,
     with_port,
 )
+from isthmus_controlplane.translate.source import Source, source_of
 
 BLOCK_ALL = "block_all"
 ALLOW_ANY = "allow_any"
@@ -44,38 +45,40 @@ def _routes(service: Service, port: Port, governing: ConfigObject | None, contex
         hashed = context.hash_policy(service.host, port.number, "")
         yield Route(name="default", match=match_everything(), route=forward(cluster, hashed))
         return
+    yield from http_routes(governing, source_of(context.scope, governing, port.number), context)
+
+
+def http_routes(governing: ConfigObject, source: Source, context: RouteContext) -> Iterator[Any]:
+    """Yield the routes of a VirtualService that can take requests from there, up to one that takes everything."""
+    spec: Any = governing.spec
     for http in spec.http:
-        for name, match in _matches(http, port.number, context.scope.namespace):
+        matches = [match for match in http.match if source.fits(match)]
+        for name, match in _matches(http, matches):
             route = Route(name=name, match=match)
-            destinations = Destinations(governing, port.number, context)
-            set_action(route, http, destinations, port.number, kind=context.scope.kind)
+            destinations = Destinations(governing, source.port, context)
+            set_action(route, http, destinations, source.port, kind=context.scope.kind)
             yield route
-        if takes_everything(http):
+        if not http.match or any(map(is_unconditional, matches)):
             return
 
 
-def _matches(http: Any, port: int, namespace: str) -> Iterator[tuple[str, Any]]:
-    """Yield (route name, match) for each match that can apply on this port and to clients of this namespace."""
+def _matches(http: Any, matches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (route name, match) for each match that can hold."""
     if not http.match:
         yield http.name, match_everything()
-    for match in http.match:
-        if _applies(match, port, namespace):
-            yield ".".join(filter(None, (http.name, match.name))), route_match(match)
+    for match in matches:
+        yield ".".join(filter(None, (http.name, match.name))), route_match(match)
 
 
-def _applies(match: Any, port: int, namespace: str) -> bool:
-    return match.port in {0, port} and match.source_namespace in {"", namespace}
-
-
-def route_paths(spec: Any, port: int, namespace: str) -> Iterator[str]:
-    """Name the part of a VirtualService behind each route of a virtual host on ``port``, in the order of the routes."""
+def route_paths(governing: ConfigObject, source: Source) -> Iterator[str]:
+    """Name the part of a VirtualService behind each route that `http_routes` makes of it, in their order."""
+    spec: Any = governing.spec
     for number, http in enumerate(spec.http):
         if not http.match:
             yield f"spec.http[{number}]"
-        for position, match in enumerate(http.match):
-            if _applies(match, port, namespace):
-                yield f"spec.http[{number}].match[{position}]"
-        if takes_everything(http):
+        fitting = [position for position, match in enumerate(http.match) if source.fits(match)]
+        yield from (f"spec.http[{number}].match[{position}]" for position in fitting)
+        if not http.match or any(is_unconditional(http.match[position]) for position in fitting):
             return
 
 

@@ -1,0 +1,351 @@
+"""Istio's kinds at work: our proxy and Envoy on one control plane answer the same requests alike."""
+
+import base64
+import contextlib
+import functools
+import hashlib
+import hmac
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from harness.envoy import Envoy
+from harness.eventually import eventually
+from harness.http import Response, fetch
+from harness.isthmus import ControlPlane, Proxy
+from harness.origin import Origin
+from harness.ports import free_port
+from isthmus_controlplane.model.testing import document
+from isthmus_proxy.tls.testing import Authority
+
+PROXIES = ("isthmus", "envoy")
+SECRET = b"a secret of at least thirty-two bytes"
+ISSUER = "https://issuer.example"
+REVIEWS, RATINGS = "reviews.shop", "ratings.shop"
+Port = Mapping[str, int]
+
+
+class World(NamedTuple):
+    """What runs. Ports are by proxy."""
+
+    plane: ControlPlane
+    directory: Path
+    inbound: Port
+    outbound: Port
+    bytes_in: Port
+    http: Port
+    https: Port
+    tcp: Port
+    authority: Authority
+    admin: Mapping[str, Callable[[], str]]
+
+
+def encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def token(issuer: str = ISSUER, secret: bytes = SECRET, **claims: object) -> str:
+    head = encoded(json.dumps({"alg": "HS256", "typ": "JWT", "kid": "k"}).encode())
+    body = encoded(json.dumps({"iss": issuer, "sub": "user", "exp": 4102444800} | claims).encode())
+    signature = hmac.digest(secret, f"{head}.{body}".encode(), hashlib.sha256)
+    return f"{head}.{body}.{encoded(signature)}"
+
+
+def bearer(**claims: Any) -> dict[str, str]:
+    return {"authorization": f"Bearer {token(**claims)}"}
+
+
+KEYS = {"keys": [{"kty": "oct", "kid": "k", "alg": "HS256", "k": encoded(SECRET)}]}
+APP = {"selector": {"matchLabels": {"app": "reviews"}}}
+
+
+def service(host: str, port: int, protocol: str, target: int) -> dict[str, Any]:
+    return document("ServiceEntry", host.replace(".", "-"), {
+        "hosts": [host], "resolution": "STATIC", "endpoints": [{"address": "127.0.0.1"}],
+        "ports": [{"number": port, "name": "main", "protocol": protocol, "targetPort": target}],
+    })  # fmt: skip
+
+
+def policies() -> list[dict[str, Any]]:
+    return [
+        document("RequestAuthentication", "tokens", APP | {"jwtRules": [
+            {"issuer": ISSUER, "jwks": json.dumps(KEYS), "outputClaimToHeaders": [{"header": "x-sub", "claim": "sub"}],
+             "forwardOriginalToken": True},
+        ]}),
+        document("AuthorizationPolicy", "allowed", APP | {"action": "ALLOW", "rules": [
+            {"to": [{"operation": {"methods": ["GET"], "paths": ["/open*", "/files/{*}/public"]}}]},
+            {"from": [{"source": {"requestPrincipals": [f"{ISSUER}/*"]}}], "to": [{"operation": {"notPaths": ["/admin*"]}}]},
+            {"when": [{"key": "request.auth.claims[groups]", "values": ["admin*"]}]},
+            {"when": [{"key": "request.headers[x-pass]", "values": ["yes"]}], "from": [{"source": {"ipBlocks": ["127.0.0.0/8"]}}]},
+            {"from": [{"source": {"ipBlocks": ["10.99.0.0/16"]}}]},
+        ]}),
+        document("AuthorizationPolicy", "denied", APP | {"action": "DENY", "rules": [
+            {"to": [{"operation": {"paths": ["*/secret"], "hosts": ["*.shop"]}}]},
+            {"when": [{"key": "request.headers[x-color]", "notValues": ["green", "blue"]}],
+             "to": [{"operation": {"paths": ["/open/colored"]}}]},
+        ]}),
+        document("AuthorizationPolicy", "of-the-mesh", APP | {"action": "DENY", "rules": [
+            {"to": [{"operation": {"methods": ["DELETE"]}}]},
+        ]}, "istio-system"),
+    ]  # fmt: skip
+
+
+def sidecar(name: str, world: World) -> dict[str, Any]:
+    http = {"name": "http", "protocol": "HTTP"}
+    return document("Sidecar", name, {
+        "workloadSelector": {"labels": {"proxy": name}},
+        "ingress": [
+            {"port": http | {"number": world.inbound[name]}, "bind": "127.0.0.1", "defaultEndpoint": "127.0.0.1:9000"},
+            {"port": {"number": world.bytes_in[name], "name": "tcp", "protocol": "TCP"}, "bind": "127.0.0.1",
+             "defaultEndpoint": "127.0.0.1:9000"},
+        ],
+        "egress": [{"hosts": [f"./{REVIEWS}"]}],
+    })  # fmt: skip
+
+
+def gateway(name: str, world: World, certificate: Path, key: Path) -> dict[str, Any]:
+    def server(number: int, protocol: str, *hosts: str, **fields: Any) -> dict[str, Any]:
+        port = {"number": number, "name": protocol.lower(), "protocol": protocol}
+        return {"port": port, "bind": "127.0.0.1", "hosts": list(hosts)} | fields
+
+    tls = {"mode": "SIMPLE", "serverCertificate": str(certificate), "privateKey": str(key)}
+    return document("Gateway", name, {"selector": {"istio": "ingress", "proxy": name}, "servers": [
+        server(world.http[name], "HTTP", "*.example"),
+        server(world.https[name], "HTTPS", "secure.example", tls=tls),
+        server(world.tcp[name], "TCP", "*"),
+    ]})  # fmt: skip
+
+
+def virtual_service(name: str, hosts: list[str], gateways: list[str], **routes: Any) -> dict[str, Any]:
+    return document("VirtualService", name, {"hosts": hosts, "gateways": gateways} | routes)
+
+
+def to(host: str, **fields: Any) -> dict[str, Any]:
+    return {"route": [{"destination": {"host": host}}]} | fields
+
+
+def routes() -> list[dict[str, Any]]:
+    both = list(PROXIES)
+    return [
+        virtual_service("shop", ["shop.example", "secure.example"], both, http=[
+            {"match": [{"uri": {"prefix": "/ratings"}}]} | to(RATINGS),
+            {"match": [{"uri": {"exact": "/moved"}}], "redirect": {"uri": "/new"}},
+            to(REVIEWS, headers={"request": {"set": {"x-edge": "yes"}}}),
+        ]),
+        virtual_service("wild", ["*.wild.example"], both, http=[to(RATINGS)]),
+        virtual_service("elsewhere", ["other.example"], ["other"], http=[to(RATINGS)]),
+        virtual_service("bytes", ["*"], both, tcp=[to("bytes.shop")]),
+    ]  # fmt: skip
+
+
+def bootstrap(kind: str, name: str, xds: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    host, _, port = xds.rpartition(":")
+    address = {"socket_address": {"address": host, "port_value": int(port)}}
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    source = {"ads": {}, "resource_api_version": "V3"}
+    return {
+        "node": {"id": f"{kind}~127.0.0.1~{name}.default~x", "cluster": name, "metadata": dict(metadata)},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC", "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "lds_config": source, "cds_config": source,
+        },
+        "static_resources": {"clusters": [{
+            "name": "xds", "type": "STATIC",
+            "typed_extension_protocol_options": {options: {
+                "@type": f"type.googleapis.com/{options}", "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+            "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+        }]},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("kinds")
+    ports = [{name: free_port() for name in PROXIES} for _ in range(6)]
+    authority = Authority(directory / "ca")
+    certificate = authority.issue("edge", "DNS:secure.example")
+    with contextlib.ExitStack() as stack:
+        reviews = stack.enter_context(Origin("reviews", "v1", directory / "reviews"))
+        ratings = stack.enter_context(Origin("ratings", "v1", directory / "ratings"))
+        plane = stack.enter_context(ControlPlane("memory:", directory / "plane"))
+        world = World(plane, directory, *ports, authority, {})
+        target = int(reviews.address.rpartition(":")[2])
+        objects = [
+            service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", int(ratings.address.rpartition(":")[2])),
+            service("bytes.shop", 7000, "TCP", target), *policies(), *routes(),
+            *(sidecar(name, world) for name in PROXIES),
+            *(gateway(name, world, certificate.certificate, certificate.key) for name in PROXIES),
+        ]  # fmt: skip
+        apply(world, [json.loads(json.dumps(each).replace("127.0.0.1:9000", reviews.address)) for each in objects])
+        admin = {}
+        for name in PROXIES:
+            labels = {"app": "reviews", "proxy": name}
+            side = {"INTERCEPTION_MODE": "NONE", "LABELS": labels, "HTTP_PROXY_PORT": world.outbound[name]}
+            edge = {"LABELS": {"istio": "ingress", "proxy": name}}
+            for kind, metadata in (("sidecar", side), ("router", edge)):
+                config = bootstrap(kind, f"{name}-{kind}", plane.grpc_address, metadata)
+                make = Proxy if name == "isthmus" else Envoy
+                started = stack.enter_context(make(config, directory / f"{name}-{kind}"))
+                if kind == "sidecar":
+                    admin[name] = functools.partial(clusters_of, started)
+        world = world._replace(admin=admin)
+        for name in PROXIES:
+            for port in (world.inbound, world.outbound, world.bytes_in, world.http, world.https, world.tcp):
+                eventually(functools.partial(listens, port[name]), what=f"{name} listens at {port[name]}")
+        yield world
+
+
+def apply(world: World, objects: list[dict[str, Any]]) -> None:
+    path = world.directory / "objects.yaml"
+    path.write_text(yaml.safe_dump_all(objects))
+    world.plane.ctl("apply", "-f", path)
+
+
+def clusters_of(proxy: Proxy | Envoy) -> str:
+    return proxy.admin("/clusters").text
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def asked(ports: Port, path: str, **options: Any) -> dict[str, Response]:
+    return {name: fetch(f"127.0.0.1:{ports[name]}", path, **options) for name in PROXIES}
+
+
+def alike(answers: Mapping[str, Response]) -> Response:
+    """The one answer of both proxies."""
+    ours, theirs = (answers[name] for name in PROXIES)
+    assert (ours.status, ours.body, ours.header("location")) == (theirs.status, theirs.body, theirs.header("location"))
+    assert ours.header("www-authenticate") == theirs.header("www-authenticate")
+    return ours
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/open", {}, 200),
+        ("GET", "/open/more?x=/secret", {}, 200),
+        ("POST", "/open", {}, 403),
+        ("GET", "/closed", {}, 403),
+        ("GET", "/files/7/public", {}, 200),
+        ("GET", "/files/7/8/public", {}, 403),
+        ("GET", "/open/../closed", {}, 403),
+        ("GET", "/open/secret", {}, 403),
+        ("GET", "/open/secret", {"host": "other.example"}, 200),
+        ("GET", "/open/colored", {}, 403),
+        ("GET", "/open/colored", {"x-color": "red"}, 403),
+        ("GET", "/open/colored", {"x-color": "green"}, 200),
+        ("POST", "/closed", {"x-pass": "yes"}, 200),
+        ("POST", "/closed", {"x-pass": "no"}, 403),
+        ("GET", "/closed", bearer(), 200),
+        ("GET", "/admin", bearer(), 403),
+        ("GET", "/admin", bearer(groups=["users", "admins"]), 200),
+        ("GET", "/admin", bearer(groups="admin"), 200),
+        ("GET", "/admin", bearer(groups="user"), 403),
+        ("GET", "/a/secret", bearer(groups="admin"), 403),
+        ("GET", "/open", bearer(secret=b"another secret of thirty-two bytes or more"), 401),
+        ("GET", "/open", bearer(issuer="https://stranger.example"), 401),
+        ("GET", "/open", bearer(exp=1000), 401),
+        ("GET", "/open", {"authorization": "Bearer nonsense"}, 401),
+        ("DELETE", "/closed", {"x-pass": "yes"}, 403),
+    ],
+)
+def test_inbound_policies(world: World, method: str, path: str, headers: dict[str, str], status: int) -> None:
+    given = {"host": REVIEWS} | headers
+    assert alike(asked(world.inbound, path, method=method, headers=given)).status == status
+
+
+def test_claims_reach_the_application(world: World) -> None:
+    for answer in asked(world.inbound, "/echo", headers={"host": REVIEWS} | bearer(sub="me")).values():
+        assert ["x-sub", "me"] in answer.json()["headers"]
+
+
+def test_a_connection_is_judged_by_what_it_has(world: World) -> None:
+    """Nothing is known of requests, so what denies some of them denies every connection."""
+    for name in PROXIES:
+        with pytest.raises(OSError, match=r".*"):
+            fetch(f"127.0.0.1:{world.bytes_in[name]}", "/open", timeout=5)
+
+
+def test_a_client_hears_of_what_its_sidecar_lists(world: World) -> None:
+    assert alike(asked(world.outbound, "/echo-less", headers={"host": REVIEWS})).status == 200
+    assert alike(asked(world.outbound, "/", headers={"host": RATINGS})).status == 502
+    for clusters in (world.admin[name]() for name in PROXIES):
+        assert f"outbound|8080||{REVIEWS}" in clusters
+        assert RATINGS not in clusters
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status", "service"),
+    [
+        ("shop.example", "/", 200, "reviews"),
+        ("shop.example", "/ratings/7", 200, "ratings"),
+        ("SHOP.example:8080", "/", 200, "reviews"),
+        ("shop.example", "/moved", 301, ""),
+        ("a.wild.example", "/", 200, "ratings"),
+        ("other.example", "/", 404, ""),
+        ("shop.other", "/", 404, ""),
+    ],
+)
+def test_plain_requests_at_a_gateway(world: World, host: str, path: str, status: int, service: str) -> None:
+    answer = alike(asked(world.http, path, headers={"host": host}))
+    assert answer.status == status
+    assert not service or answer.json()["service"] == service
+
+
+def secure(world: World, name: str, server_name: str) -> tuple[int, bytes]:
+    context = ssl.create_default_context(cafile=str(world.authority.root.certificate))
+    with socket.create_connection(("127.0.0.1", world.https[name]), 10) as plain:
+        connection = http.client.HTTPConnection("secure.example")
+        connection.sock = context.wrap_socket(plain, server_hostname=server_name)
+        connection.request("GET", "/ratings", headers={"host": "secure.example"})
+        response = connection.getresponse()
+        found = response.status, response.read()
+        connection.close()
+    return found
+
+
+def test_https_at_a_gateway(world: World) -> None:
+    ours, theirs = (secure(world, name, "secure.example") for name in PROXIES)
+    assert ours == theirs
+    assert (ours[0], json.loads(ours[1])["service"]) == (200, "ratings")
+    for name in PROXIES:
+        with pytest.raises(OSError, match=r".*"):
+            secure(world, name, "stranger.example")
+
+
+def test_bytes_at_a_gateway(world: World) -> None:
+    assert alike(asked(world.tcp, "/", headers={"host": "whatever"})).json()["service"] == "reviews"
+
+
+def test_a_policy_that_comes_later_holds_for_both(world: World) -> None:
+    policy = document("AuthorizationPolicy", "edge", {
+        "selector": {"matchLabels": {"istio": "ingress"}}, "action": "DENY",
+        "rules": [{"to": [{"operation": {"paths": ["/blocked*"]}}], "from": [{"source": {"remoteIpBlocks": ["127.0.0.1"]}}]}],
+    })  # fmt: skip
+    asking = functools.partial(asked, world.http, "/blocked/x", headers={"host": "shop.example"})
+    assert alike(asking()).status == 200
+    apply(world, [policy])
+    world.plane.ctl("wait", "--applied")
+    eventually(lambda: all(answer.status == 403 for answer in asking().values()), what="both deny")
+    assert alike(asking()).status == 403
+    assert alike(asked(world.http, "/", headers={"host": "shop.example"})).status == 200
+    assert world.plane.ctl("status", "--check", check=False).returncode in {0, 1}
+    assert not [client for client in world.plane.status()["clients"] if any(each["nack"] for each in client["types"])]

@@ -1,0 +1,69 @@
+"""TLS of a Gateway's server, from files on the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+    TlsCertificate,
+    TlsParameters,
+)
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
+from isthmus_controlplane.translate.message import packed
+from isthmus_controlplane.translate.mutual_tls import TLS_SOCKET
+
+_VERSIONS = {
+    ServerTLSSettings.TLS_AUTO: TlsParameters.TLS_AUTO,
+    ServerTLSSettings.TLSV1_2: TlsParameters.TLSv1_2,
+    ServerTLSSettings.TLSV1_3: TlsParameters.TLSv1_3,
+}
+_CHECKED = (ServerTLSSettings.MUTUAL, ServerTLSSettings.OPTIONAL_MUTUAL)
+
+
+def server_tls(tls: Any, *, http: bool) -> Any:
+    """Return the transport socket of a server that ends TLS; ``http``: it offers HTTP/2 and HTTP/1.1."""
+    context = CommonTlsContext(
+        tls_certificates=[
+            TlsCertificate(certificate_chain=_file(pair.server_certificate), private_key=_file(pair.private_key))
+            for pair in tls.tls_certificates or (tls,)
+        ],
+        alpn_protocols=["h2", "http/1.1"] if http else [],
+    )
+    if tls.cipher_suites or tls.min_protocol_version or tls.max_protocol_version:
+        context.tls_params.CopyFrom(
+            TlsParameters(
+                tls_minimum_protocol_version=_VERSIONS[tls.min_protocol_version],
+                tls_maximum_protocol_version=_VERSIONS[tls.max_protocol_version],
+                cipher_suites=tls.cipher_suites,
+            )
+        )
+    downstream = DownstreamTlsContext(common_tls_context=context)
+    if tls.mode in _CHECKED:
+        downstream.common_tls_context.validation_context.CopyFrom(_validation(tls))
+        downstream.require_client_certificate.CopyFrom(BoolValue(value=tls.mode == ServerTLSSettings.MUTUAL))
+    return TransportSocket(name=TLS_SOCKET, typed_config=packed(downstream))
+
+
+def _validation(tls: Any) -> Any:
+    names = [
+        SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+        for name in tls.subject_alt_names
+        for kind in (SubjectAltNameMatcher.URI, SubjectAltNameMatcher.DNS)
+    ]
+    return CertificateValidationContext(
+        trusted_ca=_file(tls.ca_certificates),
+        match_typed_subject_alt_names=names,
+        verify_certificate_spki=tls.verify_certificate_spki,
+        verify_certificate_hash=tls.verify_certificate_hash,
+    )
+
+
+def _file(path: str) -> Any:
+    return DataSource(filename=path)
