@@ -180,7 +180,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         reviews = stack.enter_context(Origin("reviews", "v1", directory / "reviews"))
         ratings = stack.enter_context(Origin("ratings", "v1", directory / "ratings"))
         plane = stack.enter_context(ControlPlane("memory:", directory / "plane"))
-        world = World(plane, directory, *ports, authority, {})
+        inbound, outbound, bytes_in, http_, https, tcp = ports
+        world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, authority, {})
         target = int(reviews.address.rpartition(":")[2])
         objects = [
             service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", int(ratings.address.rpartition(":")[2])),
@@ -196,8 +197,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             edge = {"LABELS": {"istio": "ingress", "proxy": name}}
             for kind, metadata in (("sidecar", side), ("router", edge)):
                 config = bootstrap(kind, f"{name}-{kind}", plane.grpc_address, metadata)
-                make = Proxy if name == "isthmus" else Envoy
-                started = stack.enter_context(make(config, directory / f"{name}-{kind}"))
+                folder = directory / f"{name}-{kind}"
+                started: Proxy | Envoy = Proxy(config, folder) if name == "isthmus" else Envoy(config, folder)
+                stack.enter_context(started)
                 if kind == "sidecar":
                     admin[name] = functools.partial(clusters_of, started)
         world = world._replace(admin=admin)

@@ -127,7 +127,68 @@ SIDECARS = [
         "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
     }),
 ]  # fmt: skip
+BUFFER = {
+    "name": "envoy.filters.http.buffer",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+        "max_request_bytes": 4096,
+    },
+}
+LIMIT = {
+    "name": "envoy.filters.network.connection_limit",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        "stat_prefix": "limit",
+        "max_connections": 100,
+    },
+}
+BEFORE_ROUTER = {"filterChain": {"filter": {"subFilter": {"name": "envoy.filters.http.router"}}}}
+PATCHES = make(
+    "EnvoyFilter",
+    "patches",
+    {
+        "configPatches": [
+            {
+                "applyTo": "HTTP_FILTER",
+                "match": {"listener": BEFORE_ROUTER},
+                "patch": {"operation": "INSERT_BEFORE", "value": BUFFER},
+            },
+            {
+                "applyTo": "NETWORK_FILTER",
+                "match": {"listener": {"filterChain": {"filter": {"name": "envoy.filters.network.tcp_proxy"}}}},
+                "patch": {"operation": "INSERT_BEFORE", "value": LIMIT},
+            },
+            {
+                "applyTo": "CLUSTER",
+                "match": {"cluster": {"service": HOST}},
+                "patch": {"operation": "MERGE", "value": {"connect_timeout": "3s"}},
+            },
+            {
+                "applyTo": "CLUSTER",
+                "patch": {"operation": "ADD", "value": {"name": "added", "type": "STATIC", "connect_timeout": "1s"}},
+            },
+            {
+                "applyTo": "LISTENER",
+                "patch": {"operation": "MERGE", "value": {"per_connection_buffer_limit_bytes": 65536}},
+            },
+            {
+                "applyTo": "HTTP_ROUTE",
+                "match": {"routeConfiguration": {"vhost": {"name": f"{HOST}:8080"}}},
+                "patch": {
+                    "operation": "INSERT_FIRST",
+                    "value": {"match": {"path": "/added"}, "direct_response": {"status": 204}},
+                },
+            },
+            {
+                "applyTo": "VIRTUAL_HOST",
+                "patch": {"operation": "MERGE", "value": {"request_headers_to_remove": ["x-removed"]}},
+            },
+        ]
+    },
+    "istio-system",
+)
 OBJECTS: list[ConfigObject] = [
+    PATCHES,
     *POLICIES,
     *SIDECARS,
     service(HOST, "v1", "v2", addresses=["240.0.0.1"]),
@@ -191,6 +252,10 @@ OBJECTS: list[ConfigObject] = [
         {"route": [{"destination": {"host": "queue.shop", "subset": name}, "weight": 5} for name in ("v1", "v2")]},
     ]),
     service("empty.shop"),
+    service("tls.shop", "v1", port=4443, protocol="TLS"), service("https.shop", "v1", port=4443, protocol="HTTPS"),
+    make("VirtualService", "tls", {"hosts": ["tls.shop"], "tls": [
+        {"match": [{"sniHosts": ["tls.shop"]}], "route": [{"destination": {"host": "https.shop"}}]},
+    ]}),
 ]  # fmt: skip
 SCOPES = {
     "redirected": Scope(),

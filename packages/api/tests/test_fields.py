@@ -10,11 +10,13 @@ from google.protobuf.descriptor import Descriptor
 from isthmus_api.istio.mcp.v1alpha1 import mcp_pb2, metadata_pb2, resource_pb2
 from isthmus_api.istio.networking.v1alpha3 import (
     destination_rule_pb2,
+    envoy_filter_pb2,
     gateway_pb2,
     service_entry_pb2,
     sidecar_pb2,
     virtual_service_pb2,
     workload_entry_pb2,
+    workload_group_pb2,
     workload_selector_pb2,
 )
 from isthmus_api.istio.security.v1beta1 import (
@@ -22,6 +24,7 @@ from isthmus_api.istio.security.v1beta1 import (
     peer_authentication_pb2,
     request_authentication_pb2,
 )
+from isthmus_api.istio.telemetry.v1alpha1 import telemetry_pb2
 from isthmus_api.istio.type.v1beta1 import selector_pb2
 
 FACTS = Path(__file__).parent / "data" / "istio_fields.txt"
@@ -30,15 +33,18 @@ MODULES = [
     metadata_pb2,
     resource_pb2,
     destination_rule_pb2,
+    envoy_filter_pb2,
     gateway_pb2,
     service_entry_pb2,
     sidecar_pb2,
     virtual_service_pb2,
     workload_entry_pb2,
+    workload_group_pb2,
     workload_selector_pb2,
     authorization_policy_pb2,
     peer_authentication_pb2,
     request_authentication_pb2,
+    telemetry_pb2,
     selector_pb2,
 ]
 REPEATED = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED

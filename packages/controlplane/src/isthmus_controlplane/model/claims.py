@@ -12,6 +12,7 @@ from isthmus_controlplane.model.service import Port, Service, services_of
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 
 HTTP_OWNER = "HTTP"
+TLS_OWNER = "TLS"
 
 
 # By ServiceEntry: the entry, the WorkloadEntries of its namespace, and the services made from them.
@@ -90,11 +91,11 @@ def _claim_listener(
     service: Service, port: Port, listeners: dict[tuple[str, int], tuple[str, Service]]
 ) -> tuple[str, Service] | None:
     """Take the listeners of one port; returns who has one of them when they cannot be shared."""
-    kind = HTTP_OWNER if port.is_http else port.protocol
+    kind = HTTP_OWNER if port.is_http else TLS_OWNER if port.is_tls else port.protocol
     slots = [(address, port.number) for address in listener_addresses(service, port)]
     for slot in slots:
         held = listeners.get(slot)
-        if held is not None and not (held[0] == kind == HTTP_OWNER):
+        if held is not None and not (held[0] == kind and kind in {HTTP_OWNER, TLS_OWNER}):
             return held
     for slot in slots:
         listeners.setdefault(slot, (kind, service))
@@ -102,7 +103,7 @@ def _claim_listener(
 
 
 def listener_addresses(service: Service, port: Port) -> tuple[str, ...]:
-    """Return where a port is listened on: HTTP ports are shared by all hosts, TCP ports have the service's addresses."""
+    """Return where a port is listened on: HTTP ports are shared by all hosts, others have the service's addresses, if any."""
     return (ANY_ADDRESS,) if port.is_http or not service.addresses else service.addresses
 
 

@@ -56,5 +56,6 @@ def _field(value: object, field: Any, depth: int) -> object:
 @functools.cache  # one entry a message type
 def _has_durations(descriptor: Any) -> bool:
     """Whether a message holds durations at any depth; Istio's messages do not hold themselves."""
-    nested = [field.message_type for field in descriptor.fields if field.message_type is not None]
-    return any(each.full_name == "google.protobuf.Duration" or _has_durations(each) for each in nested)
+    if descriptor.full_name.startswith("google.protobuf."):  # a Struct does
+        return bool(descriptor.full_name == "google.protobuf.Duration")
+    return any(_has_durations(field.message_type) for field in descriptor.fields if field.message_type is not None)

@@ -104,6 +104,49 @@ SIDECAR: FieldTable = {
     "inboundConnectionPool": _CONNECTION_POOL,
     "outboundTrafficPolicy": _leaves("mode"),
 }
+_CHAIN: FieldTable = {
+    **_leaves("name", "sni", "transportProtocol", "applicationProtocols", "destinationPort"),
+    "filter": {"name": YES, "subFilter": _leaves("name")},
+}
+_VIRTUAL_HOST: FieldTable = {**_leaves("name", "domainName"), "route": _leaves("name", "action")}
+ENVOY_FILTER: FieldTable = {
+    "workloadSelector": _leaves("labels"),
+    "priority": YES,
+    "configPatches": {
+        "applyTo": Supported(
+            (
+                "LISTENER",
+                "FILTER_CHAIN",
+                "NETWORK_FILTER",
+                "HTTP_FILTER",
+                "ROUTE_CONFIGURATION",
+                "VIRTUAL_HOST",
+                "HTTP_ROUTE",
+                "CLUSTER",
+            )
+        ),
+        "match": {
+            "context": Supported(("ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY")),
+            "listener": {**_leaves("name", "portNumber"), "filterChain": _CHAIN},
+            "routeConfiguration": {**_leaves("name", "portNumber"), "vhost": _VIRTUAL_HOST},
+            "cluster": _leaves("name", "portNumber", "service", "subset"),
+        },
+        "patch": {
+            "operation": Supported(
+                (
+                    "MERGE",
+                    "ADD",
+                    "REMOVE",
+                    "INSERT_BEFORE",
+                    "INSERT_AFTER",
+                    "INSERT_FIRST",
+                    "REPLACE",
+                )
+            ),
+            "value": YES,
+        },
+    },
+}
 GATEWAY: FieldTable = {
     "selector": YES,
     "servers": {

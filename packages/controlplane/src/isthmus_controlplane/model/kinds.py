@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from isthmus_api.dualmode.v1alpha1.dual_mode_pb2 import DualMode
 from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
+from isthmus_api.istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import Gateway
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
 from isthmus_api.istio.networking.v1alpha3.sidecar_pb2 import Sidecar
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
         Kind("VirtualService", VirtualService, fields.VIRTUAL_SERVICE),
         Kind("DestinationRule", DestinationRule, fields.DESTINATION_RULE),
         Kind("Gateway", Gateway, fields.GATEWAY),
+        Kind("EnvoyFilter", EnvoyFilter, fields.ENVOY_FILTER),
         Kind("Sidecar", Sidecar, fields.SIDECAR),
         Kind("AuthorizationPolicy", AuthorizationPolicy, security_fields.AUTHORIZATION_POLICY, SECURITY),
         Kind("RequestAuthentication", RequestAuthentication, security_fields.REQUEST_AUTHENTICATION, SECURITY),

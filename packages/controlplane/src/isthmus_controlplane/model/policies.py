@@ -8,7 +8,14 @@ from typing import Any
 
 from isthmus_controlplane.stores.base import ConfigObject
 
-POLICY_KINDS = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication", "Gateway", "Sidecar")
+POLICY_KINDS = (
+    "AuthorizationPolicy",
+    "PeerAuthentication",
+    "RequestAuthentication",
+    "EnvoyFilter",
+    "Gateway",
+    "Sidecar",
+)
 DEFAULT_ROOT_NAMESPACE = "istio-system"
 ALL_NAMESPACES = ""
 Labels = Mapping[str, str]
@@ -71,7 +78,7 @@ def selector_of(obj: ConfigObject) -> Labels:
     spec: Any = obj.spec
     labels: Labels
     match obj.key.kind:
-        case "Sidecar":
+        case "Sidecar" | "EnvoyFilter":
             labels = spec.workload_selector.labels
         case "Gateway":
             labels = spec.selector

@@ -6,6 +6,8 @@ HTTP1_PROTOCOLS = frozenset({"HTTP"})
 HTTP2_PROTOCOLS = frozenset({"HTTP2", "GRPC", "GRPC-WEB"})
 # Carried as plain TCP, as Istio does with protocols that it has no filter for.
 TCP_PROTOCOLS = frozenset({"TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS", "DUBBO", "BOLT"})
+# Told apart by the server name that clients ask for, so that several services may share a port.
+TLS_PROTOCOLS = frozenset({"TLS", "HTTPS"})
 PROTOCOLS = (*sorted(HTTP1_PROTOCOLS | HTTP2_PROTOCOLS), *sorted(TCP_PROTOCOLS))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
-from isthmus_controlplane.model.protocol import is_http, is_http2
+from isthmus_controlplane.model.protocol import TLS_PROTOCOLS, is_http, is_http2
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
 
 Resolution = Literal["STATIC", "DNS"]
@@ -31,6 +31,11 @@ class Port:
     def is_http2(self) -> bool:
         """Whether the endpoints speak HTTP/2."""
         return is_http2(self.protocol)
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether connections are TLS of the application, told apart by server name."""
+        return self.protocol in TLS_PROTOCOLS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)

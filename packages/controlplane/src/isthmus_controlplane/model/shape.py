@@ -71,6 +71,8 @@ def _is_map_by_number(field: Any) -> bool:
 @functools.cache  # one entry a message type
 def _has_number_keys(descriptor: Any) -> bool:
     """Whether a message holds such maps at any depth; Istio's messages do not hold themselves."""
+    if descriptor.full_name.startswith("google.protobuf."):  # a Struct does
+        return False
     nested = [field for field in descriptor.fields if field.message_type is not None]
     return any(_is_map_by_number(field) or _has_number_keys(field.message_type) for field in nested)
 

@@ -41,6 +41,19 @@ class Collector:
         """Names added so far."""
         return frozenset(self._messages[type_url])
 
+    def messages(self, type_url: str) -> dict[str, Message]:
+        """Return what was added so far; a copy."""
+        return dict(self._messages[type_url])
+
+    def replace(self, type_url: str, name: str, message: Message, owner: ObjectKey) -> None:
+        """Put another message in the place of one, for the sake of another object."""
+        self._messages[type_url][name] = message
+        self._origins[type_url, name] = tuple(sorted({*self._origins[type_url, name], owner}))
+
+    def remove(self, type_url: str, name: str) -> None:
+        """Take one away."""
+        del self._messages[type_url][name], self._origins[type_url, name]
+
     def report(self, problem: Problem) -> None:
         """Add a problem."""
         self._problems.append(problem)

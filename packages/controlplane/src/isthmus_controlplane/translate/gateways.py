@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import RedirectAction, Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
@@ -29,6 +28,7 @@ from isthmus_controlplane.translate.security_filters import security_filters
 from isthmus_controlplane.translate.server_tls import server_tls
 from isthmus_controlplane.translate.source import source_of
 from isthmus_controlplane.translate.tcp_routes import Shares, tcp_shares, tls_shares
+from isthmus_controlplane.translate.tls_listeners import inspect_tls
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE
 from isthmus_controlplane.translate.virtual_hosts import http_routes
 
@@ -94,11 +94,10 @@ class Gateways:
             yield LISTENER_TYPE, name, self._message(name, bind, number, chains, inspect=secure), origins
 
     def _message(self, name: str, bind: str, number: int, chains: Iterable[_Chain], *, inspect: bool) -> Any:
-        inspector = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
         return Listener(
             name=name,
             address=socket_address(bind, number),
-            listener_filters=[inspector] if inspect else [],
+            listener_filters=[inspect_tls()] if inspect else [],
             filter_chains=[chain.chain for chain in chains],
             traffic_direction=TrafficDirection.OUTBOUND,
         )

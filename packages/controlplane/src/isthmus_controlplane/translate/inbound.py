@@ -15,7 +15,6 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
-from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -50,6 +49,7 @@ from isthmus_controlplane.translate.names import (
     listener_name,
 )
 from isthmus_controlplane.translate.security_filters import SecurityFilters, security_filters
+from isthmus_controlplane.translate.tls_listeners import inspect_tls
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE
 
 Resource = tuple[str, str, Any, tuple[ObjectKey, ...]]
@@ -162,9 +162,7 @@ class Inbound:
                 ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
             )
         if self._scope.server_files is not None:
-            filters.append(
-                ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
-            )
+            filters.append(inspect_tls())
         return filters
 
     def _chains(self, listener: InboundListener, *, by_port: bool) -> Iterator[Any]:

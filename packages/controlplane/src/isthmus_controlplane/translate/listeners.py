@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
@@ -36,9 +36,8 @@ def http_listener(
 ) -> Any:
     """A listener whose requests pass these filters and are routed by a route configuration that comes over ADS."""
     manager = connection_manager(f"outbound_{name}", route_configuration, filters)
-    return _outbound(
-        name, address, port, Filter(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager)), redirected=redirected
-    )
+    chains = [FilterChain(filters=[Filter(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager))])]
+    return outbound_listener(name, address, port, chains, redirected=redirected)
 
 
 def connection_manager(stat_prefix: str, route_configuration: str, filters: Collection[str]) -> Any:
@@ -63,15 +62,16 @@ def tcp_listener(
         policy: may limit how long connections idle, and say what is hashed.
         redirected: whether connections come by redirection; else the listener binds.
     """
-    return _outbound(name, address, port, tcp_proxy(shares, policy), redirected=redirected)
+    chains = [FilterChain(filters=[tcp_proxy(shares, policy)])]
+    return outbound_listener(name, address, port, chains, redirected=redirected)
 
 
-def _outbound(name: str, address: str, port: int, network_filter: Any, *, redirected: bool) -> Any:
+def outbound_listener(name: str, address: str, port: int, chains: Iterable[Any], *, redirected: bool) -> Any:
     """An outbound listener; where traffic is redirected it does not bind, `virtual_outbound` hands it connections."""
     listener = Listener(
         name=name,
         address=socket_address(address, port),
-        filter_chains=[FilterChain(filters=[network_filter])],
+        filter_chains=chains,
         traffic_direction=TrafficDirection.OUTBOUND,
     )
     if redirected:

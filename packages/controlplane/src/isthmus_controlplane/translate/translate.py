@@ -17,6 +17,7 @@ from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
 from isthmus_controlplane.translate.destinations import RouteContext
+from isthmus_controlplane.translate.envoy_filters import EnvoyFilters
 from isthmus_controlplane.translate.gateways import Gateways
 from isthmus_controlplane.translate.http_filters import filters_of
 from isthmus_controlplane.translate.inbound import Inbound
@@ -35,6 +36,7 @@ from isthmus_controlplane.translate.patch import Patch
 from isthmus_controlplane.translate.policies import translate_policies
 from isthmus_controlplane.translate.source import source_of
 from isthmus_controlplane.translate.tcp_routes import Shares, tcp_shares
+from isthmus_controlplane.translate.tls_listeners import tls_listener
 from isthmus_controlplane.translate.traffic_policy import traffic_policy, uses_consistent_hash
 from isthmus_controlplane.translate.translation import (
     CLUSTER_TYPE,
@@ -97,6 +99,7 @@ class _Translator:
         self.view = view
         self.out = Collector()
         self.pass_through = view.pass_through
+        self.patches = EnvoyFilters(model.by_label, scope)
 
     def run(self) -> Translation:
         """Build all resources."""
@@ -114,6 +117,8 @@ class _Translator:
                 self._gateways()
         if self.scope.kind == "sidecar":
             self._inbound()
+        if self.patches:
+            self.patches.apply(self.out)
         return self.out.finish(self.view.imported)
 
     def _gateways(self) -> None:
@@ -130,14 +135,14 @@ class _Translator:
                 text = f"the listener {name} is taken by outbound traffic of nodes in {self.scope.namespace!r}: use another port"
                 self.out.report(Problem(str(self.view.sidecar and self.view.sidecar.key), "spec.ingress", text))
             else:
-                self.out.add(type_url, name, message, keys)
+                self._add_patched(type_url, name, message, keys)
         for problem in inbound.problems:
             self.out.report(problem)
 
     def _clusters(self) -> None:
-        self.out.add(CLUSTER_TYPE, BLACK_HOLE_CLUSTER, black_hole_cluster(), ())
+        self._add_patched(CLUSTER_TYPE, BLACK_HOLE_CLUSTER, black_hole_cluster(), ())
         if self.pass_through:
-            self.out.add(CLUSTER_TYPE, PASSTHROUGH_CLUSTER, passthrough_cluster(), ())
+            self._add_patched(CLUSTER_TYPE, PASSTHROUGH_CLUSTER, passthrough_cluster(), ())
         for service in self.services:
             for resource in self.service_resources(service):
                 self.out.add(*resource)
@@ -149,10 +154,12 @@ class _Translator:
         """
         rule = self.model.rule(service.host, self.scope.namespace)
         keys = (*service.origins, rule.key) if rule is not None else service.origins
-        for cluster, assignment in self._service_clusters(service, rule):
-            yield CLUSTER_TYPE, cluster.name, cluster, keys
-            if assignment is not None:
-                yield ENDPOINT_TYPE, cluster.name, assignment, keys
+        for made, assignment in self._service_clusters(service, rule):
+            cluster, patched_by = self.patches.cluster(made) if self.patches else (made, ())
+            if cluster is not None:
+                yield CLUSTER_TYPE, cluster.name, cluster, (*keys, *patched_by)
+                if assignment is not None:
+                    yield ENDPOINT_TYPE, cluster.name, assignment, keys
 
     def _service_clusters(self, service: Service, rule: ConfigObject | None) -> Clusters:
         kind = self.scope.kind
@@ -173,8 +180,9 @@ class _Translator:
         for egress in self.view.listeners:
             members = self.view.on(egress, self.services)
             self._http_listeners(egress, members)
+            self._tls_listeners(egress, members)
             for service, port in members:
-                if not port.is_http:
+                if not port.is_http and not port.is_tls:
                     for address in self._tcp_addresses(egress, service, port):
                         self._tcp_listener(egress, service, port, address)
         if self.scope.interception != "NONE":
@@ -196,6 +204,37 @@ class _Translator:
             self.out.add(LISTENER_TYPE, name, listener, owners)
             self._route_configuration(str(number), found, port_domains)
 
+    def _add_patched(self, type_url: str, name: str, message: Any, keys: tuple[ObjectKey, ...]) -> None:
+        """Add what is not a service's; clusters of services are patched where they are made."""
+        patched_by: tuple[ObjectKey, ...] = ()
+        if type_url == CLUSTER_TYPE and self.patches:
+            message, patched_by = self.patches.cluster(message)
+        if message is not None:
+            self.out.add(type_url, name, message, (*keys, *patched_by))
+
+    def _tls_listeners(self, egress: EgressListener, members: Iterable[tuple[Service, Port]]) -> None:
+        at: dict[tuple[str, int], list[tuple[Service, Port]]] = {}
+        for service, port in members:
+            for address in self._tcp_addresses(egress, service, port) if port.is_tls else ():
+                at.setdefault((address, port.number), []).append((service, port))
+        for (address, number), found in sorted(at.items()):
+            name = listener_name(address, number)
+            if self.out.has(LISTENER_TYPE, name):
+                for service, port in found:
+                    self._report_taken(service, port, address)
+                continue
+            listener, keys = tls_listener(
+                name, address, found, self.context, redirected=egress.redirected, pass_through=self.pass_through
+            )
+            self.out.add(LISTENER_TYPE, name, listener, (*keys, *egress.origins))
+
+    def _report_taken(self, service: Service, port: Port, address: str) -> None:
+        message = (
+            f"port {port.number} of {service.host!r} is not served to nodes without traffic redirection: "
+            f"another service has {address}:{port.number} there; use another port"
+        )
+        self.out.report(Problem(str(service.key), "spec.ports", message))
+
     def _tcp_addresses(self, egress: EgressListener, service: Service, port: Port) -> tuple[str, ...]:
         by_destination = egress.redirected and egress.bind == self.scope.bind
         return listener_addresses(service, port) if by_destination else (egress.bind,)
@@ -203,11 +242,7 @@ class _Translator:
     def _tcp_listener(self, egress: EgressListener, service: Service, port: Port, address: str) -> None:
         name = listener_name(address, port.number)
         if self.out.has(LISTENER_TYPE, name):
-            message = (
-                f"port {port.number} of {service.host!r} is not served to nodes without traffic redirection: "
-                f"another service has {address}:{port.number} there; use another port"
-            )
-            self.out.report(Problem(str(service.key), "spec.ports", message))
+            self._report_taken(service, port, address)
             return
         governing = self.model.route(service.host, self.scope.namespace)
         routed: Shares = ()

@@ -9,6 +9,7 @@ from isthmus_controlplane.model.fields import FieldProblem
 from isthmus_controlplane.model.validate.authorization_policy import validate_authorization_policy
 from isthmus_controlplane.model.validate.destination_rule import validate_destination_rule
 from isthmus_controlplane.model.validate.dual_mode import validate_dual_mode
+from isthmus_controlplane.model.validate.envoy_filter import validate_envoy_filter
 from isthmus_controlplane.model.validate.gateway import validate_gateway
 from isthmus_controlplane.model.validate.security import (
     validate_peer_authentication,
@@ -24,6 +25,7 @@ _RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
     "VirtualService": validate_virtual_service,
     "DestinationRule": validate_destination_rule,
     "DualMode": validate_dual_mode,
+    "EnvoyFilter": validate_envoy_filter,
     "Gateway": validate_gateway,
     "Sidecar": validate_sidecar,
     "AuthorizationPolicy": validate_authorization_policy,

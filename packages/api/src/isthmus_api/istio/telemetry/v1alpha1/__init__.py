@@ -1,0 +1,1 @@
+"""Package istio.telemetry.v1alpha1."""
