@@ -212,6 +212,13 @@ def test_a_killed_bridge_leaves_no_hole_and_no_ghost(server: ZooKeeper, client: 
         native = f"dubbo 127.0.0.1:{natives[0]}"
         eventually(lambda: dubbo.now == sorted([native, f"dubbo 127.0.0.1:{sidecars[1].port}"]), what="the fall-back")
         eventually(lambda: f"bolt 127.0.0.1:{natives[0]}" in sofa.now, what="the fall-back for Bolt")
+        # One that is told to stop says so first.
+        last = len(dubbo.states)
+        sidecars[1].proxy.stop()
+        eventually(lambda: dubbo.now == sorted(f"dubbo 127.0.0.1:{port}" for port in natives), what="the way back")
+        both = {f"dubbo 127.0.0.1:{port}" for port in (sidecars[1].port, natives[1])}
+        assert all(both & set(addresses(names)) for names in dubbo.states[last - 1 :]), "a hole"
+        two.kill()
 
 
 def bridge_of(server: ZooKeeper, home: Path, name: str, cluster_name: str, source: str, target: str) -> Bridge:
@@ -285,6 +292,8 @@ def test_a_ring_of_two_registries_comes_to_rest(server: ZooKeeper, client: Kazoo
         eventually(lambda: watchers["north"].now == [north, south], what="its entries")
         for names in watchers["north"].states[first - 1 :]:
             assert south in addresses(names), "a hole"
+        for bridge in (east, survivor):
+            bridge.kill()
         for one, folder in folders.items():
             found = contents(client, folder)
             assert {name: found[name] for name in foreign[one]} == foreign[one]

@@ -23,6 +23,7 @@ import grpc
 from isthmus_mcp_bridge.admin.server import AdminServer
 from isthmus_mcp_bridge.backsync.build import GAUGES as WRITE_GAUGES
 from isthmus_mcp_bridge.backsync.build import Parts, build_parts
+from isthmus_mcp_bridge.backsync.yielding import yield_leases
 from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
@@ -159,6 +160,8 @@ async def serve(
             publisher.restore(restored)
         runs.append(functools.partial(store.run, publisher.catalog))
     registration = RegistrationService(parts.registrations, metrics) if parts.registrations is not None else None
+    if registration is not None and parts.write_back is not None:
+        runs.append(functools.partial(yield_leases, parts.write_back.writers, registration.move_away))
     admin = AdminServer(publisher, source, metrics, functools.partial(_dual_mode, publisher, dual_mode.book), parts)
     async with (
         _listening(config, admin, source, settings, registration) as addresses,

@@ -30,10 +30,15 @@ class Sidecar:
     number: int
     protocol: str
     alive: bool = False
+    leaving: bool = False
     native_up: bool = True
     bridge: int | None = None
     stream: int = 0
     epoch: int = 0
+
+    @property
+    def serving(self) -> bool:
+        return self.alive and not self.leaving
 
     @property
     def key(self) -> InstanceKey:
@@ -104,9 +109,18 @@ class World:
             self.replicas[sidecar.bridge].table.say(sidecar.stream, {})
         self.break_stream(sidecar)
 
+    def leave_sidecar(self, number: int) -> None:
+        """It says that it is about to stop, and goes on serving."""
+        sidecar = self.sidecars[number]
+        if sidecar.alive and sidecar.bridge is not None:
+            sidecar.leaving = True
+            self.replicas[sidecar.bridge].table.leave(sidecar.stream, self.now)
+            if not sidecar.native_up:
+                self.demanded.discard(number)
+
     def application(self, number: int, up: bool) -> None:
         self.sidecars[number].native_up = up
-        if not up and not self.sidecars[number].alive:
+        if not up and not self.sidecars[number].serving:
             self.demanded.discard(number)
 
     def move(self, number: int) -> None:
@@ -170,6 +184,7 @@ class World:
                 self.streams += 1
                 self.epochs += 1
                 sidecar.bridge, sidecar.stream, sidecar.epoch = candidate, self.streams, self.epochs
+                sidecar.leaving = False
                 node = f"node{sidecar.number}"
                 replica.table.begin(self.streams, node, "", self.epochs, self.now)
                 replica.table.say(self.streams, {sidecar.key: Offer(sidecar.key, sidecar.mesh, sidecar.native)})
@@ -219,7 +234,7 @@ class World:
             if replica.reachable:
                 self.write(replica)
         for sidecar in self.sidecars:
-            if sidecar.alive and sidecar.bridge is not None:
+            if sidecar.serving and sidecar.bridge is not None:
                 self.demanded.add(sidecar.number)
         self.look()
 
@@ -286,7 +301,7 @@ class World:
         natives = {one.address for one in entries if one is not None and one.marks is None}
         assert not natives & {one.address for one in own}, "written although it is registered natively"
         for sidecar in self.sidecars:
-            if sidecar.alive and sidecar.bridge is not None:
+            if sidecar.serving and sidecar.bridge is not None:
                 assert sidecar.mesh in {one.address for one in own}
         assert sum(self.write(one) for one in self.replicas if one.alive and one.reachable) == 0, (
             "it does not come to rest"
@@ -297,7 +312,10 @@ numbers = st.integers(0, 2)
 bridges = st.integers(0, 1)
 happenings = st.one_of(
     st.tuples(st.just("start_sidecar"), numbers, bridges),
-    st.tuples(st.sampled_from(["kill_sidecar", "stop_sidecar", "move", "register_natively", "deregister"]), numbers),
+    st.tuples(
+        st.sampled_from(["kill_sidecar", "stop_sidecar", "leave_sidecar", "move", "register_natively", "deregister"]),
+        numbers,
+    ),
     st.tuples(st.just("application"), numbers, st.booleans()),
     st.tuples(st.sampled_from(["kill_bridge", "start_bridge", "partition", "heal"]), bridges),
     st.tuples(st.just("pass_time")),

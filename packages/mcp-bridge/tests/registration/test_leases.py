@@ -113,6 +113,30 @@ def test_a_goodbye_needs_no_grace(table: LeaseTable) -> None:
     assert table.next_tick() is None
 
 
+def test_a_sidecar_that_is_about_to_stop_gives_way_to_its_application(table: LeaseTable) -> None:
+    table.say(1, offers(offer(), offer("two", native=None)))
+    table.leave(1, 10.0)
+    assert (up(table), up(table, "two")) == ((False, True), (False, False))
+    table.take_probes(10.0)
+    table.probed(key(), True, 10.1)
+    assert up(table) == (True, False)
+    table.end(1, 11.0)
+    assert (up(table), up(table, "two")) == ((True, False), None)
+    assert table.leases["node"].state == "over"
+    assert table.begin(2, "node", "", 11, 12.0) is None
+    assert up(table) == (True, True)
+
+
+def test_a_sidecar_that_is_about_to_stop_and_whose_application_is_gone_leaves_nothing(table: LeaseTable) -> None:
+    table.leave(1, 10.0)
+    for now in (10.0, 11.0):
+        table.take_probes(now)
+        table.probed(key(), False, now)
+    assert up(table) == (False, False)
+    table.end(1, 12.0)
+    assert table.leases == {}
+
+
 def test_the_next_stream_of_a_node_takes_the_lease(table: LeaseTable) -> None:
     table.take_changed()
     assert table.begin(2, "node", "zone", 11, 5.0) == 1
@@ -160,7 +184,7 @@ def test_there_are_bounds(table: LeaseTable) -> None:
 
 events = st.lists(
     st.tuples(
-        st.sampled_from(["begin", "say", "end", "outdo", "probed", "time"]),
+        st.sampled_from(["begin", "say", "end", "leave", "outdo", "probed", "time"]),
         st.integers(0, 3),
         st.lists(st.sampled_from(["one", "two", "three"]), max_size=2, unique=True),
         st.booleans(),
@@ -186,6 +210,8 @@ def test_whatever_happens_the_table_agrees_with_itself(script: list[tuple[str, i
             table.say(streams[number], offers(*(offer(name, native=NATIVE if flag else None) for name in names)))
         elif kind == "end" and number in streams:
             table.end(streams.pop(number), now)
+        elif kind == "leave" and number in streams:
+            table.leave(streams[number], now)
         elif kind == "outdo":
             table.outdo(key(names[0] if names else "one"), number)
         elif kind == "probed":

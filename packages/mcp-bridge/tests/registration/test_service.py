@@ -48,8 +48,9 @@ class Whole:
         )
         self.server = MemoryServer()
         registrations = Registrations(Naming(), limits, tcp_probe(), loop.time)
-        settings = WriterSettings("memory", "/dubbo", "here", 0.0)
-        writer = Writer(settings, DUBBO, MemoryStore(self.server), loop.time, lambda: 0.5)
+        settings = WriterSettings("memory", "/dubbo", "here", 0.0, yield_after_s=0.1)
+        self.store = MemoryStore(self.server)
+        writer = Writer(settings, DUBBO, self.store, loop.time, lambda: 0.5)
         writer.outdone = registrations.outdone
         write_back = WriteBack("here", {"memory": writer})
         registrations.listen(write_back.registered)
@@ -93,7 +94,7 @@ class SidecarStream:
         self._epoch = epoch
         self._nonce = 0
 
-    async def say(self, *publications: Publication, keep_alive: bool = False) -> str:
+    async def say(self, *publications: Publication, keep_alive: bool = False, leaving: bool = False) -> str:
         """Publish, and return the error of the response."""
         self._nonce += 1
         request = RegisterRequest(
@@ -102,6 +103,7 @@ class SidecarStream:
             publications=publications,
             epoch=self._epoch,
             keep_alive=keep_alive,
+            leaving=leaving,
         )
         async with asyncio.timeout(20):
             try:
@@ -200,7 +202,7 @@ async def test_a_next_stream_takes_over_and_an_older_one_is_refused() -> None:
         await first.say(publication())
         async with stream(one, 6) as second:
             assert await second.say(publication()) == ""
-            assert (await first.ended())[0] is grpc.StatusCode.ABORTED
+            assert (await first.ended())[0] is grpc.StatusCode.UNAVAILABLE
             await holds(one, "127.0.0.1:20881 6")
             async with stream(one, 5) as late:
                 with pytest.raises(pytest.fail.Exception, match="FAILED_PRECONDITION: epoch: 5"):
@@ -245,3 +247,34 @@ async def test_what_another_replica_has_written_is_not_taken_with_a_smaller_epoc
         async with stream(one, 8) as newer:
             assert await newer.say(publication()) == ""
         assert key.id == "127.0.0.1:20881"
+
+
+async def test_a_sidecar_that_is_about_to_stop_is_followed_by_its_application() -> None:
+    application = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = application.sockets[0].getsockname()[1]
+    own = publication(native_host="127.0.0.1", native_port=port)
+    async with whole(grace_s=60.0) as one:
+        async with stream(one) as sidecar:
+            await sidecar.say(own)
+            await holds(one, "127.0.0.1:20881 1")
+            await sidecar.say(own, leaving=True)
+            await holds(one, f"127.0.0.1:{port} 1")
+            (lease,) = (await one.admin("/leases"))["leases"]
+            assert lease["state"] == "leaving"
+        application.close()
+        await application.wait_closed()
+        await holds(one)
+
+
+async def test_a_bridge_that_has_lost_its_registry_sends_its_sidecars_away_once() -> None:
+    async with whole(grace_s=60.0) as one:
+        async with stream(one, 1) as sidecar:
+            await sidecar.say(publication())
+            await holds(one, "127.0.0.1:20881 1")
+            one.store.partition()
+            assert (await sidecar.ended())[0] is grpc.StatusCode.UNAVAILABLE
+        async with stream(one, 2) as sidecar:
+            assert await sidecar.say(publication()) == ""
+            one.store.heal()
+            await holds(one, "127.0.0.1:20881 2")
+            assert await sidecar.say(keep_alive=True) == ""

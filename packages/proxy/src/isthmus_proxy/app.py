@@ -8,7 +8,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -132,6 +132,8 @@ class Proxy:
         self.dynamic: DynamicConfiguration | None = None
         self.quit = trio.Event()
         self.status = 0
+        self.leave: Callable[[], Awaitable[None]] | None = None
+        """Tells whoever shows this sidecar to consumers that it is about to stop."""
         self.process_stats = ProcessStats(
             self.stats,
             uptime=self.uptime,
@@ -230,7 +232,7 @@ class Proxy:
 
         node = self.bootstrap.node
         scope = self.stats.scope("registry_api")
-        await start(config, node.id, node.locality.zone, self.surroundings, scope, nursery)
+        self.leave = await start(config, node.id, node.locality.zone, self.surroundings, scope, nursery)
 
     def send_stats(self, nursery: trio.Nursery) -> None:
         """Send stats to where the bootstrap file says."""
@@ -395,6 +397,8 @@ async def _watch_signals(proxy: Proxy, task_status: trio.TaskStatus[None]) -> No
 
 async def _drain_and_quit(proxy: Proxy) -> None:
     proxy.lifecycle.draining = True
+    if proxy.leave is not None:
+        await proxy.leave()
     seconds = proxy.options.drain_seconds
     _log.info("draining %d connections for at most %g s", proxy.listeners.connection_count, seconds)
     if not await proxy.listeners.drain(trio.current_time() + seconds):

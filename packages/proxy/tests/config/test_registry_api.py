@@ -43,10 +43,11 @@ def test_everything() -> None:
         "instance": "pod-7",
         "keep_alive": "2s",
         "stall_timeout": "3s",
+        "leave_time": "0s",
     }
     check = ApplicationCheck(12199, "dubbo", 2.0, 0.5, 2)
     expected = RegistryApiConfig(
-        13330, 22222, 12221, "10.0.0.7", 12201, ("bridge",), check, "10.0.0.8", 12199, "pod-7", 2.0, 3.0
+        13330, 22222, 12221, "10.0.0.7", 12201, ("bridge",), check, "10.0.0.8", 12199, "pod-7", 2.0, 3.0, 0.0
     )
     assert compiled(value) == expected
     del value["registration_cluster"]
@@ -73,6 +74,7 @@ def test_everything() -> None:
         ({"sofa_port": 1, "native_host": "10.0.0.1"}, ".native_port"),
         ({"sofa_port": 1, "keep_alive": "0s"}, ".keep_alive"),
         ({"sofa_port": 1, "stall_timeout": "-1s"}, ".stall_timeout"),
+        ({"sofa_port": 1, "leave_time": "-1s"}, ".leave_time"),
         ({"sofa_port": 1, "application_check": 1}, ".application_check"),
         ({"sofa_port": 1, "application_check": {}}, ".application_check.port"),
         ({"sofa_port": 1, "application_check": {"port": 1, "codec": "x"}}, ".application_check.codec"),

@@ -163,3 +163,34 @@ async def test_after_the_clock_went_back_the_epoch_is_learned_from_the_refusal(a
         await trio.sleep(1)
         assert [one.epoch for one in world.two.requests] == [5001]
         nursery.cancel_scope.cancel()
+
+
+async def test_before_it_stops_it_says_so_and_serves_on(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        world = World(nursery)
+        await trio.sleep(10)
+        before = trio.current_time()
+        await world.registration.leave()
+        assert trio.current_time() - before == pytest.approx(1.0)
+        assert [one.leaving for one in world.one.requests] == [False, True]
+        assert len(world.one.requests[1].publications) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_is_waited_for_who_does_not_hear_it(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        world = World(nursery)
+        await trio.sleep(10)
+        world.one.answering = False
+        before = trio.current_time()
+        await world.registration.leave()
+        assert trio.current_time() - before <= 2.0
+        for replica in (world.one, world.two):
+            replica.refusal = Outcome(UNAVAILABLE, "away", ())
+            if replica.listener is not None:
+                replica.end()
+        await trio.sleep(1)
+        before = trio.current_time()
+        await world.registration.leave()
+        assert trio.current_time() == before
+        nursery.cancel_scope.cancel()

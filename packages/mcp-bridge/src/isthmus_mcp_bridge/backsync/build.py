@@ -31,6 +31,9 @@ from isthmus_mcp_bridge.registration.registrations import Naming, Registrations
 LOCK_SHARE = 0.5
 """The session of a leader's lock is that much shorter than that of its entries, so that a successor leads before they go."""
 
+YIELD_SHARE = 0.15
+"""Of the session's timeout. A silent connection is given up after two thirds of it, and the successor needs the rest."""
+
 GAUGES = {
     "isthmus_bridge_leases": "Leases of sidecars by state.",
     "isthmus_bridge_registered_instances": "Instances that sidecars hold here.",
@@ -176,7 +179,14 @@ def _writer(
 ) -> Writer:
     assert isinstance(one.kind, ZooKeeperConfig)
     store = ZooKeeperStore(one.kind.servers, one.kind.session_timeout_s)
-    settings = WriterSettings(one.name, one.kind.root, config.cluster, config.overlap_s, config.writes_per_s)
+    settings = WriterSettings(
+        one.name,
+        one.kind.root,
+        config.cluster,
+        config.overlap_s,
+        config.writes_per_s,
+        one.kind.session_timeout_s * YIELD_SHARE,
+    )
     writer = Writer(settings, LAYOUTS[one.kind.layout], store, now, random)
     if registrations is not None:
         writer.outdone = registrations.outdone

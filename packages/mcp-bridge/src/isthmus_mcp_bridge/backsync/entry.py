@@ -44,4 +44,5 @@ class Wanted:
     epoch: int
     path: tuple[str, ...]
     entries: tuple[WantedEntry, ...] = ()
-    mirrored: bool = False
+    down: frozenset[Address] = frozenset()
+    """Addresses of the instance that are of no use: they do not stay for the overlap."""

@@ -136,7 +136,7 @@ class Mirror:
         for key, (address, about, path) in found.items():
             marks = Marks(path, key.id, epoch, mirrored=True)
             name = entry_name(layout.url(key.service, address, about, marks))
-            self._writer.want(key, Wanted(key, epoch, path, (WantedEntry(name, address),), mirrored=True))
+            self._writer.want(key, Wanted(key, epoch, path, (WantedEntry(name, address),)))
         if found:
             self._wanted[service] = set(found)
         else:

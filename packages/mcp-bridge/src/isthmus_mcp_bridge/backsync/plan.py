@@ -6,7 +6,7 @@ The rules:
   (without marks, or with a shorter path, or a smaller one of the same length) is not written, and taken back.
 - Of the entries of one instance that our cluster wrote, those with the greatest epoch count. Who holds a smaller one stands back.
 - A new entry is written before, or together with, the removal of those that it replaces, so no consumer sees a moment without either.
-- The same address in another form is replaced at once, another address stays for the overlap.
+- The same address in another form is replaced at once, one that is down as well; another address stays for the overlap.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ class _Instance:
         blocked: list[tuple[InstanceKey, Address]] = []
         shown: set[Address] = set()
         names = {entry.name for entry in self._own}
+        dead = [one.name for one in self._own if one.address in wanted.down and one.address not in self._shown(wanted)]
         for entry in wanted.entries:
             same = [one for one in self._own if one.address == entry.address]
             if self._has_other(wanted, entry.address):
@@ -133,19 +134,24 @@ class _Instance:
             shown.add(entry.address)
             stale = tuple(sorted(one.name for one in same if one.name != entry.name))
             if entry.name not in names:
-                transactions.append(Transaction(self._key, entry.name, stale))
+                transactions.append(Transaction(self._key, entry.name, tuple(sorted((*stale, *dead)))))
+                dead = []
             elif entry.name not in self._mine:
                 transactions.append(Transaction(self._key, entry.name, tuple(sorted((*stale, entry.name)))))
             elif stale:
                 transactions.append(Transaction(self._key, delete=stale))
-        rest = [one for one in self._own if one.address not in shown]
+        rest = [one for one in self._own if one.address not in shown and one.address not in wanted.down]
         if shown:
             due, retiring = self._retire(rest)
         else:
             due, retiring = [one.name for one in rest], {}
+        due += dead
         if due:
             transactions.append(Transaction(self._key, delete=tuple(sorted(due))))
         return Plan(tuple(transactions), retiring, blocked=tuple(blocked))
+
+    def _shown(self, wanted: Wanted) -> set[Address]:
+        return {entry.address for entry in wanted.entries}
 
     def _retire(self, entries: Iterable[SeenEntry]) -> tuple[list[str], dict[str, float]]:
         """The entries whose overlap is over, and those that still stay, with when they began to."""

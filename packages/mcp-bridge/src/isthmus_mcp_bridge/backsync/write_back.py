@@ -10,6 +10,7 @@ from isthmus_mcp_bridge.backsync.entry import Wanted, WantedEntry
 from isthmus_mcp_bridge.backsync.layouts import Description, Layout, entry_name
 from isthmus_mcp_bridge.backsync.marks import Marks
 from isthmus_mcp_bridge.backsync.writer import Writer
+from isthmus_mcp_bridge.dualmode.instance import Address
 from isthmus_mcp_bridge.dualmode.show import Show, mesh_else_native
 from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.registration.model import InstanceKey, Registered
@@ -20,8 +21,8 @@ HAND_OVER_S = 3.0
 
 def wanted_of(one: Registered, show: Show, layout: Layout, cluster: str) -> Wanted:
     """The entries of an instance in a layout. Pure."""
-    entries = []
-    for address in show(one.instance):
+    entries, down = [], _down(one)
+    for address in _shown(one, show, down):
         url = layout.url(
             one.key.service,
             address,
@@ -29,7 +30,20 @@ def wanted_of(one: Registered, show: Show, layout: Layout, cluster: str) -> Want
             _marks(one, cluster),
         )
         entries.append(WantedEntry(entry_name(url), address))
-    return Wanted(one.key, one.epoch, (cluster,), tuple(entries))
+    return Wanted(one.key, one.epoch, (cluster,), tuple(entries), down)
+
+
+def _shown(one: Registered, show: Show, down: frozenset[Address]) -> tuple[Address, ...]:
+    """What consumers are shown. ``show`` may not know yet that an address is down, which we do: then what is up, until it does."""
+    said = show(one.instance)
+    shown = tuple(address for address in said if address not in down)
+    return shown or (mesh_else_native(one.instance) if said else ())
+
+
+def _down(one: Registered) -> frozenset[Address]:
+    instance = one.instance
+    both = ((instance.native, instance.native_up), (instance.mesh, instance.mesh_up))
+    return frozenset(address for address, up in both if address is not None and not up)
 
 
 def _marks(one: Registered, cluster: str) -> Marks:

@@ -34,6 +34,8 @@ class WriterSettings:
     cluster: str
     overlap_s: float = 5.0
     writes_per_s: float = 200.0
+    yield_after_s: float = 1.5
+    """After how long without the registry another replica had better hold our leases."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -73,6 +75,7 @@ class Writer:
         self._ledger = Ledger(settings.cluster, settings.overlap_s)
         self._dirty: set[str] = set()
         self._session = 0
+        self._lost_at: float | None = None
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._allowance = settings.writes_per_s
@@ -93,6 +96,10 @@ class Writer:
     def held(self) -> int:
         """Entries that belong to our session."""
         return self._ledger.held
+
+    def lost_for(self) -> float:
+        """For how many seconds the registry, once reached, cannot be reached any more."""
+        return 0.0 if self._lost_at is None else self._now() - self._lost_at
 
     async def wait_empty(self) -> None:
         """Wait until no entry belongs to our session."""
@@ -141,7 +148,10 @@ class Writer:
         self.connected = notices.connected
         if not notices.connected:
             self.reason = "the connection is lost"
+            if self._session and self._lost_at is None:
+                self._lost_at = self._now()
             return
+        self._lost_at = None
         if notices.session != self._session:
             self._session = notices.session
             self.counts.sessions += 1

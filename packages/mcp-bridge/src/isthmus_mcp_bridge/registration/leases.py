@@ -46,7 +46,10 @@ class _Probe:
 
 @dataclasses.dataclass(slots=True)
 class Lease:
-    """Everything of one node. ``broken_at`` is when its stream ended; ``over`` that its grace has passed."""
+    """Everything of one node.
+
+    ``broken_at`` is when its stream ended; ``over``: its grace has passed; ``leaving``: its sidecar is about to stop.
+    """
 
     node: str
     zone: str
@@ -56,6 +59,7 @@ class Lease:
     offers: dict[InstanceKey, Offer] = dataclasses.field(default_factory=dict)
     broken_at: float | None = None
     over: bool = False
+    leaving: bool = False
     probes: dict[InstanceKey, _Probe] = dataclasses.field(default_factory=dict)
     outdone: dict[InstanceKey, int] = dataclasses.field(default_factory=dict)
     """Instances that a greater epoch holds, here or at another replica."""
@@ -63,7 +67,9 @@ class Lease:
     @property
     def state(self) -> str:
         """For people."""
-        return "open" if self.stream is not None else "over" if self.over else "grace"
+        if self.stream is not None:
+            return "leaving" if self.leaving else "open"
+        return "over" if self.over else "grace"
 
 
 class LeaseTable:
@@ -75,6 +81,8 @@ class LeaseTable:
         self.overflows = 0
         """Instances and streams that were refused because there were too many."""
         self._nodes: dict[int, str] = {}
+        self._ending: set[str] = set()
+        """The nodes whose streams have broken or are about to: the others need no clock."""
         self._holders: dict[InstanceKey, str] = {}
         self._changed: set[InstanceKey] = set()
         self._moved: set[InstanceKey] = set()
@@ -96,6 +104,7 @@ class LeaseTable:
             lease.offers = known.offers
             self._changed.update(known.offers)
         self.leases[node] = lease
+        self._ending.discard(node)
         self._nodes[stream] = node
         return before
 
@@ -124,12 +133,19 @@ class LeaseTable:
             return
         lease = self.leases[node]
         lease.stream, lease.broken_at = None, now
-        if not lease.offers:
-            del self.leases[node]
-            return
-        for key, offer in lease.offers.items():
-            if offer.native is not None and offer.health is not Health.SILENT:
-                lease.probes[key] = _Probe(now)
+        if not lease.leaving:
+            self._begin_probes(lease, now)
+        self._forget_if_empty(lease)
+        if lease.leaving:
+            self._finish(lease)
+
+    def leave(self, stream: int, now: float) -> None:
+        """The sidecar is about to stop: its applications are shown as soon as they have answered."""
+        lease = self._lease(stream)
+        if lease is not None and not lease.leaving:
+            lease.leaving = True
+            self._begin_probes(lease, now)
+            self._changed.update(lease.offers)
 
     def outdo(self, key: InstanceKey, epoch: int) -> None:
         """Somebody else holds the instance with this epoch; a lease with a smaller one gives it up for good."""
@@ -154,18 +170,14 @@ class LeaseTable:
 
     def tick(self, now: float) -> None:
         """Let time pass: graces end."""
-        for lease in list(self.leases.values()):
-            if lease.broken_at is None or lease.over or now < lease.broken_at + self.limits.grace_s:
-                continue
-            lease.over = True
-            for key in list(lease.offers):
-                self._changed.add(key)
-                self._settle(lease, key)
+        for lease in self._ending_leases():
+            if lease.broken_at is not None and not lease.over and now >= lease.broken_at + self.limits.grace_s:
+                self._finish(lease)
 
     def next_tick(self) -> float | None:
         """When ``tick`` or a probe is due; None while nothing is."""
         times = []
-        for lease in self.leases.values():
+        for lease in self._ending_leases():
             if lease.broken_at is not None and not lease.over:
                 times.append(lease.broken_at + self.limits.grace_s)
             times.extend(probe.due for probe in lease.probes.values())
@@ -174,7 +186,7 @@ class LeaseTable:
     def take_probes(self, now: float) -> list[tuple[InstanceKey, Address]]:
         """The native addresses to ask now; each is not due again before its answer."""
         found = []
-        for lease in self.leases.values():
+        for lease in self._ending_leases():
             for key, probe in lease.probes.items():
                 native = lease.offers[key].native
                 if probe.due <= now and native is not None:
@@ -197,14 +209,32 @@ class LeaseTable:
         offer = lease.offers[key]
         probe = lease.probes.get(key)
         answers = offer.health is not Health.SILENT
-        native_up = answers and (not lease.over or (probe is not None and bool(probe.up)))
-        up = (native_up, answers and not lease.over)
+        ending = lease.over or lease.leaving
+        native_up = answers and (not ending or (probe is not None and bool(probe.up)))
+        left = lease.over or (lease.leaving and (probe is None or probe.up is not None))
+        up = (native_up, answers and not left)
         return registered(offer, service, up=up, epoch=lease.epoch, zone=lease.zone, node=lease.node)
 
     @property
     def instances(self) -> list[InstanceKey]:
         """All instances held, sorted."""
         return sorted(self._holders)
+
+    def _ending_leases(self) -> list[Lease]:
+        return [self.leases[node] for node in sorted(self._ending)]
+
+    def _begin_probes(self, lease: Lease, now: float) -> None:
+        self._ending.add(lease.node)
+        for key, offer in lease.offers.items():
+            if offer.native is not None and offer.health is not Health.SILENT:
+                lease.probes[key] = _Probe(now)
+
+    def _finish(self, lease: Lease) -> None:
+        """The grace is over."""
+        lease.over = True
+        for key in list(lease.offers):
+            self._changed.add(key)
+            self._settle(lease, key)
 
     def _lease(self, stream: int) -> Lease | None:
         node = self._nodes.get(stream)
@@ -254,3 +284,4 @@ class LeaseTable:
     def _forget_if_empty(self, lease: Lease) -> None:
         if not lease.offers and lease.stream is None:
             self.leases.pop(lease.node, None)
+            self._ending.discard(lease.node)

@@ -52,6 +52,11 @@ class RegistrationService:
         for ended in self._streams.values():
             ended.set()
 
+    def move_away(self) -> None:
+        """End all streams, but go on taking new ones: sidecars that know of another replica go there."""
+        for ended in self._streams.values():
+            ended.set()
+
     def handlers(self) -> Any:
         """The handlers to register with a grpc.aio server."""
         handler = grpc.stream_stream_rpc_method_handler(
@@ -77,8 +82,8 @@ class RegistrationService:
         try:
             await asyncio.wait([reader, waiter], return_when=asyncio.FIRST_COMPLETED)
             if ended.is_set() and not reader.done():
-                code = grpc.StatusCode.UNAVAILABLE if self._closing else grpc.StatusCode.ABORTED
-                await context.abort(code, "the lease has gone to another stream, or this replica is going")
+                reason = "the lease has gone to another stream, or another replica is to hold it"
+                await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
         finally:
             reader.cancel()
             waiter.cancel()
@@ -136,6 +141,8 @@ class RegistrationService:
         registrations = self._registrations
         offers, errors = read_publications(request.publications, registrations.naming.rule)
         errors += registrations.leases.say(number, offers)
+        if request.leaving:
+            registrations.leases.leave(number, registrations.now())
         registrations.changed()
         self._metrics.count(REQUESTS_METRIC, outcome="partly" if errors else "taken")
         if errors:

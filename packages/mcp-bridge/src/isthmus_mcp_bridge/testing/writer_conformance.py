@@ -13,7 +13,7 @@ from isthmus_mcp_bridge.backsync.store import EntryStore
 from isthmus_mcp_bridge.backsync.write_back import wanted_of
 from isthmus_mcp_bridge.backsync.writer import Writer, WriterSettings
 from isthmus_mcp_bridge.dualmode.instance import Address
-from isthmus_mcp_bridge.dualmode.show import mesh_else_native
+from isthmus_mcp_bridge.dualmode.show import Show, mesh_else_native
 from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.registration.model import InstanceKey, Offer, Registered, SdkService, registered
 from isthmus_mcp_bridge.testing.eventually import eventually
@@ -74,9 +74,9 @@ class Hand:
         self.outdone: list[int] = []
         self.writer.outdone = lambda _key, epoch: self.outdone.append(epoch)
 
-    def want(self, one: Registered) -> None:
-        """The instance is held like this."""
-        self.writer.want(one.key, wanted_of(one, mesh_else_native, self.subject.layout, CLUSTER))
+    def want(self, one: Registered, show: Show = mesh_else_native) -> None:
+        """The instance is held like this, and consumers shall be shown this of it."""
+        self.writer.want(one.key, wanted_of(one, show, self.subject.layout, CLUSTER))
 
     def leave(self, one: Registered) -> None:
         """The instance is held no more."""
@@ -136,9 +136,20 @@ class WriterConformance:
         async with running(Hand(subject, overlap_s=0.3)) as hand:
             hand.want(held(subject.layout, 1))
             await self.stands(subject, (MESH, 1))
-            hand.want(held(subject.layout, 1, up=(True, False)))
+            hand.want(held(subject.layout, 1), lambda _: (NATIVE,))
             await self.stands(subject, (MESH, 1), (NATIVE, 1))
             await self.stands(subject, (NATIVE, 1))
+
+    async def test_an_address_that_is_down_is_replaced_at_once(self, subject: WritableSubject) -> None:
+        """In one transaction, whatever the overlap."""
+        async with running(Hand(subject, overlap_s=3600.0)) as hand:
+            hand.want(held(subject.layout, 1))
+            await self.stands(subject, (MESH, 1))
+            hand.want(held(subject.layout, 1, up=(True, False)))
+            await self.stands(subject, (NATIVE, 1))
+            hand.want(held(subject.layout, 1, up=(False, False)))
+            await self.stands(subject)
+            assert (hand.writer.counts.created, hand.writer.counts.deleted) == (2, 2)
 
     async def test_a_greater_epoch_takes_over_and_the_smaller_one_stands_back(self, subject: WritableSubject) -> None:
         """Two replicas, one instance: the sidecar has moved."""

@@ -27,6 +27,7 @@ _FIELDS = (
     "instance",
     "keep_alive",
     "stall_timeout",
+    "leave_time",
     "application_check",
 )
 _CHECK_FIELDS = ("port", "codec", "interval", "timeout", "failures")
@@ -61,6 +62,7 @@ def _compile(value: dict[str, Any], path: str, clusters: set[str]) -> RegistryAp
         instance=_text(value, "instance", "", path),
         keep_alive=_positive(value, "keep_alive", 0.5, path),
         stall_timeout=_positive(value, "stall_timeout", 1.0, path),
+        leave_time=struct_seconds(value, "leave_time", 1.0, path),
     )
     if not config.sofa_port and not config.dubbo_port:
         raise ConfigError(path, "", "needs sofa_port or dubbo_port; 13330 and 22222 are what SDKs expect")

@@ -27,7 +27,8 @@ class RegistryApiConfig:
     ``outbound_port`` is where applications send their calls; ``host`` and ``inbound_port`` are where others reach the application.
     ``clusters`` are those of the registration service, one for each replica; none: publications go nowhere. ``native_host`` and
     ``native_port`` are where others may reach the application itself (port 0: nowhere), ``instance`` is what its instances are told
-    apart by. Times in seconds: an answer is asked for every ``keep_alive``, and a stream without one for ``stall_timeout`` is given up.
+    apart by. Times in seconds: an answer is asked for every ``keep_alive``, and a stream without one for ``stall_timeout`` is given up;
+    before it drains, the sidecar serves for ``leave_time`` after it has said that it leaves.
     """
 
     sofa_port: int = 0
@@ -42,6 +43,7 @@ class RegistryApiConfig:
     instance: str = ""
     keep_alive: float = 0.5
     stall_timeout: float = 1.0
+    leave_time: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

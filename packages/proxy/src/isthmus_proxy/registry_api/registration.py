@@ -59,11 +59,26 @@ class Registration:
         self._wake = trio.Event()
         self._nonce = 0
         self._answered = 0.0
+        self._leaving = False
+        self._answer = trio.Event()
         self._taken = scope.counter("registrations_taken")
         self._refused = scope.counter("registrations_refused")
         self._lost = scope.counter("registration_streams_lost")
         self._stalled = scope.counter("registration_streams_stalled")
         self._connected = scope.gauge("registration_connected")
+
+    async def leave(self) -> None:
+        """Say that this sidecar is about to stop, and go on for ``leave_time``, in which consumers hear of it.
+
+        Waits no longer than that and ``stall_timeout``, whether the service hears it or not.
+        """
+        self._leaving = True
+        self._answer = trio.Event()
+        self._wake.set()
+        if self._registry.published and self._connected.value:
+            with trio.move_on_after(self._config.stall_timeout):
+                await self._answer.wait()
+            await trio.sleep(self._config.leave_time)
 
     def changed(self) -> None:
         """What is published has changed: the service is told soon."""
@@ -134,6 +149,8 @@ class Registration:
                 self._answered = trio.current_time()
                 response = RegisterResponse.FromString(data)
                 self._connected.value = 1
+                if response.nonce == str(self._nonce):
+                    self._answer.set()
                 if response.error:
                     self._refused.value += 1
                     _log.error("the registration service does not take all that is published: %s", response.error)
@@ -148,6 +165,7 @@ class Registration:
             nonce=str(self._nonce),
             publications=[self._message(each) for each in self._registry.published],
             epoch=self._epoch,
+            leaving=self._leaving,
         )
 
     def _message(self, publication: Publication) -> PublicationMessage:

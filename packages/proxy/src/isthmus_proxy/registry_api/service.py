@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from isthmus_proxy.http.connection_manager import Surroundings
     from isthmus_proxy.observe.stats_scope import StatsScope
 
+Leave = Callable[[], Awaitable[None]]
+"""Tells the registration service that the sidecar is about to stop; ends by itself within a bound."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -29,8 +32,9 @@ async def start(
     surroundings: Surroundings,
     scope: StatsScope,
     nursery: trio.Nursery,
-) -> ApplicationRegistry:
-    """Begin to serve, in ``nursery``. Raises ConfigError for a port that cannot be had."""
+) -> Leave | None:
+    """Begin to serve, in ``nursery``. Returns what to call before the sidecar stops. Raises ConfigError for a port that cannot be had."""
+    leave: Leave | None = None
     registry = ApplicationRegistry()
     if config.clusters:
         from isthmus_proxy.grpc.client import GrpcClient  # noqa: PLC0415 - only where publications go somewhere
@@ -38,6 +42,7 @@ async def start(
 
         registration = Registration(registry, config, (node_id, zone), GrpcClient(surroundings), scope, epoch_ms)
         registry.changed = registration.changed
+        leave = registration.leave
         nursery.start_soon(registration.run)
     if config.sofa_port:
         sofa = SofaApi(registry, f"{LOOPBACK}:{config.outbound_port}")
@@ -46,7 +51,7 @@ async def start(
         await _serve(DubboApi(registry).answer, config.dubbo_port, "dubbo_port", nursery)
     if config.check is not None:
         nursery.start_soon(watch, config.check, make_codec(config.check.codec), registry)
-    return registry
+    return leave
 
 
 async def _serve(answer: Answer, port: int, field: str, nursery: trio.Nursery) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4isthmus_api/registration/v1alpha1/registration.proto\x12\x1disthmus.registration.v1alpha1\"\xa4\x01\n\x0fRegisterRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\t\x12@\n\x0cpublications\x18\x04 \x03(\x0b\x32*.isthmus.registration.v1alpha1.Publication\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x12\n\nkeep_alive\x18\x06 \x01(\x08\"\x88\x03\n\x0bPublication\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0c\n\x04port\x18\x06 \x01(\r\x12\x13\n\x0b\x61pplication\x18\x07 \x01(\t\x12J\n\x08metadata\x18\x08 \x03(\x0b\x32\x38.isthmus.registration.v1alpha1.Publication.MetadataEntry\x12\x13\n\x0bnative_host\x18\t \x01(\t\x12\x13\n\x0bnative_port\x18\n \x01(\r\x12\x10\n\x08instance\x18\x0b \x01(\t\x12L\n\x12\x61pplication_health\x18\x0c \x01(\x0e\x32\x30.isthmus.registration.v1alpha1.ApplicationHealth\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x10RegisterResponse\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t*x\n\x11\x41pplicationHealth\x12\"\n\x1e\x41PPLICATION_HEALTH_UNSPECIFIED\x10\x00\x12 \n\x1c\x41PPLICATION_HEALTH_ANSWERING\x10\x01\x12\x1d\n\x19\x41PPLICATION_HEALTH_SILENT\x10\x02\x32\x86\x01\n\x13RegistrationService\x12o\n\x08Register\x12..isthmus.registration.v1alpha1.RegisterRequest\x1a/.isthmus.registration.v1alpha1.RegisterResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4isthmus_api/registration/v1alpha1/registration.proto\x12\x1disthmus.registration.v1alpha1\"\xb5\x01\n\x0fRegisterRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\t\x12@\n\x0cpublications\x18\x04 \x03(\x0b\x32*.isthmus.registration.v1alpha1.Publication\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12\x12\n\nkeep_alive\x18\x06 \x01(\x08\x12\x0f\n\x07leaving\x18\x07 \x01(\x08\"\x88\x03\n\x0bPublication\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x0c\n\x04port\x18\x06 \x01(\r\x12\x13\n\x0b\x61pplication\x18\x07 \x01(\t\x12J\n\x08metadata\x18\x08 \x03(\x0b\x32\x38.isthmus.registration.v1alpha1.Publication.MetadataEntry\x12\x13\n\x0bnative_host\x18\t \x01(\t\x12\x13\n\x0bnative_port\x18\n \x01(\r\x12\x10\n\x08instance\x18\x0b \x01(\t\x12L\n\x12\x61pplication_health\x18\x0c \x01(\x0e\x32\x30.isthmus.registration.v1alpha1.ApplicationHealth\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x10RegisterResponse\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t*x\n\x11\x41pplicationHealth\x12\"\n\x1e\x41PPLICATION_HEALTH_UNSPECIFIED\x10\x00\x12 \n\x1c\x41PPLICATION_HEALTH_ANSWERING\x10\x01\x12\x1d\n\x19\x41PPLICATION_HEALTH_SILENT\x10\x02\x32\x86\x01\n\x13RegistrationService\x12o\n\x08Register\x12..isthmus.registration.v1alpha1.RegisterRequest\x1a/.isthmus.registration.v1alpha1.RegisterResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PUBLICATION_METADATAENTRY']._loaded_options = None
   _globals['_PUBLICATION_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_APPLICATIONHEALTH']._serialized_start=699
-  _globals['_APPLICATIONHEALTH']._serialized_end=819
+  _globals['_APPLICATIONHEALTH']._serialized_start=716
+  _globals['_APPLICATIONHEALTH']._serialized_end=836
   _globals['_REGISTERREQUEST']._serialized_start=88
-  _globals['_REGISTERREQUEST']._serialized_end=252
-  _globals['_PUBLICATION']._serialized_start=255
-  _globals['_PUBLICATION']._serialized_end=647
-  _globals['_PUBLICATION_METADATAENTRY']._serialized_start=600
-  _globals['_PUBLICATION_METADATAENTRY']._serialized_end=647
-  _globals['_REGISTERRESPONSE']._serialized_start=649
-  _globals['_REGISTERRESPONSE']._serialized_end=697
-  _globals['_REGISTRATIONSERVICE']._serialized_start=822
-  _globals['_REGISTRATIONSERVICE']._serialized_end=956
+  _globals['_REGISTERREQUEST']._serialized_end=269
+  _globals['_PUBLICATION']._serialized_start=272
+  _globals['_PUBLICATION']._serialized_end=664
+  _globals['_PUBLICATION_METADATAENTRY']._serialized_start=617
+  _globals['_PUBLICATION_METADATAENTRY']._serialized_end=664
+  _globals['_REGISTERRESPONSE']._serialized_start=666
+  _globals['_REGISTERRESPONSE']._serialized_end=714
+  _globals['_REGISTRATIONSERVICE']._serialized_start=839
+  _globals['_REGISTRATIONSERVICE']._serialized_end=973
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,7 @@ class RegisterRequest(_message.Message):
     PUBLICATIONS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Who publishes: the id of the sidecar's node. Needed in the first request of a stream."""
     zone: _builtins.str
@@ -69,6 +70,10 @@ class RegisterRequest(_message.Message):
     """Only asks for an answer, by which the sidecar sees that the service lives: the publications of this request are not looked at. A service
     that was sent one may end a stream on which it hears nothing for long.
     """
+    leaving: _builtins.bool
+    """The sidecar is about to stop: its own addresses are to be shown no more. It goes on serving for a while, until consumers have heard of it;
+    the end of the stream then needs no grace.
+    """
     @_builtins.property
     def publications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Publication]:
         """Everything that is published now; none withdraws all."""
@@ -82,10 +87,11 @@ class RegisterRequest(_message.Message):
         publications: _abc.Iterable[Global___Publication] | None = ...,
         epoch: _builtins.int = ...,
         keep_alive: _builtins.bool = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "keep_alive", b"keep_alive", "node_id", b"node_id", "nonce", b"nonce", "publications", b"publications", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "keep_alive", b"keep_alive", "leaving", b"leaving", "node_id", b"node_id", "nonce", b"nonce", "publications", b"publications", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
