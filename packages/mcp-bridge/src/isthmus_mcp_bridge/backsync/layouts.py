@@ -37,11 +37,13 @@ class Layout:
     data: bytes
     _fixed: Callable[[SdkService, str], dict[str, str]]
     _service: Callable[[DubboUrl, str], SdkService]
+    _stated: frozenset[str] = frozenset()
+    """Parameters that stand in the URL even if they are empty."""
 
     def url(self, service: SdkService, address: Address, about: Description, marks: Marks | None = None) -> DubboUrl:
         """The entry's URL."""
         fixed = self._fixed(service, about.application)
-        found = {key: value for key, value in fixed.items() if value}
+        found = {key: value for key, value in fixed.items() if value or key in self._stated}
         for key, value in about.metadata:
             renamed = _BOLT_NAMES.get(key, key)
             if renamed not in fixed and not renamed.startswith(PREFIX):
@@ -127,5 +129,13 @@ def _sofa_service(url: DubboUrl, interface: str) -> SdkService:
 
 
 DUBBO = Layout("dubbo", frozenset({"dubbo", "tri", "grpc", "http", "https", "rest"}), b"", _dubbo_fixed, _dubbo_service)
-SOFARPC = Layout("sofarpc", frozenset({"bolt"}), b"\x01", _sofa_fixed, _sofa_service)
+SOFARPC = Layout(
+    "sofarpc",
+    frozenset({"bolt"}),
+    b"\x01",
+    _sofa_fixed,
+    _sofa_service,
+    # A consumer without uniqueId compares its empty one with what stands there, and passes over an address that says nothing.
+    frozenset({"uniqueId"}),
+)
 LAYOUTS: Mapping[str, Layout] = {one.name: one for one in (DUBBO, SOFARPC)}
