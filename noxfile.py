@@ -124,7 +124,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Mixed load with errors, judged by memory, descriptors and counters: ``-- [--minutes M] [--rate R] [--json FILE]``."""
+    """Mixed load with errors, judged by memory, descriptors and counters: ``-- [--minutes M] [--rate R | --streams N] [--json FILE]``."""
     session.install(*_editable(EVERYTHING), *INTEGRATION)
     session.run("python", "-m", "soak", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from soak import streams
 from soak.__main__ import run
 from soak.verdict import GROWTH_MB, Outcome, Sample, objections
 
@@ -63,3 +64,10 @@ def test_a_short_soak() -> None:
     assert figures.requests_of_steady_load
     # Memos are still filling, so that memory says nothing yet.
     assert [each for each in figures.objections if "memory" not in each] == []
+
+
+def test_held_streams_all_answer_and_end() -> None:
+    figures = streams.run(0.1, 200)
+    assert figures.messages >= 200
+    # So short a run says nothing of growth.
+    assert [each for each in figures.objections if "grew" not in each and "too short" not in each] == []

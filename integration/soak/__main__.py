@@ -1,4 +1,7 @@
-"""``python -m soak [--minutes M] [--rate R] [--json FILE]``: run the soak and print its figures; exit status 1 if something was wrong."""
+"""``python -m soak [--minutes M] [--rate R | --streams N] [--json FILE]``: run the soak and print its figures.
+
+Exit status 1 if something was wrong. ``--streams`` holds streams of gRPC in place of the mixed load.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from harness.moody import Moody
 from harness.origin import Origin
 from harness.ports import accepts, free_port
 from harness.process import Process
+from soak import streams
 from soak.configuration import Ports, bootstrap
 from soak.traffic import Traffic
 from soak.verdict import AT_REST_S, Outcome, Sample, objections, quarters
@@ -164,9 +168,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="soak", description="Mixed load with errors, and a verdict.")
     parser.add_argument("--minutes", type=float, default=0.5)
     parser.add_argument("--rate", type=float, default=400.0, help="requests per second of the steady load")
+    parser.add_argument("--streams", type=int, default=0, help="hold that many streams of gRPC instead")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
-    figures = asdict(run(options.minutes, options.rate))
+    held = options.streams
+    figures = asdict(streams.run(options.minutes, held) if held else run(options.minutes, options.rate))
     text = json.dumps(figures, indent=1)
     print(text)
     if options.json is not None:

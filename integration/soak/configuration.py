@@ -46,6 +46,31 @@ def bootstrap(ports: Ports, log: str) -> Json:
     }
 
 
+def grpc_bootstrap(port: int, origin: int) -> Json:
+    """HTTP/2 on both sides, for streams that are held as long as they like."""
+    manager = {
+        "@type": _HCM,
+        "stat_prefix": "in",
+        "codec_type": "HTTP2",
+        "stream_idle_timeout": "0s",
+        "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "v",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "origin", "timeout": "0s"}}],
+                }
+            ]
+        },
+    }
+    limits = {"thresholds": [{"max_requests": 100_000, "max_pending_requests": 100_000}]}
+    cluster = _cluster("origin", (origin,), http2_protocol_options={}) | {"circuit_breakers": limits}
+    listeners = [_listener("http2", port, manager)]
+    resources = {"listeners": listeners, "clusters": [cluster]}
+    return {"admin": {"address": _address(0)}, "static_resources": resources}
+
+
 def _manager(log: str) -> Json:
     retries = {
         "retry_on": "5xx,reset,connect-failure",

@@ -46,12 +46,13 @@ def objections(outcome: Outcome) -> list[str]:
     """Everything that speaks against the run; empty if nothing does."""
     found = [f"steady load: {each}" for each in outcome.failed[:10]]
     found += [f"unexpected: {each}" for each in outcome.surprises[:10]]
-    found += _growth(outcome.samples)
+    found += growth(outcome.samples)
     found += _rest(outcome)
     return found
 
 
-def _growth(samples: Sequence[Sample]) -> list[str]:
+def growth(samples: Sequence[Sample]) -> list[str]:
+    """What grew from the third quarter of the run to the last, and should not have."""
     third, last = quarters(samples)
     if not third or not last:
         return ["the run was too short to say anything about memory"]
