@@ -164,3 +164,23 @@ def test_envoy_takes_a_collection_by_its_place(tmp_path: Path) -> None:
             files.write(tmp_path, two)
             eventually(lambda: not accepts("127.0.0.1", ports[0]))
             assert fetch(f"127.0.0.1:{ports[1]}", "/").text == "inline"
+
+
+def test_envoy_polls_by_rest(tmp_path: Path) -> None:
+    port = free_port()
+    one, two = (files.listener("polled", port, routes=text) for text in ("one", "two"))
+    options = [*files.options(tmp_path, one), "--rest", "127.0.0.1:0"]
+    with ControlPlane("memory:", tmp_path, options=options) as plane:
+        document = bootstrap(plane.addresses["rest"], "REST")
+        (xds,) = document["static_resources"]["clusters"]
+        del xds["typed_extension_protocol_options"]
+        polled = {"api_type": "REST", "transport_api_version": "V3", "cluster_names": ["xds"], "refresh_delay": "0.2s"}
+        source = {"api_config_source": polled, "resource_api_version": "V3"}
+        document["dynamic_resources"] = {"lds_config": source}
+        with Envoy(document, tmp_path) as envoy:
+            envoy.wait_ready()
+            eventually(lambda: accepts("127.0.0.1", port))
+            assert fetch(f"127.0.0.1:{port}", "/").text == "one"
+            files.write(tmp_path, two)
+            eventually(lambda: fetch(f"127.0.0.1:{port}", "/").text == "two")
+            assert envoy.stat("listener_manager.lds.update_rejected") == 0

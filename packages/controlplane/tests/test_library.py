@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
@@ -146,6 +147,49 @@ async def test_a_virtual_host_goes_by_all_of_its_names(bench: Bench) -> None:
         ]
     with pytest.raises(ValueError, match="'80/a:80' is given twice"):
         LinearCache([Aliased(VirtualHost(name="80/a"), ("80/a:80",)), VirtualHost(name="80/a:80")])
+
+
+async def test_clients_poll_by_rest_and_by_unary_methods(bench: Bench) -> None:
+    cache = SnapshotCache(group=lambda node: node.cluster)
+    cache.set_snapshot("one", [cluster("a"), cluster("b"), endpoints("a", 1)])
+    async with Server("127.0.0.1:0", cache, rest="127.0.0.1:0") as server, aiohttp.ClientSession() as session:
+
+        async def poll(kind: str, **fields: Any) -> tuple[int, Any]:
+            body = {"node": {"id": "n", "cluster": "one"}, **fields}
+            async with session.post(f"http://{server.rest_address}/v3/discovery:{kind}", json=body) as response:
+                return response.status, await response.json() if response.status != 304 else None
+
+        status, first = await poll("clusters")
+        assert (status, [each["name"] for each in first["resources"]]) == (200, ["a", "b"])
+        assert first["resources"][0]["@type"] == CLUSTER
+        assert (await poll("clusters", versionInfo=first["versionInfo"]))[0] == 304
+        rejected = {"errorDetail": {"message": "no"}, "versionInfo": first["versionInfo"]}
+        assert (await poll("clusters", **rejected))[0] == 200
+        cache.set_snapshot("one", [cluster("b", 2), endpoints("a", 1)])
+        status, second = await poll("clusters", versionInfo=first["versionInfo"], resourceNames=["b", "gone"])
+        assert (status, [each["name"] for each in second["resources"]]) == (200, ["b"])
+        status, found = await poll("endpoints", resourceNames=["a", "unknown"])
+        assert [each["clusterName"] for each in found["resources"]] == ["a", "unknown"]
+        assert "endpoints" not in found["resources"][1]
+        assert (await poll("nonsense"))[0] == 404
+        assert (await poll("clusters", node=None))[0] == 400
+        assert (await poll("clusters", typeUrl=ENDPOINT))[0] == 400
+        assert (await poll("clusters", resourceNames=7))[0] == 400
+        await _call_unary(bench, server.address)
+        assert 'isthmus_xds_polls_total{type="CDS"}' in server.metrics_text()
+
+
+async def _call_unary(bench: Bench, address: str) -> None:
+    channel: Any = grpc.aio.insecure_channel(address)
+    bench.channels.append(channel)
+    path = "/envoy.service.cluster.v3.ClusterDiscoveryService/FetchClusters"
+    method = channel.unary_unary(path, DiscoveryRequest.SerializeToString, DiscoveryResponse.FromString)
+    assert names_in(await method(DiscoveryRequest(node=Node(id="n", cluster="one")))) == ["b"]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await method(DiscoveryRequest())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    grpc_client = Node(id="n", cluster="one", user_agent_name="gRPC Python")
+    assert names_in(await method(DiscoveryRequest(node=grpc_client))) == []
 
 
 async def test_a_linear_cache_tells_what_changed_and_what_is_gone(bench: Bench) -> None:

@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
         help="an MCP source of services; may be repeated",
     )
     run.add_argument("--grpc", default=DEFAULT_GRPC, metavar="HOST:PORT", help="where xDS is served (%(default)s)")
+    run.add_argument(
+        "--rest",
+        default="",
+        metavar="HOST:PORT",
+        help="where xDS is served to clients that poll by REST-JSON (nowhere)",
+    )
     run.add_argument("--admin", default=DEFAULT_ADMIN, metavar="HOST:PORT", help="admin endpoints (%(default)s)")
     run.add_argument("--grpc-certificate", default="", metavar="FILE", help="serve xDS over TLS with this chain")
     run.add_argument("--grpc-key", default="", metavar="FILE", help="the key of --grpc-certificate")
@@ -110,6 +116,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         load_report_interval=check_interval(options.load_report_interval_s, "--load-report-interval-s"),
         techniques=without(options.without),
         address_path=options.address_path,
+        rest=parse_host_port(options.rest, "--rest") if options.rest else None,
         resources=options.resources,
         secrets=options.secrets,
         tls=server_tls(options.grpc_certificate, options.grpc_key, options.grpc_client_ca),

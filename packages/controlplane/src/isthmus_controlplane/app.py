@@ -28,7 +28,8 @@ from isthmus_controlplane.stores.base import Store, StoreState
 from isthmus_controlplane.stores.mcp_sink import McpSink
 from isthmus_controlplane.stores.open import open_store
 from isthmus_controlplane.supplement.source import SupplementSource
-from isthmus_controlplane.xds.server import ServerSettings, XdsServer
+from isthmus_controlplane.xds.rest import RestServer
+from isthmus_controlplane.xds.server import IDENTIFIER, ServerSettings, XdsServer
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class App:
             settings=ServerSettings(load_report_interval=settings.load_report_interval),
             credentials=server_credentials(settings.tls) if settings.tls is not None else None,
         )
+        self._rest = RestServer(self._xds.fetch, IDENTIFIER, self._xds.settings.max_request_bytes)
         self._publisher.attach(self._xds)
         self._admin = AdminServer(self._publisher, self._xds, Configuration(store, self._publisher, self._served))
 
@@ -91,19 +93,28 @@ class App:
             if self._settling is not None:
                 self._settling.cancel()
             await self._admin.stop()
+            await self._rest.stop()
             await self._xds.stop(STOP_GRACE_S)
 
     async def _listen(self) -> dict[str, str]:
         grpc = await self._xds.start()
         try:
             admin = await self._admin.start(self._settings.admin)
+            rest = await self._listen_rest()
         except ConfigError:
+            await self._admin.stop()
             await self._xds.stop(0)
             raise
         if not self._settings.admin.is_loopback:
             log.warning("the admin endpoints at %s can be reached from other machines, without authentication", admin)
         log.info("serving xDS at %s, admin at %s", grpc, admin)
-        return {"grpc": grpc, "admin": str(admin)}
+        return {"grpc": grpc, "admin": str(admin), **rest}
+
+    async def _listen_rest(self) -> dict[str, str]:
+        wanted = self._settings.rest
+        if wanted is None:
+            return {}
+        return {"rest": str(HostPort(wanted.host, await self._rest.start(wanted.host, wanted.port)))}
 
     async def _run_parts(self, stop: asyncio.Event) -> None:
         """Run the stores until told to stop; a store that ends by itself is a defect and ends everything."""

@@ -68,6 +68,7 @@ class Settings:
         load_report_interval: seconds between the load reports that clients are asked for.
         techniques: what makes pushes cheap; all on but for measurements.
         address_path: file that gets the bound addresses; empty for none.
+        rest: where xDS is served to clients that poll by REST-JSON, in plain text; None for nowhere.
         resources: directory of Envoy resources written by hand; empty for none.
         secrets: directory of certificates and keys for clients; empty for none.
         tls: how xDS is served over TLS; None for plain text.
@@ -83,6 +84,7 @@ class Settings:
     load_report_interval: float = DEFAULT_INTERVAL_S
     techniques: Techniques = ALL
     address_path: str = ""
+    rest: HostPort | None = None
     resources: str = ""
     secrets: str = ""
     tls: ServerTls | None = None
@@ -107,6 +109,8 @@ def check_secrets_are_safe(settings: Settings) -> None:
     Raises:
         ConfigError: there are secrets, and xDS can be reached from other machines by clients that show no certificate.
     """
+    if settings.secrets and settings.rest is not None and not settings.rest.is_loopback:
+        raise ConfigError(f"--rest {settings.rest}: whoever reaches it could read the keys of --secrets: use loopback")
     asks = settings.tls is not None and settings.tls.client_authorities
     if settings.secrets and not settings.grpc.is_loopback and not asks:
         raise ConfigError(

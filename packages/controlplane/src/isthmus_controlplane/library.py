@@ -17,13 +17,16 @@ from typing import Any, Protocol, Self
 
 from envoy.config.core.v3.base_pb2 import Node
 
+from isthmus_controlplane.config import HostPort, parse_host_port
+from isthmus_controlplane.errors import ConfigError
 from isthmus_controlplane.snapshot.names import name_of
 from isthmus_controlplane.snapshot.resource import Aliased, Content, ResourcePool, message_of, type_url_of
 from isthmus_controlplane.snapshot.snapshot import Messages, Snapshot, build
 from isthmus_controlplane.xds.fleet import ClientStatus
 from isthmus_controlplane.xds.observer import Observer
 from isthmus_controlplane.xds.push import PushStatus
-from isthmus_controlplane.xds.server import ServerSettings, XdsServer
+from isthmus_controlplane.xds.rest import RestServer
+from isthmus_controlplane.xds.server import IDENTIFIER, ServerSettings, XdsServer
 
 Group = Hashable
 Names = tuple[str, str]  # type URL and resource name
@@ -176,6 +179,7 @@ class Server:
 
     Attributes:
         address: ``HOST:PORT``; the bound one once it listens.
+        rest_address: likewise for clients that poll; empty for none.
     """
 
     def __init__(
@@ -186,6 +190,7 @@ class Server:
         callbacks: Observer | None = None,
         on_converged: Callable[[PushStatus], None] | None = None,
         settings: ServerSettings | None = None,
+        rest: str = "",
     ) -> None:
         """Prepare a server.
 
@@ -195,8 +200,14 @@ class Server:
             callbacks: told what happens on streams; derive from `Callbacks` to hear of some things only.
             on_converged: told when the last client answered a push.
             settings: bounds.
+            rest: ``HOST:PORT`` for clients that poll by REST-JSON; empty for none.
+
+        Raises:
+            ConfigError: ``rest`` is no address.
         """
         self.address = address
+        self.rest_address = rest
+        self._rest_wanted = parse_host_port(rest, "rest") if rest else None
         self._cache = cache
         self._xds = XdsServer(
             address,
@@ -206,6 +217,7 @@ class Server:
             scope_of=cache.group_of,
             observer=callbacks,
         )
+        self._rest = RestServer(self._xds.fetch, IDENTIFIER, self._xds.settings.max_request_bytes)
         cache.attach(self._xds.publish_all)
 
     async def start(self) -> str:
@@ -215,10 +227,18 @@ class Server:
             ConfigError: the address cannot be listened on.
         """
         self.address = await self._xds.start()
+        if self._rest_wanted is not None:
+            try:
+                port = await self._rest.start(self._rest_wanted.host, self._rest_wanted.port)
+            except ConfigError:
+                await self._xds.stop(0)
+                raise
+            self.rest_address = str(HostPort(self._rest_wanted.host, port))
         return self.address
 
     async def stop(self, grace: float = 5.0) -> None:
         """End the streams, and close after at most ``grace`` seconds."""
+        await self._rest.stop()
         await self._xds.stop(grace)
 
     async def __aenter__(self) -> Self:

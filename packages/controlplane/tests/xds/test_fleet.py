@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from isthmus_controlplane.model.scope import scope_of
 from isthmus_controlplane.snapshot.resource_type import ENDPOINT
 from isthmus_controlplane.snapshot.snapshot import Snapshot
-from isthmus_controlplane.xds.fleet import Client, Fleet
+from isthmus_controlplane.xds.errors import StreamError
+from isthmus_controlplane.xds.fleet import MAX_HELD, Client, Fleet
 from isthmus_controlplane.xds.message import Variant
 from isthmus_controlplane.xds.push import PushLog, PushStatus
 from isthmus_controlplane.xds.testing import NODE, Conversation, cluster, endpoints, names_in, snapshot_of
@@ -214,3 +215,30 @@ def _subscribe(member: Member, variant: Variant, names: list[str]) -> None:
         member.settle(member.talk.sotw(ENDPOINT, names))
     else:
         member.settle(member.talk.delta(ENDPOINT, names, [name for name in before if name not in names]))
+
+
+def test_scopes_of_clients_that_poll_are_kept_for_a_while() -> None:
+    needed: list[object] = []
+    pushes = PushLog(now=lambda: 0.0, wall_clock=lambda: 0.0, on_converged=lambda _: None)
+    fleet = Fleet(pushes, needed.append)
+    fleet.hold("poll", now=0.0, seconds=10.0)
+    assert needed == ["poll"]
+    assert fleet.scopes_in_use() == frozenset({"poll"})
+    first = snapshot_of(endpoints("a", 1))
+    assert fleet.publish({"poll": first, "other": first}, "test") is not None
+    assert (fleet.snapshot("poll"), fleet.snapshot("other")) == (first, None)
+    assert fleet.publish({"poll": first}, "test") is None
+    fleet.hold("poll", now=9.0, seconds=10.0)
+    assert needed == ["poll"]
+    fleet.hold("later", now=19.5, seconds=10.0)
+    assert fleet.snapshot("poll") is None
+    assert fleet.scopes_in_use() == frozenset({"later"})
+
+
+def test_polling_clients_are_of_a_bounded_number_of_kinds() -> None:
+    pushes = PushLog(now=lambda: 0.0, wall_clock=lambda: 0.0, on_converged=lambda _: None)
+    fleet = Fleet(pushes, lambda _: None)
+    for number in range(MAX_HELD):
+        fleet.hold(number, now=0.0, seconds=10.0)
+    with pytest.raises(StreamError, match="the limit"):
+        fleet.hold("one more", now=0.0, seconds=10.0)

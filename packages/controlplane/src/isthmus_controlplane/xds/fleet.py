@@ -20,6 +20,8 @@ from isthmus_controlplane.xds.push import PushLog
 from isthmus_controlplane.xds.session import Received, Session, TypeStatus
 from isthmus_controlplane.xds.subscription import NO_CHANGE
 
+MAX_HELD = 1_000  # scopes whose clients poll
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Client:
@@ -94,6 +96,7 @@ class Fleet:
         self._clients: dict[int, Client] = {}
         self._audiences: dict[Any, Audience[Client]] = {}
         self._snapshots: dict[Any, tuple[Snapshot, int]] = {}
+        self._held: dict[Any, float] = {}  # scopes of clients that poll, and until when they count as in use
         self._ids = itertools.count(1)
 
     def __len__(self) -> int:
@@ -162,7 +165,28 @@ class Fleet:
         audience.leave(client.id, client.session.subscriptions())
         if not audience.members:
             del self._audiences[client.scope]
-            self._snapshots.pop(client.scope, None)
+            if client.scope not in self._held:
+                self._snapshots.pop(client.scope, None)
+
+    def hold(self, scope: Any, now: float, seconds: float) -> None:
+        """Count a scope as in use for some time, although it may have no stream: its clients poll.
+
+        Raises:
+            StreamError: too many scopes are held.
+        """
+        self._release(now)
+        if scope not in self._held and len(self._held) >= MAX_HELD:
+            text = f"clients of {MAX_HELD} different kinds poll, the limit; use streams"
+            raise StreamError("RESOURCE_EXHAUSTED", text)
+        self._held[scope] = now + seconds
+        if scope not in self._snapshots:
+            self._on_scope_needed(scope)
+
+    def _release(self, now: float) -> None:
+        for scope in [scope for scope, until in self._held.items() if until < now]:
+            del self._held[scope]
+            if scope not in self._audiences:
+                self._snapshots.pop(scope, None)
 
     def publish(self, snapshots: Mapping[Any, Snapshot], cause: str) -> int | None:
         """Give scopes new snapshots, as one push; returns its id, or None when no scope in use got anything new.
@@ -173,12 +197,12 @@ class Fleet:
         changed = {
             scope: snapshot
             for scope, snapshot in snapshots.items()
-            if scope in self._audiences and not self._has(scope, snapshot)
+            if (scope in self._audiences or scope in self._held) and not self._has(scope, snapshot)
         }
         if not changed:
             return None
         touched = [client for scope, snapshot in changed.items() for client in self._concerned(scope, snapshot)]
-        clients = sum(len(self._audiences[scope].members) for scope in changed)
+        clients = sum(len(self._audiences[scope].members) for scope in changed if scope in self._audiences)
         before = {scope: self.snapshot(scope) for scope in changed} if self._affected_only else {}
         push = self._pushes.start(cause, (client.id for client in touched), clients)
         self._snapshots.update({scope: (snapshot, push) for scope, snapshot in changed.items()})
@@ -192,12 +216,14 @@ class Fleet:
         return push
 
     def _concerned(self, scope: Any, snapshot: Snapshot) -> list[Client]:
-        audience = self._audiences[scope]
+        audience = self._audiences.get(scope)
+        if audience is None:  # its clients poll
+            return []
         return audience.concerned(self.snapshot(scope) if self._affected_only else None, snapshot)
 
     def scopes_in_use(self) -> frozenset[Any]:
-        """Return the scopes of the connected clients."""
-        return frozenset(self._audiences)
+        """Return the scopes of the connected clients, and of those that polled lately."""
+        return frozenset(self._audiences) | frozenset(self._held)
 
     def snapshot(self, scope: Any) -> Snapshot | None:
         """Return what the clients of a scope get, None while it has no snapshot."""

@@ -22,6 +22,7 @@ _HELP = {
     "stale_nonces": "Requests that answered a response which was not, or no longer, waited for, by resource type.",
     "streams": "Streams accepted, by variant.",
     "rejected_streams": "Streams that the server ended, by gRPC status.",
+    "polls": "Requests without a stream, by resource type.",
     "pushes": "Configuration pushes.",
     "pushes_rejected": "Configuration pushes that at least one client rejected.",
 }

@@ -21,19 +21,26 @@ from isthmus_controlplane.snapshot.resource_type import CLUSTER
 from isthmus_controlplane.snapshot.snapshot import Snapshot
 from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.telemetry.services import DEFAULT_INTERVAL_S, Telemetry
-from isthmus_controlplane.xds import client_status, health
+from isthmus_controlplane.xds import client_status, health, reflection
 from isthmus_controlplane.xds.errors import StreamError
+from isthmus_controlplane.xds.fetch import fetch
 from isthmus_controlplane.xds.fleet import Client, ClientStatus, Fleet
-from isthmus_controlplane.xds.metrics import XdsMetrics
+from isthmus_controlplane.xds.message import Response, SotwRequest
+from isthmus_controlplane.xds.metrics import XdsMetrics, type_label
 from isthmus_controlplane.xds.observer import Observer, Silent
 from isthmus_controlplane.xds.push import PushLog, PushStatus
-from isthmus_controlplane.xds.services import Method, methods
-from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session
+from isthmus_controlplane.xds.rest import unary
+from isthmus_controlplane.xds.services import Method, fetch_methods, methods
+from isthmus_controlplane.xds.session import DEFAULT_LIMITS, Limits, Session, is_grpc
 from isthmus_controlplane.xds.stream import DEFAULT_DEADLINES, Deadlines, Pump, status_code
 from isthmus_controlplane.xds.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
+# How long clients that poll keep their scope up to date, and how long a poll waits for the first snapshot of it.
+POLL_HOLD_S = 300.0
+POLL_WAIT_S = 10.0
+POLL_STEP_S = 0.02
 IDENTIFIER = f"isthmus-controlplane/{__version__}"
 
 
@@ -183,6 +190,31 @@ class XdsServer:
         server, self._server = self._server, None
         await server.stop(grace)
 
+    async def fetch(self, request: SotwRequest, node: Node) -> Response:
+        """Answer a request without a stream: everything that it names.
+
+        Raises:
+            StreamError: there is nothing for such a client yet, or too many kinds of clients poll.
+        """
+        if self._stopping:
+            raise _stopping()
+        scope = self._scope_of(node)
+        self._fleet.hold(scope, time.monotonic(), POLL_HOLD_S)
+        self.metrics.count("polls", "type", type_label(request.type_url))
+        if request.error is not None:
+            self.metrics.count("nacks", "type", type_label(request.type_url))
+            log.warning("%s rejects %s: %s", node.id, request.type_url, request.error)
+        snapshot = await self._first_snapshot(scope)
+        return fetch(snapshot, request, legacy_wildcard=not is_grpc(node.user_agent_name))
+
+    async def _first_snapshot(self, scope: Any) -> Snapshot:
+        end = time.monotonic() + POLL_WAIT_S
+        while (snapshot := self._fleet.snapshot(scope)) is None:
+            if self._stopping or time.monotonic() > end:
+                raise StreamError("UNAVAILABLE", "there is nothing for this client yet; ask again")
+            await asyncio.sleep(POLL_STEP_S)
+        return snapshot
+
     def publish(self, scope: Any, snapshot: Snapshot, cause: str) -> int | None:
         """Give one scope a snapshot; see `publish_all`."""
         return self.publish_all({scope: snapshot}, cause)
@@ -260,8 +292,11 @@ class XdsServer:
             # Without serializers gRPC passes bytes through.
             behaviour: Any = functools.partial(self._serve, method)
             handlers.setdefault(method.service, {})[method.name] = grpc.stream_stream_rpc_method_handler(behaviour)
+        for service, name, type_url in fetch_methods():
+            handlers.setdefault(service, {})[name] = unary(type_url, self.fetch, IDENTIFIER)
         handlers |= self.telemetry.handlers(self._clusters_of)
         handlers[client_status.SERVICE] = client_status.handlers(self._fleet.clients)
+        handlers |= reflection.handlers(lambda: frozenset(handlers))
         handlers[health.SERVICE] = health.handlers(lambda: frozenset(handlers), self._ended.wait)
         return handlers
 

@@ -50,6 +50,12 @@ _VIRTUAL_HOSTS = "envoy.service.route.v3.VirtualHostDiscoveryService"
 AGGREGATED = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
+def fetch_methods() -> Iterator[tuple[str, str, str]]:
+    """Yield (service, method, type URL) of the unary methods."""
+    for service, plural, type_url in _PER_TYPE:
+        yield service, f"Fetch{plural}", type_url
+
+
 def methods() -> Iterator[Method]:
     """Yield every method that the server offers."""
     for service, plural, type_url in ((AGGREGATED, "AggregatedResources", None), *_PER_TYPE):

@@ -142,7 +142,7 @@ class Session:
             user_agent: ``user_agent_name``; gRPC never means everything by no names.
             features: ``client_features``.
         """
-        self._legacy_wildcard = not user_agent.lower().startswith(GRPC_USER_AGENT)
+        self._legacy_wildcard = not is_grpc(user_agent)
         self._times_out = self.variant is Variant.DELTA or not RESOURCE_IN_SOTW.isdisjoint(features)
 
     def publish(self, snapshot: Snapshot, sequence: int) -> None:
@@ -364,3 +364,8 @@ class Session:
         """A route configuration that is new waits for virtual hosts, and one that changed is without those it had."""
         for name in configurations:
             self.watches[VIRTUAL_HOST].force_all(f"{name}/")
+
+
+def is_grpc(user_agent: str) -> bool:
+    """Whether a client is gRPC's own, which never means everything by naming nothing."""
+    return user_agent.lower().startswith(GRPC_USER_AGENT)

@@ -109,9 +109,9 @@ def named_update(situation: Situation) -> Update:
     for name in situation.candidates:
         resource = situation.wanted(name)
         if resource is None:
-            if name in situation.forced and situation.kind.empty is not None:
-                message = situation.kind.empty(name)
-                added.append(_EMPTY_ANSWERS.serialised(situation.kind.type_url, name, message))
+            empty = empty_answer(situation.kind, name) if name in situation.forced else None
+            if empty is not None:
+                added.append(empty)
         elif situation.due(resource):
             added.append(resource)
     return Update(tuple(added))
@@ -121,6 +121,11 @@ def _answers_absence(situation: Situation, name: str) -> bool:
     """Whether a name that does not exist is answered by a resource without content; what the client has is removed."""
     sent = situation.delivered.sent.get(name)
     return situation.kind.answers_absence and name in situation.forced and (sent is None or not sent.body)
+
+
+def empty_answer(kind: ResourceType, name: str) -> Resource | None:
+    """Return the answer to a name that does not exist; None where a type has none."""
+    return _EMPTY_ANSWERS.serialised(kind.type_url, name, kind.empty(name)) if kind.empty is not None else None
 
 
 def _has_members(situation: Situation, name: str) -> bool:
