@@ -17,7 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from harness.envoy import Envoy
 from harness.eventually import eventually
 from harness.http import fetch
-from harness.isthmus import Proxy
+from harness.isthmus import ControlPlane, Proxy
 from harness.origin import Origin
 from harness.ports import free_ports
 from test_tracing import cluster
@@ -91,7 +91,7 @@ def _add(sums: Counter[tuple[Any, ...]], where: tuple[Any, ...], stats: Any) -> 
     sums[*where, "issued"] += stats.total_issued_requests
 
 
-def bootstrap(port: int, origins: tuple[Origin, Origin], service: int) -> dict[str, Any]:
+def bootstrap(port: int, origins: tuple[Origin, Origin], service: int, node: str = "me") -> dict[str, Any]:
     filters = "type.googleapis.com/envoy.extensions.filters"
     names = ("two", "one", "full", "refused", "empty")
     routes = [{"match": {"prefix": f"/{name}/"}, "route": {"cluster": name, "prefix_rewrite": "/"}} for name in names]
@@ -112,7 +112,7 @@ def bootstrap(port: int, origins: tuple[Origin, Origin], service: int) -> dict[s
     clusters = [two, cluster("one", second), full, cluster("refused", 1), empty, cluster("unused", first)]
     server = {"envoy_grpc": {"cluster_name": "service"}}
     return {
-        "node": {"id": "me", "cluster": "us"},
+        "node": {"id": node, "cluster": "us"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "cluster_manager": {
             "load_stats_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [server]}
@@ -179,3 +179,41 @@ def test_reports_are_envoys(named: tuple[str, ...], origins: tuple[Origin, Origi
     finally:
         for service in services:
             service.stop()
+
+
+def rows(control_plane: ControlPlane, cluster_name: str) -> dict[str, dict[tuple[str, str], tuple[int, int, int]]]:
+    """What the control plane shows of a cluster: node -> (zone, address) -> issued, succeeded, failed."""
+    found: dict[str, dict[tuple[str, str], tuple[int, int, int]]] = {}
+    for row in control_plane.admin(f"/debug/loads?cluster={cluster_name}").json()["endpoints"]:
+        numbers = (row["issued"], row["succeeded"], row["failed"])
+        found.setdefault(row["node"], {})[row["locality"][1], row["address"]] = numbers
+    return found
+
+
+@pytest.mark.peer("envoy")
+def test_the_control_plane_shows_both_alike(origins: tuple[Origin, Origin], tmp_path: Path) -> None:
+    first = free_ports(2)
+    addresses = [f"127.0.0.1:{origin.port}" for origin in origins]
+    with ControlPlane("memory:", tmp_path, options=["--load-report-interval-s", "0.3"]) as control_plane:
+        service = int(control_plane.grpc_address.rpartition(":")[2])
+        ours = bootstrap(first, origins, service, "ours")
+        theirs = bootstrap(first + 1, origins, service, "theirs")
+        with Proxy(ours, tmp_path) as proxy, Envoy(theirs, tmp_path) as envoy:
+            proxy.wait_ready()
+            envoy.wait_ready()
+            eventually(lambda: control_plane.admin("/debug/loads").json()["reporters"] == 2, what="both streams")
+            # Counting begins with the control plane's answer: the first report of both is behind it.
+            eventually(lambda: proxy.stat("load_reporter.responses") > 1, what="our report")
+            eventually(lambda: envoy.stat("load_reporter.responses") > 1, what="Envoy's report")
+            for port in (first, first + 1):
+                assert [fetch(f"127.0.0.1:{port}", path).status for path in REQUESTS][:4] == [200] * 4
+            one = {("", addresses[1]): (6, 4, 2)}
+            two = {("a", addresses[0]): (2, 2, 0), ("b", addresses[1]): (2, 2, 0)}
+            for name, expected in (("one", one), ("two", two), ("refused", {("", "127.0.0.1:1"): (0, 0, 2)})):
+                eventually(
+                    lambda name=name, expected=expected: (  # type: ignore[misc]
+                        rows(control_plane, name) == {"ours": expected, "theirs": expected}
+                    ),
+                    what=f"the same numbers of {name}",
+                )
+            assert control_plane.admin("/debug/loads").json()["clusters"]["full"]["dropped"] == 4

@@ -6,6 +6,7 @@ injects faults is gone back from, with figures.
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from collections.abc import Iterator
@@ -197,26 +198,26 @@ def events(said: list[Any], kind: str) -> list[Any]:
 def test_a_good_migration_reaches_all_and_comes_back_and_nobody_notices(mesh: Mesh) -> None:
     with Load(Target(mesh.address, "/", GOOD, connections=4, rate=200)) as load:
         load.sample("before", 100)
-        walk = ["--to", "mesh", "--step", "25%", "--interval", "5m", "--min-requests", "50"]
+        walk = ["--to", "mesh", "--step", "50%", "--interval", "5m", "--min-requests", "50"]
         running = mesh.start_migration(GOOD, *walk)
-        eventually(lambda: (record := mesh.record(GOOD)) is not None and record["percent"] == 25, what="25 %")
-        eventually(lambda: mesh.share(GOOD) == 0.25, what="one of four")
+        eventually(lambda: (record := mesh.record(GOOD)) is not None and record["percent"] == 50, what="50 %")
+        eventually(lambda: mesh.share(GOOD) == 0.5, what="two of four")
         refused = mesh.control_plane.ctl(*mesh.arguments(GOOD, *walk), check=False)
         assert (refused.returncode, "runs a migration of good.shop to mesh" in refused.stderr) == (1, True)
         running.send_signal(signal.SIGINT)
         assert running.wait() == 4
         stands = mesh.record(GOOD)
-        assert (stands["status"], stands["percent"]) == ("interrupted", 25)
-        status, said = mesh.migrate(GOOD, "--resume", "--interval", "2s")
+        assert (stands["status"], stands["percent"]) == ("interrupted", 50)
+        status, said = mesh.migrate(GOOD, "--resume", "--interval", "1s")
         assert status == 0, said
-        assert [each["percent"] for each in events(said, "held")] == [25, 50, 75, 100]
+        assert [each["percent"] for each in events(said, "held")] == [50, 100]
         for held in events(said, "held"):
             assert held["told_apart"]
             assert held["judged"]["succeeded"] >= 50, "by the client's own reports"
             assert (held["judged"]["failed"], held["beside"]["failed"]) == (0, 0)
         assert (mesh.share(GOOD), mesh.record(GOOD)["status"]) == (1.0, "completed")
         load.sample("at mesh addresses", 100)
-        status, said = mesh.migrate(GOOD, "--to", "sdk", "--step", "50%", "--interval", "2s")
+        status, said = mesh.migrate(GOOD, "--to", "sdk", "--step", "50%", "--interval", "1s")
         assert (status, [each["percent"] for each in events(said, "held")]) == (0, [50, 0])
         assert mesh.share(GOOD) == 0.0
         load.sample("after", 100)
@@ -228,11 +229,22 @@ def test_a_good_migration_reaches_all_and_comes_back_and_nobody_notices(mesh: Me
 def test_a_fault_behind_mesh_addresses_is_gone_back_from_with_figures(mesh: Mesh) -> None:
     with Load(Target(mesh.address, "/", BAD, connections=4, rate=200)) as load:
         load.sample("before", 100)
-        walk = ["--to", "mesh", "--step", "25%", "--interval", "2s", "--abort-on", "error-rate>5%"]
+        walk = [
+            "--to",
+            "mesh",
+            "--step",
+            "25%",
+            "--interval",
+            "1s",
+            "--abort-on",
+            "error-rate>5%",
+            "--min-requests",
+            "100",
+        ]
         status, said = mesh.migrate(BAD, *walk)
         assert status == 3, said
-        after = load.sample("after", 200)
-        assert after.failed == 0, "everybody is back at native addresses"
+        looks = itertools.count()
+        eventually(lambda: load.sample(f"after-{next(looks)}", 100).failed == 0, what="everybody at native addresses")
         assert len(load.failures()) > 0
     [back] = events(said, "going-back")
     assert (back["cause"], back["max_error_rate"], back["percent"]) == ("breach", 0.05, 0)
@@ -241,7 +253,7 @@ def test_a_fault_behind_mesh_addresses_is_gone_back_from_with_figures(mesh: Mesh
     assert back["beside"]["failed"] == 0
     [worst] = back["worst"]
     assert worst["address"] == f"127.0.0.1:{mesh.mesh_ports[BAD][FAULTY]}"
-    assert 0.2 < worst["failed"] / worst["total"] < 0.8
+    assert 5 < worst["failed"] == back["judged"]["failed"]
     assert f"at {back['failed_at']:g} %" in back["message"]
     assert [each["percent"] for each in events(said, "held")] == [25, 50]
     [ended] = events(said, "back")
@@ -253,11 +265,6 @@ def test_a_fault_behind_mesh_addresses_is_gone_back_from_with_figures(mesh: Mesh
     shown = mesh.control_plane.ctl("migrate", "status", BAD).stdout
     assert "gone-back" in shown
     assert "error rate above 5 %" in shown
-
-
-def test_what_cannot_be_measured_is_refused(mesh: Mesh) -> None:
-    done = mesh.control_plane.ctl(*mesh.arguments(BAD, "--to", "mesh", "--abort-on", "p99>50ms"), check=False)
-    assert (done.returncode, "p99 cannot be measured" in done.stderr) == (2, True)
 
 
 def test_without_traffic_nothing_goes_on_in_silence(mesh: Mesh) -> None:

@@ -118,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
         return commands[options.command](Client(options.server), options)
     except UnreachableError as error:
         print(f"isthmusctl: {error}", file=sys.stderr)
-        return EXIT_UNREACHABLE
+        # Of a migration that status says that it has gone back.
+        return migrate.EXIT_STOPPED if options.command == "migrate" else EXIT_UNREACHABLE
     except ApiError as error:
         print(f"isthmusctl: {error}", file=sys.stderr)
         for problem in error.problems:

@@ -64,7 +64,11 @@ def test_a_breach_goes_back_in_one_go_and_keeps_the_figures() -> None:
     state, written = play(plan, *looks)
     assert (state.phase, state.percent, state.failed_at, state.cause) == (Phase.RETURNING, 20, 80, Cause.BREACH)
     assert (state.figures, written[-1]) == (BAD, 20)
-    state, _ = play(plan, *looks, (41.0, applied()), (42.0, applied()))
+    looks += [(41.0, applied()), (42.0, applied())]
+    late = Observation(written=True, waiting_for="somebody")
+    assert play(plan, *looks, (42.9, applied()))[0].phase is Phase.GOING_BACK
+    assert play(plan, *looks, (42.9, late), (43.1, applied()))[0].phase is Phase.GOING_BACK, "again somebody has not"
+    state, _ = play(plan, *looks, (43.0, applied()))
     assert (state.phase, state.percent) == (Phase.BACK, 20)
 
 

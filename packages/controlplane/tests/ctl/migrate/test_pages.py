@@ -18,6 +18,7 @@ def instance(number: int, *, mesh: bool = False, **changes: Any) -> dict[str, An
     return {
         "id": f"i{number}", "port": "http", "native": native, "mesh": own, "native_up": True, "mesh_up": True,
         "sdk": shown, "mesh_shown": shown, "policy": "default/p", "rule": "migration", "sdk_rule": "migration",
+        "sdk_draining_s": {}, "mesh_draining_s": {},
     } | changes  # fmt: skip
 
 
@@ -52,6 +53,14 @@ def test_what_is_down_cannot_be_shown_and_is_not_waited_for() -> None:
     assert waiting_for(down, "default/p", "v2", SHARES) == ""
     lonely = page(instance(1, mesh=True, native_up=False), instance(2, mesh=True, native_up=False))
     assert waiting_for(lonely, "default/p", "v2", SHARES) == ""
+
+
+def test_on_the_way_back_what_was_shown_before_has_to_be_gone() -> None:
+    leaving = page(instance(1, mesh=True), instance(2, mesh_draining_s={"10.0.0.2:81": 3.5}))
+    assert waiting_for(leaving, "default/p", "v2", SHARES) == ""
+    late = waiting_for(leaving, "default/p", "v2", SHARES, drained=True)
+    assert late == "1 addresses of default/web/http stay valid for 3.5 s more"
+    assert waiting_for(page(instance(1, mesh=True), instance(2)), "default/p", "v2", SHARES, drained=True) == ""
 
 
 def test_overrides_do_not_count() -> None:

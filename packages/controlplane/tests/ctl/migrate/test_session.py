@@ -84,8 +84,9 @@ class World:
     def check(self, _document: dict[str, Any]) -> list[dict[str, str]]:
         return []
 
-    def waiting(self, policy: str, version: str, shares: dict[str, float]) -> str:
+    def waiting(self, policy: str, version: str, shares: dict[str, float], *, drained: bool) -> str:
         self._answer()
+        assert drained is (record(self).phase in ("returning", "going-back"))
         assert policy == f"default/{self.document['metadata']['name']}"
         assert version == str(self._version)
         assert shares["mesh"] == self.share

@@ -9,8 +9,8 @@ from typing import Any
 from isthmus_controlplane.ctl.migrate.figures import Addresses
 
 _ROUNDING = 1e-9
-_FIELDS = {"sdk": ("sdk", "sdk_rule"), "mesh": ("mesh_shown", "rule")}
-"""By side: the addresses shown, and the rule by which."""
+_FIELDS = {"sdk": ("sdk", "sdk_rule", "sdk_draining_s"), "mesh": ("mesh_shown", "rule", "mesh_draining_s")}
+"""By side: the addresses shown, the rule by which, and those that are valid for some time more."""
 
 
 def addresses(page: Any) -> Addresses:
@@ -28,8 +28,11 @@ def shown_by_mesh(page: Any, side: str) -> tuple[int, int]:
     return sum(_shows_mesh(each, side) for each in found), len(found)
 
 
-def waiting_for(page: Any, policy: str, version: str, shares: Mapping[str, float]) -> str:
-    """What of a policy (``namespace/name``) the bridge does not show yet; empty when it shows all of it."""
+def waiting_for(page: Any, policy: str, version: str, shares: Mapping[str, float], *, drained: bool = False) -> str:
+    """What of a policy (``namespace/name``) the bridge does not show yet; empty when it shows all of it.
+
+    ``drained``: addresses that were shown before are to be valid no more.
+    """
     known = (page["policies"] or {}).get("versions", {})
     if known.get(policy) != version:
         return f"the bridge has version {known.get(policy, 'none')} of the policy, not {version}"
@@ -42,6 +45,9 @@ def waiting_for(page: Any, policy: str, version: str, shares: Mapping[str, float
             late = _late(group, side, percent)
             if late:
                 return f"the bridge shows {late} of {'/'.join(port)} to {side} consumers"
+            left = [left for each in group for left in each[_FIELDS[side][2]].values()]
+            if drained and left:
+                return f"{len(left)} addresses of {'/'.join(port)} stay valid for {max(left):g} s more"
     return ""
 
 

@@ -29,10 +29,11 @@ from isthmus_controlplane.errors import ConfigError, ControlPlaneError
 
 EXIT_REFUSED, EXIT_WENT_BACK, EXIT_STOPPED = 1, 3, 4
 DEFAULT_CONDITION, DEFAULT_STEP, DEFAULT_INTERVAL, DEFAULT_MIN_REQUESTS = "error-rate>1%", "10", "30s", 20
+MIN_NO_DATA_S = 10.0  # reports of a busy proxy may be late
 STATUS = "status"
 EPILOG = (
     f"exit status: 0 done, {EXIT_REFUSED} refused, 2 usage, {EXIT_WENT_BACK} gone back after a breach of --abort-on, "
-    f"{EXIT_STOPPED} gone back for another reason, or stopped on the way"
+    f"{EXIT_STOPPED} gone back for another reason, stopped on the way, or unreachable"
 )
 
 
@@ -124,10 +125,17 @@ def run(client: Client, options: argparse.Namespace) -> int:
         return _status(client, options)
     if options.shown:
         raise ConfigError(f"{options.shown}: only `migrate status` takes a second name")
-    bridge = Client(options.bridge, "bridge", "--bridge") if options.bridge else None
-    others = [Client(each, option="--loads") for each in options.loads]
+    bridge = _client(options.bridge, "bridge", "--bridge") if options.bridge else None
+    others = [_client(each, "control plane", "--loads") for each in options.loads]
     mesh = RemoteMesh(options.service, client, others, bridge)
     return Migration(mesh, SystemClock(), Printer(as_json=options.json), options).run()
+
+
+def _client(url: str, what: str, option: str) -> Client:
+    try:
+        return Client(url, what, option)
+    except UnreachableError as error:
+        raise ConfigError(str(error)) from error
 
 
 class Migration:
@@ -268,7 +276,7 @@ class Migration:
             )
         return Plan(
             options.to, start, parse_step(options.step or DEFAULT_STEP), interval, max_rate, least,
-            parse_seconds(options.settle, "--settle"), max(interval, 3 * settings["interval_s"]), options.allow_no_data,
+            parse_seconds(options.settle, "--settle"), max(interval, 3 * settings["interval_s"], MIN_NO_DATA_S), options.allow_no_data,
         )  # fmt: skip
 
     def _renewed(self, plan: Plan) -> Plan:

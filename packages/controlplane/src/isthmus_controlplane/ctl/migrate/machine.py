@@ -15,6 +15,9 @@ import enum
 from isthmus_controlplane.ctl.migrate.figures import Figures
 from isthmus_controlplane.ctl.migrate.plan import Plan
 
+CONFIRM_S = 1.0
+"""How long nobody has to be waited for before a way back is over: what the bridge shows takes a moment to be with the clients."""
+
 
 class Phase(enum.StrEnum):
     """Where a migration stands; the last two are ends."""
@@ -55,6 +58,7 @@ class State:
         failed_at: the share at which that was decided.
         figures: what was seen then, or last.
         waited_for: who had not applied the latest step.
+        confirmed_at: since when nobody is waited for on the way back.
     """
 
     phase: Phase
@@ -64,6 +68,7 @@ class State:
     failed_at: float | None = None
     figures: Figures = dataclasses.field(default_factory=Figures)
     waited_for: str = ""
+    confirmed_at: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,9 +126,7 @@ def _next(plan: Plan, state: State, seen: Observation, now: float) -> State:
     if state.phase is Phase.SETTLING:
         return _settle(plan, dataclasses.replace(state, waited_for=seen.waiting_for), elapsed, now)
     if state.phase is Phase.GOING_BACK:
-        state = dataclasses.replace(state, waited_for=seen.waiting_for)
-        over = not seen.waiting_for or elapsed >= plan.settle_s
-        return dataclasses.replace(state, phase=Phase.BACK, since=now) if over else state
+        return _arrive(plan, dataclasses.replace(state, waited_for=seen.waiting_for), elapsed, now)
     if state.phase is Phase.WATCHING:
         return _watch(plan, state, seen.figures, elapsed, now)
     return state
@@ -135,6 +138,14 @@ def _settle(plan: Plan, state: State, elapsed: float, now: float) -> State:
     if elapsed >= plan.settle_s:
         return go_back(plan, state, Cause.NOT_APPLIED, now)
     return state
+
+
+def _arrive(plan: Plan, state: State, elapsed: float, now: float) -> State:
+    since = None if state.waited_for else now if state.confirmed_at is None else state.confirmed_at
+    confirmed = since is not None and now - since >= CONFIRM_S
+    if confirmed or elapsed >= plan.settle_s:
+        return dataclasses.replace(state, phase=Phase.BACK, since=now, confirmed_at=since)
+    return dataclasses.replace(state, confirmed_at=since)
 
 
 def _watch(plan: Plan, state: State, figures: Figures | None, elapsed: float, now: float) -> State:

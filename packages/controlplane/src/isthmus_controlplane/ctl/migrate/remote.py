@@ -49,8 +49,8 @@ class Mesh(Protocol):
         """What a write would be refused for."""
         ...
 
-    def waiting(self, policy: str, version: str, shares: dict[str, float]) -> str:
-        """Who has not applied this version of a policy; empty when everybody has."""
+    def waiting(self, policy: str, version: str, shares: dict[str, float], *, drained: bool) -> str:
+        """Who has not applied this version of a policy, or (``drained``) still shows what was before; empty when nobody."""
         ...
 
     def page(self) -> Any | None:
@@ -93,10 +93,10 @@ class RemoteMesh:
         problems: list[dict[str, str]] = self._client.analyze({"migrate": json.dumps(document)})["problems"]
         return problems
 
-    def waiting(self, policy: str, version: str, shares: dict[str, float]) -> str:
+    def waiting(self, policy: str, version: str, shares: dict[str, float], *, drained: bool) -> str:
         """See `Mesh`. The bridge is asked first: what it shows has to reach the clients of the control plane."""
         page = self.page()
-        late = waiting_for(page, policy, version, shares) if page is not None else ""
+        late = waiting_for(page, policy, version, shares, drained=drained) if page is not None else ""
         if late:
             return late
         answer = self._client.wait(WAIT_S)

@@ -85,7 +85,9 @@ class Session:
         if state.phase in (Phase.SETTLING, Phase.GOING_BACK):
             record = self._ledger.record
             shares = record.shares(record.percent)
-            late = self._patience(lambda: self._mesh.waiting(self._ledger.policy, self._ledger.version, shares))
+            policy, version = self._ledger.policy, self._ledger.version
+            drained = state.phase is Phase.GOING_BACK
+            late = self._patience(lambda: self._mesh.waiting(policy, version, shares, drained=drained))
             return Observation(written=True, waiting_for=late)
         if state.phase is Phase.WATCHING:
             return Observation(written=True, figures=self._figures(self._clock.now() - state.since))
