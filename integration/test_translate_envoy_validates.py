@@ -189,6 +189,7 @@ PATCHES = make(
 )
 OBJECTS: list[ConfigObject] = [
     PATCHES,
+    make("Telemetry", "logs", {"accessLogging": [{"providers": [{"name": "envoy"}]}]}, "istio-system"),
     *POLICIES,
     *SIDECARS,
     service(HOST, "v1", "v2", addresses=["240.0.0.1"]),

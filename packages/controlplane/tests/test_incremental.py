@@ -161,6 +161,33 @@ class Incremental(RuleBasedStateMachine):
         selector = {"selector": {"matchLabels": {"app": name}}} if selected else {}
         self.put(SOURCES[0], make("AuthorizationPolicy", name, {"action": "DENY", "rules": [{}]} | selector, ns))
 
+    @rule(
+        name=st.sampled_from("pq"),
+        ns=st.sampled_from((*NAMESPACES, "istio-system")),
+        listed=st.sampled_from(["*/*", "./*", "*/a.shop"]),
+    )
+    def sidecar(self, name: str, ns: str, listed: str) -> None:
+        ingress = {"port": {"number": 9000, "name": "a", "protocol": "HTTP"}, "defaultEndpoint": "127.0.0.1:8080"}
+        spec = {"egress": [{"hosts": [listed]}], "ingress": [ingress], "workloadSelector": {"labels": {"app": name}}}
+        self.put(SOURCES[0], make("Sidecar", name, spec, ns))
+
+    @rule(host=st.sampled_from(HOSTS), to=st.sampled_from(HOSTS), port=st.sampled_from([80, 81]))
+    def gateway(self, host: str, to: str, port: int) -> None:
+        server = {"port": {"number": port, "name": "a", "protocol": "HTTP"}, "hosts": ["*"]}
+        target = [{"destination": {"host": to, "port": {"number": 8080}}}]
+        bound = virtual_service(host, {"route": target}, name=f"edge-{host}", gateways=["edge", "mesh"])
+        self.put(SOURCES[0], make("Gateway", "edge", {"servers": [server]}), bound)
+
+    @rule(seconds=st.integers(1, 3), host=st.sampled_from(HOSTS), operation=st.sampled_from(["MERGE", "REMOVE"]))
+    def patch(self, seconds: int, host: str, operation: str) -> None:
+        value = {"value": {"connect_timeout": f"{seconds}s"}} if operation == "MERGE" else {}
+        patch = {
+            "applyTo": "CLUSTER",
+            "match": {"cluster": {"service": host}},
+            "patch": {"operation": operation} | value,
+        }
+        self.put(SOURCES[0], make("EnvoyFilter", "patch", {"configPatches": [patch]}))
+
     @rule(source=st.sampled_from(SOURCES), data=st.data())
     def delete(self, source: str, data: st.DataObject) -> None:
         if self.objects[source]:

@@ -147,6 +147,14 @@ ENVOY_FILTER: FieldTable = {
         },
     },
 }
+TELEMETRY: FieldTable = {
+    "selector": _leaves("matchLabels"),
+    "accessLogging": {"match": _leaves("mode"), "providers": _leaves("name"), "disabled": YES},
+}
+WORKLOAD_GROUP: FieldTable = {
+    "metadata": _leaves("labels", "annotations"),
+    "template": _leaves("ports", "labels", "locality", "weight", "serviceAccount"),
+}
 GATEWAY: FieldTable = {
     "selector": YES,
     "servers": {

@@ -14,13 +14,16 @@ from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
 from isthmus_api.istio.networking.v1alpha3.sidecar_pb2 import Sidecar
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from isthmus_api.istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
+from isthmus_api.istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from isthmus_api.istio.security.v1beta1.authorization_policy_pb2 import AuthorizationPolicy
 from isthmus_api.istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
 from isthmus_api.istio.security.v1beta1.request_authentication_pb2 import RequestAuthentication
+from isthmus_api.istio.telemetry.v1alpha1.telemetry_pb2 import Telemetry
 from isthmus_controlplane.model import fields, security_fields
 
 NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
 SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
+TELEMETRY = ("telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1")
 DUAL_MODE = "DualMode"
 
 
@@ -48,6 +51,8 @@ KINDS: dict[str, Kind] = {
         Kind("AuthorizationPolicy", AuthorizationPolicy, security_fields.AUTHORIZATION_POLICY, SECURITY),
         Kind("RequestAuthentication", RequestAuthentication, security_fields.REQUEST_AUTHENTICATION, SECURITY),
         Kind("PeerAuthentication", PeerAuthentication, security_fields.PEER_AUTHENTICATION, SECURITY),
+        Kind("Telemetry", Telemetry, fields.TELEMETRY, TELEMETRY),
+        Kind("WorkloadGroup", WorkloadGroup, fields.WORKLOAD_GROUP),
         Kind(DUAL_MODE, DualMode, fields.DUAL_MODE, ("isthmus.io/v1alpha1",)),
     )
 }

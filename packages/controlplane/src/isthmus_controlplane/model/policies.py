@@ -15,6 +15,7 @@ POLICY_KINDS = (
     "EnvoyFilter",
     "Gateway",
     "Sidecar",
+    "Telemetry",
 )
 DEFAULT_ROOT_NAMESPACE = "istio-system"
 ALL_NAMESPACES = ""
@@ -90,3 +91,13 @@ def selector_of(obj: ConfigObject) -> Labels:
 def selects(obj: ConfigObject, labels: Labels) -> bool:
     """Whether an object holds for workloads with these labels, as far as its namespace allows."""
     return all(labels.get(name) == value for name, value in selector_of(obj).items())
+
+
+def narrowest_last(policies: Iterable[ConfigObject]) -> list[ConfigObject]:
+    """Of those that hold for a workload (`Policies.holding`) keep the oldest of the root namespace, of the namespace and of the
+    workload, in this order."""
+    chosen: dict[tuple[bool, str], ConfigObject] = {}
+    for policy in policies:
+        chosen.setdefault((bool(selector_of(policy)), policy.key.namespace), policy)
+    namespaces = list(dict.fromkeys(namespace for _, namespace in chosen))
+    return [chosen[key] for key in sorted(chosen, key=lambda key: (key[0], namespaces.index(key[1])))]

@@ -11,6 +11,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
+from isthmus_controlplane.model.policies import narrowest_last
 from isthmus_controlplane.model.scope import CertificateFiles
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate.message import packed
@@ -37,7 +38,7 @@ class PeerModes:
         self._default: Mode = "PERMISSIVE"
         self._ports: dict[int, Mode] = {}
         self.decided_by: ConfigObject | None = None
-        for policy in _narrowest_last(policies):
+        for policy in narrowest_last(policies):
             spec: Any = policy.spec
             self._default = _MODES.get(spec.mtls.mode, self._default)
             self._ports = {port: _MODES[mtls.mode] for port, mtls in spec.port_level_mtls.items()}
@@ -46,22 +47,6 @@ class PeerModes:
     def of(self, port: int) -> Mode:
         """Return the mode of a port of the workload."""
         return self._ports.get(port, self._default)
-
-
-def _narrowest_last(policies: Iterable[ConfigObject]) -> list[ConfigObject]:
-    """Of the root namespace, of the namespace, of the workload: of each the oldest."""
-    chosen: dict[tuple[str, bool], ConfigObject] = {}
-    for policy in policies:
-        spec: Any = policy.spec
-        chosen.setdefault((policy.key.namespace, bool(spec.selector.match_labels)), policy)
-    namespaces = list(dict.fromkeys(namespace for namespace, _ in chosen))
-    return sorted(
-        chosen.values(),
-        key=lambda policy: (
-            bool(policy.spec.selector.match_labels),  # type: ignore[attr-defined]
-            namespaces.index(policy.key.namespace),
-        ),
-    )
 
 
 def mutual_tls(files: CertificateFiles, protocols: Iterable[str]) -> Any:

@@ -14,6 +14,7 @@ from isthmus_controlplane.model.references import references_of
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
+from isthmus_controlplane.translate.access_logs import AccessLogs
 from isthmus_controlplane.translate.clusters import black_hole_cluster, passthrough_cluster, service_clusters
 from isthmus_controlplane.translate.collector import Collector
 from isthmus_controlplane.translate.destinations import RouteContext
@@ -117,6 +118,7 @@ class _Translator:
                 self._gateways()
         if self.scope.kind == "sidecar":
             self._inbound()
+        AccessLogs(self.model.by_label, self.scope).add(self.out)
         if self.patches:
             self.patches.apply(self.out)
         return self.out.finish(self.view.imported)

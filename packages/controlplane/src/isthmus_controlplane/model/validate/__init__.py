@@ -15,13 +15,20 @@ from isthmus_controlplane.model.validate.security import (
     validate_peer_authentication,
     validate_request_authentication,
 )
-from isthmus_controlplane.model.validate.service_entry import validate_service_entry, validate_workload_entry
+from isthmus_controlplane.model.validate.service_entry import (
+    validate_service_entry,
+    validate_workload_entry,
+    validate_workload_group,
+)
 from isthmus_controlplane.model.validate.sidecar import validate_sidecar
+from isthmus_controlplane.model.validate.telemetry import validate_telemetry
 from isthmus_controlplane.model.validate.virtual_service import validate_virtual_service
 
 _RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
     "ServiceEntry": validate_service_entry,
     "WorkloadEntry": validate_workload_entry,
+    "WorkloadGroup": validate_workload_group,
+    "Telemetry": validate_telemetry,
     "VirtualService": validate_virtual_service,
     "DestinationRule": validate_destination_rule,
     "DualMode": validate_dual_mode,

@@ -42,6 +42,17 @@ def validate_workload_entry(spec: Any) -> Iterator[FieldProblem]:
     yield from _workload(spec, "spec", names_allowed=True)
 
 
+def validate_workload_group(spec: Any) -> Iterator[FieldProblem]:
+    """Yield what is wrong with a WorkloadGroup: its template is a WorkloadEntry without an address."""
+    if not spec.HasField("template"):
+        yield FieldProblem("spec.template", "is missing: say what the WorkloadEntries have in common")
+        return
+    template = type(spec.template)()
+    template.CopyFrom(spec.template)
+    template.address = "0.0.0.0"  # noqa: S104 - each entry has one of its own
+    yield from _workload(template, "spec.template", names_allowed=False)
+
+
 def _hosts(spec: Any) -> Iterator[FieldProblem]:
     if not spec.hosts:
         yield FieldProblem("spec.hosts", "is empty: give at least one host name")
