@@ -1,8 +1,8 @@
 """Two groups of Envoys, each with a snapshot of its own: an edge that listens, and sidecars that get clusters.
 
-Run it, and point an Envoy at it by ADS with ``--service-cluster edge``:
+Run it, and point an Envoy at it by ADS with ``--service-cluster edge``; the second argument is the port of its listener:
 
-    python packages/controlplane/examples/snapshot_cache.py 127.0.0.1:18000
+    python packages/controlplane/examples/snapshot_cache.py 127.0.0.1:18000 10000
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def listener(port: int, target: str) -> Message:
     return result
 
 
-async def main(address: str) -> None:
+async def main(address: str, edge_port: int = 10000) -> None:
     """Serve two groups, and give one of them another endpoint every ten seconds."""
     cache = SnapshotCache(group=lambda node: node.cluster)
     backend = cluster("backend")
@@ -69,10 +69,13 @@ async def main(address: str) -> None:
     async with Server(address, cache, callbacks=Printing(), on_converged=print):
         port = 9000
         while True:
-            cache.set_snapshot("edge", [backend, endpoints("backend", port), listener(10000, "backend")], f"to {port}")
+            cache.set_snapshot(
+                "edge", [backend, endpoints("backend", port), listener(edge_port, "backend")], f"to {port}"
+            )
             await asyncio.sleep(10)
             port = 9001 if port == 9000 else 9000
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:18000"))
+    given = sys.argv[1:]
+    asyncio.run(main(given[0] if given else "127.0.0.1:18000", int(given[1]) if len(given) > 1 else 10000))
