@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import socket
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from harness import peers
 from harness.envoy import Envoy
-from harness.eventually import eventually
+from harness.eventually import eventually, patience
 from harness.isthmus import Proxy
 from harness.origin import Origin
 from harness.ports import accepts, free_port
@@ -28,6 +30,7 @@ ROUTER = {
 }
 CLIENTS = {"http1": "--http1.1", "http2": "--http2-prior-knowledge", "upgrade": "--http2"}
 LARGE = 3_000_000
+Start = Callable[[dict[str, Any], Path], Proxy | Envoy]
 RETRY = {"retry_on": "5xx", "num_retries": 3, "retry_back_off": {"base_interval": "0.005s"}}
 
 
@@ -161,3 +164,62 @@ def test_h2load_fails_no_request(scene: Scene) -> None:
     done = run([*load, f"{scene.url}/files/small", f"{scene.url}/http2/c"], within=90)
     assert "2000 succeeded, 0 failed, 0 errored" in done.stdout, done.stdout + done.stderr
     eventually(lambda: scene.proxy.stat("http2.streams_active") == 0, what="no stream left")
+
+
+# ---- WebSocket over HTTP/2 ----
+
+
+def upgrading(name: str, port: int, target: str) -> dict[str, Any]:
+    made = listener(name, port, [{"match": {"prefix": "/"}, "route": {"cluster": target, "timeout": "0s"}}])
+    manager = made["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    manager["http2_protocol_options"] = {"allow_connect": True}
+    return made
+
+
+def connecting(name: str, port: int) -> dict[str, Any]:
+    return {**cluster(name, port), "http2_protocol_options": {"allow_connect": True}}
+
+
+def isthmus(config: dict[str, Any], home: Path) -> Proxy | Envoy:
+    return Proxy(config, home)
+
+
+def envoy(config: dict[str, Any], home: Path) -> Proxy | Envoy:
+    return Envoy(config, home)
+
+
+def start(stack: ExitStack, program: Proxy | Envoy) -> None:
+    stack.callback(program.stop)
+    program.wait_ready()
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(isthmus, envoy), (envoy, isthmus)])
+def test_a_websocket_goes_over_http2_between_envoy_and_us(outer: Start, inner: Start, tmp_path: Path) -> None:
+    """From a client of HTTP/1.1 over HTTP/2 between two proxies to a server of HTTP/1.1."""
+    front, back, origin = (free_port() for _ in range(3))
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "outer").mkdir()
+    argv = [sys.executable, "-m", "soak.echo", str(origin)]
+    with ExitStack() as stack:
+        echo = stack.enter_context(Process("echo", argv, cwd=Path(__file__).parent))
+        echo.wait_until(lambda: accepts("127.0.0.1", origin), what="listening")
+        behind = bootstrap([upgrading("in", back, "echo")], [cluster("echo", origin)])
+        start(stack, inner(behind, tmp_path / "inner"))
+        before = bootstrap([upgrading("out", front, "next")], [connecting("next", back)])
+        start(stack, outer(before, tmp_path / "outer"))
+        with socket.create_connection(("127.0.0.1", front), timeout=patience()) as client:
+            head = b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            client.sendall(head + b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += client.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            assert answer.endswith(b"\r\n\r\n")
+            for _ in range(40):
+                sent = bytes(range(256)) * 64
+                client.sendall(sent)
+                came = b""
+                while len(came) < len(sent):
+                    came += client.recv(65536)
+                assert came == sent
