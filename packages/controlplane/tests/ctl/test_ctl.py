@@ -117,14 +117,14 @@ async def test_warnings_go_to_standard_error(ctl: Ctl, tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_bad_file_in_the_store_is_in_the_status(ctl: Ctl, tmp_path: Path) -> None:
-    (tmp_path / "conf" / "broken.yaml").write_text("kind: Gateway\n")
+    (tmp_path / "conf" / "broken.yaml").write_text("kind: Ingress\n")
 
     async def unhealthy() -> bool:
         return (await ctl("status", "--check"))[0] == 1
 
     await eventually_answers(unhealthy)
     _, out, _ = await ctl("status")
-    assert "broken.yaml#1: kind: 'Gateway' is not supported" in out
+    assert "broken.yaml#1: kind: 'Ingress' is not supported" in out
 
 
 @pytest.mark.asyncio

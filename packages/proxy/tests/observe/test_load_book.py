@@ -90,6 +90,7 @@ def test_what_was_before_is_not_told_and_a_second_order_loses_nothing() -> None:
     assert totals(stats.upstream_locality_stats[0]) == (1, 0, 1, 0)
     assert stats.total_dropped_requests == 2
     assert stats.load_report_interval.ToSeconds() == 2
+    assert book.report(3.5, by_endpoint=True)[0].total_dropped_requests == 0
     book.track([], 4.0)
     assert book.report(5.0, by_endpoint=True) == []
 

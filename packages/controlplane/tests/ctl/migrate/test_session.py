@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from isthmus_controlplane.ctl.client import ApiError, UnreachableError
 from isthmus_controlplane.ctl.migrate.cli import EXIT_REFUSED, EXIT_STOPPED, EXIT_WENT_BACK, Migration, add_options
 from isthmus_controlplane.ctl.migrate.policy import new_policy, share_of, with_shares
-from isthmus_controlplane.ctl.migrate.record import LEASE_S, read_record
+from isthmus_controlplane.ctl.migrate.record import LEASE_S, read_record, with_record
 from isthmus_controlplane.errors import ConfigError
 
 HOST, INSTANCES = "web.shop", 10
@@ -354,6 +355,16 @@ def test_it_stops_when_somebody_else_sets_the_share_or_takes_it_over() -> None:
     assert "somebody set the shares of default/web-shop-migration to {'sdk': 25.0, 'mesh': 77.0}" in text
     assert text.endswith("it is left as it is")
     assert world.share == 77, "what the other one wants is left as it is"
+
+
+def test_it_stops_when_another_migration_has_the_policy() -> None:
+    world = World(at(0))
+    world.at.append(
+        (1005.0, lambda: world.edit(lambda held: with_record(held, dataclasses.replace(record(world), id="x"))))
+    )
+    status, journal = migrate(world, *UP)
+    assert (status, world.share) == (EXIT_STOPPED, 25)
+    assert "default/web-shop-migration has another migration, of " in journal.text("stopped")
 
 
 def test_other_changes_of_the_policy_are_kept() -> None:
