@@ -111,14 +111,15 @@ def sidecar(name: str, world: World) -> dict[str, Any]:
 
 
 def gateway(name: str, world: World, certificate: Path, key: Path) -> dict[str, Any]:
-    def server(number: int, protocol: str, *hosts: str, **fields: Any) -> dict[str, Any]:
-        port = {"number": number, "name": protocol.lower(), "protocol": protocol}
+    def server(number: int, protocol: str, *hosts: str, name: str = "", **fields: Any) -> dict[str, Any]:
+        port = {"number": number, "name": name or protocol.lower(), "protocol": protocol}
         return {"port": port, "bind": "127.0.0.1", "hosts": list(hosts)} | fields
 
     tls = {"mode": "SIMPLE", "serverCertificate": str(certificate), "privateKey": str(key)}
     return document("Gateway", name, {"selector": {"istio": "ingress", "proxy": name}, "servers": [
         server(world.http[name], "HTTP", "*.example"),
         server(world.https[name], "HTTPS", "secure.example", tls=tls),
+        server(world.https[name], "HTTPS", "secret.example", name="secret", tls={"mode": "SIMPLE", "credentialName": "shop"}),
         server(world.tcp[name], "TCP", "*"),
     ]})  # fmt: skip
 
@@ -134,7 +135,7 @@ def to(host: str, **fields: Any) -> dict[str, Any]:
 def routes() -> list[dict[str, Any]]:
     both = list(PROXIES)
     return [
-        virtual_service("shop", ["shop.example", "secure.example"], both, http=[
+        virtual_service("shop", ["shop.example", "secure.example", "secret.example"], both, http=[
             {"match": [{"uri": {"prefix": "/ratings"}}]} | to(RATINGS),
             {"match": [{"uri": {"exact": "/moved"}}], "redirect": {"uri": "/new"}},
             to(REVIEWS, headers={"request": {"set": {"x-edge": "yes"}}}),
@@ -179,7 +180,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with contextlib.ExitStack() as stack:
         reviews = stack.enter_context(Origin("reviews", "v1", directory / "reviews"))
         ratings = stack.enter_context(Origin("ratings", "v1", directory / "ratings"))
-        plane = stack.enter_context(ControlPlane("memory:", directory / "plane"))
+        secrets = directory / "secrets"
+        secrets.mkdir()
+        secret = authority.issue("shop", "DNS:secret.example")
+        (secrets / "shop.crt").write_text(secret.pem)
+        (secrets / "shop.key").write_text(secret.key_pem)
+        plane = ControlPlane("memory:", directory / "plane", options=["--secrets", str(secrets)])
+        stack.enter_context(plane)
         inbound, outbound, bytes_in, http_, https, tcp = ports
         world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, authority, {})
         target = int(reviews.address.rpartition(":")[2])
@@ -315,17 +322,19 @@ def test_plain_requests_at_a_gateway(world: World, host: str, path: str, status:
 def secure(world: World, name: str, server_name: str) -> tuple[int, bytes]:
     context = ssl.create_default_context(cafile=str(world.authority.root.certificate))
     with socket.create_connection(("127.0.0.1", world.https[name]), 10) as plain:
-        connection = http.client.HTTPConnection("secure.example")
+        connection = http.client.HTTPConnection(server_name)
         connection.sock = context.wrap_socket(plain, server_hostname=server_name)
-        connection.request("GET", "/ratings", headers={"host": "secure.example"})
+        connection.request("GET", "/ratings", headers={"host": server_name})
         response = connection.getresponse()
         found = response.status, response.read()
         connection.close()
     return found
 
 
-def test_https_at_a_gateway(world: World) -> None:
-    ours, theirs = (secure(world, name, "secure.example") for name in PROXIES)
+@pytest.mark.parametrize("host", ["secure.example", "secret.example"])
+def test_https_at_a_gateway(world: World, host: str) -> None:
+    """With a certificate from files, and with one that comes as a secret."""
+    ours, theirs = (secure(world, name, host) for name in PROXIES)
     assert ours == theirs
     assert (ours[0], json.loads(ours[1])["service"]) == (200, "ratings")
     for name in PROXIES:

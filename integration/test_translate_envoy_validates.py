@@ -322,6 +322,7 @@ def gateways(files: CertificateFiles) -> list[ConfigObject]:
         server(80, "HTTP", "*.example", "./other.example"),
         server(80, "GRPC", "old.example", httpsRedirect=True),
         server(443, "HTTPS", "a.example", "*.b.example", mode="SIMPLE", **versions, **pair),
+        server(443, "HTTPS", "secret.example", mode="MUTUAL", credentialName="shop", subjectAltNames=["a"]),
         server(443, "HTTPS", "c.example", **mutual),
         server(443, "TLS", "db.example", **(mutual | {"mode": "OPTIONAL_MUTUAL"})),
         server(443, "TLS", "*.through.example", mode="PASSTHROUGH"),

@@ -178,6 +178,19 @@ def test_https() -> None:
     assert hosts(made, "https.443.a.example.g.default") == {"a.example": [REVIEWS]}
 
 
+def test_certificates_may_be_secrets() -> None:
+    tls = {"mode": "MUTUAL", "credentialName": "shop", "subjectAltNames": ["me"]}
+    made = translated(gateway(server(443, "HTTPS", "a.example", tls=tls)), route("a.example", to("reviews.shop")))
+    (chain,) = listener(made, "0.0.0.0_443")["filter_chains"]
+    context = chain["transport_socket"]["typed_config"]["common_tls_context"]
+    source = {"ads": {}, "resource_api_version": "V3"}
+    assert context["tls_certificate_sds_secret_configs"] == [{"name": "shop", "sds_config": source}]
+    combined = context["combined_validation_context"]
+    assert combined["validation_context_sds_secret_config"] == {"name": "shop-cacert", "sds_config": source}
+    assert len(combined["default_validation_context"]["match_typed_subject_alt_names"]) == 2
+    assert "tls_certificates" not in context
+
+
 def test_a_server_name_goes_to_the_first_that_has_it() -> None:
     made = translated(gateway(secure("a.example", "b.example")), gateway(secure("a.example", "c.example"), name="h"))
     names = [chain["filter_chain_match"]["server_names"] for chain in listener(made, "0.0.0.0_443")["filter_chains"]]

@@ -170,6 +170,7 @@ GATEWAY: FieldTable = {
                 "verifyCertificateSpki",
                 "verifyCertificateHash",
                 "cipherSuites",
+                "credentialName",
             ),
             "mode": Supported(("PASSTHROUGH", "SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")),
             "minProtocolVersion": Supported(("TLS_AUTO", "TLSV1_2", "TLSV1_3")),

@@ -1,4 +1,4 @@
-"""TLS of a Gateway's server, from files on the gateway."""
+"""TLS of a Gateway's server, from files on the gateway or from secrets of the control plane."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     TlsCertificate,
     TlsParameters,
 )
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
-from isthmus_controlplane.translate.message import packed
+from isthmus_controlplane.translate.message import ads, packed
 from isthmus_controlplane.translate.mutual_tls import TLS_SOCKET
 
+AUTHORITIES = "-cacert"  # behind the name of a credential: whom it trusts
 _VERSIONS = {
     ServerTLSSettings.TLS_AUTO: TlsParameters.TLS_AUTO,
     ServerTLSSettings.TLSV1_2: TlsParameters.TLSv1_2,
@@ -29,13 +31,14 @@ _CHECKED = (ServerTLSSettings.MUTUAL, ServerTLSSettings.OPTIONAL_MUTUAL)
 
 def server_tls(tls: Any, *, http: bool) -> Any:
     """Return the transport socket of a server that ends TLS; ``http``: it offers HTTP/2 and HTTP/1.1."""
-    context = CommonTlsContext(
-        tls_certificates=[
+    context = CommonTlsContext(alpn_protocols=["h2", "http/1.1"] if http else [])
+    if tls.credential_name:
+        context.tls_certificate_sds_secret_configs.append(_secret(tls.credential_name))
+    else:
+        context.tls_certificates.extend(
             TlsCertificate(certificate_chain=_file(pair.server_certificate), private_key=_file(pair.private_key))
             for pair in tls.tls_certificates or (tls,)
-        ],
-        alpn_protocols=["h2", "http/1.1"] if http else [],
-    )
+        )
     if tls.cipher_suites or tls.min_protocol_version or tls.max_protocol_version:
         context.tls_params.CopyFrom(
             TlsParameters(
@@ -46,23 +49,33 @@ def server_tls(tls: Any, *, http: bool) -> Any:
         )
     downstream = DownstreamTlsContext(common_tls_context=context)
     if tls.mode in _CHECKED:
-        downstream.common_tls_context.validation_context.CopyFrom(_validation(tls))
+        _set_validation(downstream.common_tls_context, tls)
         downstream.require_client_certificate.CopyFrom(BoolValue(value=tls.mode == ServerTLSSettings.MUTUAL))
     return TransportSocket(name=TLS_SOCKET, typed_config=packed(downstream))
 
 
-def _validation(tls: Any) -> Any:
+def _set_validation(context: Any, tls: Any) -> None:
     names = [
         SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
         for name in tls.subject_alt_names
         for kind in (SubjectAltNameMatcher.URI, SubjectAltNameMatcher.DNS)
     ]
-    return CertificateValidationContext(
-        trusted_ca=_file(tls.ca_certificates),
+    rules = CertificateValidationContext(
         match_typed_subject_alt_names=names,
         verify_certificate_spki=tls.verify_certificate_spki,
         verify_certificate_hash=tls.verify_certificate_hash,
     )
+    if tls.credential_name and not tls.ca_certificates:
+        combined = context.combined_validation_context
+        combined.default_validation_context.CopyFrom(rules)
+        combined.validation_context_sds_secret_config.CopyFrom(_secret(f"{tls.credential_name}{AUTHORITIES}"))
+    else:
+        rules.trusted_ca.CopyFrom(_file(tls.ca_certificates))
+        context.validation_context.CopyFrom(rules)
+
+
+def _secret(name: str) -> Any:
+    return SdsSecretConfig(name=name, sds_config=ads())
 
 
 def _file(path: str) -> Any:

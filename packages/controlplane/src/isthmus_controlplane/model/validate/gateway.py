@@ -80,6 +80,18 @@ def _without_files(tls: Any, path: str) -> Iterator[FieldProblem]:
 
 
 def _files(tls: Any, path: str) -> Iterator[FieldProblem]:
+    if tls.credential_name:
+        yield from check_label_name(tls.credential_name, f"{path}.credentialName")
+        for name in ("server_certificate", "private_key", "tls_certificates"):
+            if getattr(tls, name):
+                json_name = tls.DESCRIPTOR.fields_by_name[name].json_name
+                yield FieldProblem(f"{path}.{json_name}", "cannot stand beside credentialName: give one of the two")
+    else:
+        yield from _pairs(tls, path)
+    yield from _client_certificates(tls, path)
+
+
+def _pairs(tls: Any, path: str) -> Iterator[FieldProblem]:
     pairs = [(tls, path)] if not tls.tls_certificates else []
     for index, pair in enumerate(tls.tls_certificates):
         pairs.append((pair, f"{path}.tlsCertificates[{index}]"))
@@ -91,7 +103,10 @@ def _files(tls: Any, path: str) -> Iterator[FieldProblem]:
             if not getattr(pair, name):
                 json_name = pair.DESCRIPTOR.fields_by_name[name].json_name
                 yield FieldProblem(f"{place}.{json_name}", "is missing: give the path of a PEM file on the gateway")
-    if tls.mode in _MUTUAL and not tls.ca_certificates:
+
+
+def _client_certificates(tls: Any, path: str) -> Iterator[FieldProblem]:
+    if tls.mode in _MUTUAL and not tls.ca_certificates and not tls.credential_name:
         yield FieldProblem(f"{path}.caCertificates", "is missing, but client certificates are checked: give a path")
     if tls.mode not in _MUTUAL:
         for name in ("ca_certificates", "subject_alt_names", "verify_certificate_spki", "verify_certificate_hash"):
