@@ -197,6 +197,19 @@ def test_what_did_not_change_is_the_same_message() -> None:
     assert one.messages[ROUTE_TYPE]["8080"] is two.messages[ROUTE_TYPE]["8080"]
 
 
+def test_a_changed_route_makes_one_virtual_host_again() -> None:
+    services = [service(f"s{number}.shop", "v1", "v2") for number in range(5)]
+    rules = [rule("s1.shop", "v1", "v2")]
+    memo, misses = Memo(), []
+    for weight in (90, 80, 80):
+        state = admitted([*services, *rules, split("s1.shop", {"v1": weight, "v2": 100 - weight})])
+        before = memo.misses
+        made = translate(state.model, Scope(), memo)
+        misses.append(memo.misses - before)
+        assert made.messages == translate(state.model, Scope()).messages
+    assert misses[1:] == [2, 0]  # the virtual host, and the route configuration that holds it
+
+
 def test_a_memo_forgets_what_is_gone() -> None:
     memo, model = Memo(), admitted([WEB]).model
     translate(model, Scope(), memo)

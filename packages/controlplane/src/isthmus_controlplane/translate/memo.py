@@ -22,7 +22,7 @@ class _Built:
 
 
 class Memo:
-    """Remembers clusters per service and kind of node, and route configurations per scope and name.
+    """Remembers clusters per service and kind of node, route configurations per scope and name, and virtual hosts in these.
 
     Bounded by what is configured: `forget` drops what is not there any more, and a changed input replaces its entry.
     """
@@ -30,6 +30,7 @@ class Memo:
     def __init__(self) -> None:
         self._clusters: dict[tuple[NodeKind, str], _Built] = {}
         self._routes: dict[Any, _Built] = {}
+        self._hosts: dict[Any, _Built] = {}
         self.hits = 0
         self.misses = 0
 
@@ -43,6 +44,10 @@ class Memo:
     def route_configuration(self, key: Any, inputs: Any, make: Callable[[], Any]) -> Any:
         """Return a route configuration, made before from equal inputs, or now."""
         return self._find(self._routes, key, inputs, make)
+
+    def virtual_host(self, key: Any, inputs: Any, make: Callable[[], Any]) -> Any:
+        """Return a virtual host, made before from equal inputs, or now; ``key`` is (scope, route configuration, host, port)."""
+        return self._find(self._hosts, key, inputs, make)
 
     def _find(self, table: dict[Any, _Built], key: Any, inputs: Any, make: Callable[[], Any]) -> Any:
         known = table.get(key)
@@ -60,3 +65,6 @@ class Memo:
         kept_hosts, kept_scopes = frozenset(hosts), frozenset(scopes)
         self._clusters = {key: built for key, built in self._clusters.items() if key[1] in kept_hosts}
         self._routes = {key: built for key, built in self._routes.items() if key[0] in kept_scopes}
+        self._hosts = {
+            key: built for key, built in self._hosts.items() if key[0] in kept_scopes and key[2] in kept_hosts
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -288,13 +288,37 @@ class _Translator:
         )
 
         def make() -> Any:
-            hosts = [virtual_host(service, port, free, self.context) for service, port, free in claimed]
+            clusters = _by_host(self.context.clusters)
+            hosts = [self._virtual_host(name, service, port, free, clusters) for service, port, free in claimed]
             hosts.append(catch_all(pass_through=self.pass_through))
             return RouteConfiguration(name=name, virtual_hosts=hosts, validate_clusters=BoolValue(value=False))
 
         configuration = self.memo.route_configuration((self.scope, name), inputs, make)
         keys = {key for service, _, _ in claimed for key in self._route_origins(service)}
         self.out.add(ROUTE_TYPE, name, configuration, keys)
+
+    def _virtual_host(
+        self, name: str, service: Service, port: Port, domains: list[str], clusters: Mapping[str, frozenset[str]]
+    ) -> Any:
+        """Build a virtual host, or take the one built before where nothing that it depends on has changed."""
+        governing = self.model.route(service.host, self.scope.namespace)
+        hosts = {service.host}
+        if governing is not None:
+            hosts.update(each.host for each in references_of(governing, self.model.services))
+        # Routes name clusters of these hosts, by the ports of their services, and say what their rules hash.
+        depends = [
+            (
+                host,
+                self.model.services[host].ports if host in self.model.services else (),
+                clusters.get(host),
+                self.context.hashing.get(host),
+            )
+            for host in sorted(hosts)
+        ]
+        key = (self.scope, name, service.host, port.number)
+        return self.memo.virtual_host(
+            key, (port, domains, governing, depends), lambda: virtual_host(service, port, domains, self.context)
+        )
 
     def _claim_domains(
         self, members: Iterable[tuple[Service, Port]], domains: Domains
@@ -329,3 +353,11 @@ class _Translator:
             self.out.add(LISTENER_TYPE, name, api_listener(name, name, filters), keys)
             host = virtual_host(service, port, port_domains(service, port, self.scope.namespace), self.context)
             self.out.add(ROUTE_TYPE, name, RouteConfiguration(name=name, virtual_hosts=[host]), keys)
+
+
+def _by_host(clusters: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    """Sort the names of clusters by the host in them."""
+    found: dict[str, set[str]] = {}
+    for name in clusters:
+        found.setdefault(name.rpartition("|")[2], set()).add(name)
+    return {host: frozenset(names) for host, names in found.items()}
