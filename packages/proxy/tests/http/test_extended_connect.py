@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from isthmus_proxy.codec.http2.options import Http2Options
+from isthmus_proxy.http.filters.local_ratelimit import LocalRateLimitConfig
 from isthmus_proxy.http.testing import Http2Peer, http2_client, serving
+from isthmus_proxy.listener.model import HttpFilterConfig
 from isthmus_proxy.route.model import ClusterWeight, ForwardAction, Route, RouteMatch, StringMatch
+from isthmus_proxy.runtime import Fraction
 from isthmus_proxy.testing import Peer, Proxy, eventually, forward, running_proxy
 from isthmus_proxy.upstream.upgrade import accept_for, fresh_key
 
 pytestmark = pytest.mark.trio
 
+ALWAYS = Fraction(100, 100)
 OFFERED = Http2Options(allow_connect=True)
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -303,3 +307,21 @@ async def test_connect_ends_here_and_goes_on_as_tcp(proxy: Proxy) -> None:
     await client.send(b"", end=True)
     await client.until(lambda: client.ended)
     await eventually(lambda: proxy.stat("http.test.downstream_rq_active") == 0)
+
+
+@pytest.mark.parametrize("origin", origins(), ids=["http1", "http2"])
+async def test_filters_see_the_request_and_let_the_tunnel_pass(proxy: Proxy, origin: Origin) -> None:
+    limit = LocalRateLimitConfig("l", max_tokens=1, fill_interval=3600.0, enabled=ALWAYS, enforced=ALWAYS)
+    await served(proxy, origin, http_filters=(HttpFilterConfig("limit", limit),))
+    client = await websocket(proxy)
+    await client.send(b"early")
+    await client.until(lambda: client.body == b"helloearly")
+    await client.send(b"!", end=True)
+    await client.until(lambda: client.ended)
+    assert client.body == b"helloearly!bye"
+    client.ended = False
+    await client.request(WEBSOCKET, end=False)
+    await client.until(lambda: client.ended)
+    assert client.fields[":status"] == "429"
+    await eventually(lambda: proxy.stat("http.test.downstream_rq_active") == 0)
+    await eventually(lambda: proxy.stat("http2.streams_active") == 0)
