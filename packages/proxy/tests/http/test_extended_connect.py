@@ -274,7 +274,7 @@ async def test_an_origin_that_breaks_off_ends_the_stream_alone(proxy: Proxy) -> 
 
 
 async def test_a_tunnel_in_which_nothing_moves_ends_with_the_idle_timeout(proxy: Proxy) -> None:
-    await served(proxy, Echo1(), stream_idle_timeout=0.1)
+    await served(proxy, Echo1(), stream_idle_timeout=0.7)
     client = await websocket(proxy)
     await client.until(lambda: client.reset is not None)
     assert proxy.stat("http.test.downstream_rq_idle_timeout") == 1

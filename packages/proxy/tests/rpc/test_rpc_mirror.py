@@ -89,7 +89,7 @@ async def test_a_copy_carries_the_mutations_of_its_policy_and_goes_where_a_heade
 
 async def test_copies_that_nobody_answers_end_at_the_timeout_of_the_request(proxy: Proxy) -> None:
     client = await mirrored(proxy, Copies(None))
-    await client.peer.send(request(1, HEADER, b"x", timeout=40))
+    await client.peer.send(request(1, HEADER, b"x", timeout=700))
     assert await client.response() == (1, 0, b"x")
     await eventually(lambda: proxy.stat("cluster.copies.upstream_rq_timeout") == 1)
     assert proxy.stat("rpc.test.rq_timeout") == 0
