@@ -17,6 +17,7 @@ from envoy.service.load_stats.v3.lrs_pb2 import LoadStatsRequest, LoadStatsRespo
 from isthmus_controlplane.ctl.__main__ import main
 from isthmus_controlplane.ctl.client import ApiError, Client
 from isthmus_controlplane.ctl.migrate.policy import new_policy
+from isthmus_controlplane.ctl.migrate.record import ANNOTATION
 from isthmus_controlplane.ctl.migrate.remote import RemoteMesh, is_conflict, is_outage
 from isthmus_controlplane.telemetry.services import LRS
 from isthmus_controlplane.testing import running
@@ -68,6 +69,16 @@ async def test_shares_and_records_are_kept_in_the_object(ctl: Ctl, addresses: di
     code, out, _ = await ctl("migrate", "status", "--json")
     assert json.loads(out)[0]["alive"] is False
     assert (await ctl("migrate", "status", "other.shop"))[:2] == (1, "There are no migrations.\n")
+    broken = new_policy("other.shop", "default", 0.0)
+    broken["metadata"]["annotations"] = {ANNOTATION: "nonsense"}
+    await asyncio.to_thread(RemoteMesh(HOST, Client(f"http://{addresses['admin']}")).write, broken)
+    code, out, err = await ctl("migrate", "status")
+    assert (code, "default/web-shop-migration" in out, "other-shop-migration: metadata.annotations" in err) == (
+        0,
+        True,
+        True,
+    )
+    await ctl("delete", "DualMode", "other-shop-migration")
     code, out, _ = await ctl("migrate", HOST, "--undo")
     assert code == 0
     assert "gone back within" in out

@@ -73,7 +73,9 @@ class Printer:
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Describe the command line."""
-    command.add_argument("service", metavar="SERVICE|status", help="the host of the service, as its DualMode names it")
+    command.add_argument(
+        "service", metavar="SERVICE|status", help="the full host of the service; status shows migrations"
+    )
     command.add_argument("shown", nargs="?", default="", metavar="SERVICE", help="with status: only this service")
     command.add_argument("--to", choices=["mesh", "sdk"], help="by which addresses instances are to be shown")
     command.add_argument("--step", metavar="PERCENT", help=f"how much at a time ({DEFAULT_STEP}%%)")
@@ -340,7 +342,11 @@ class Migration:
 def _status(client: Client, options: argparse.Namespace) -> int:
     found: list[tuple[str, str, Record]] = []
     for item in client.get("/v1/objects", kind="DualMode")["items"]:
-        record = read_record(item["object"])
+        try:
+            record = read_record(item["object"])
+        except ConfigError as error:
+            print(f"isthmusctl: {error}", file=sys.stderr)
+            continue
         host = str(item["object"]["spec"].get("host", ""))
         if record is not None and options.shown in ("", host):
             found.append((host, f"{item['namespace']}/{item['name']}", record))
