@@ -171,6 +171,13 @@ class Incremental(RuleBasedStateMachine):
         spec = {"egress": [{"hosts": [listed]}], "ingress": [ingress], "workloadSelector": {"labels": {"app": name}}}
         self.put(SOURCES[0], make("Sidecar", name, spec, ns))
 
+    @rule(app=st.sampled_from("pq"), ns=st.sampled_from(NAMESPACES))
+    def workload_group(self, app: str, ns: str) -> None:
+        template = {"labels": {"version": "v1"}, "ports": {"http": 1}}
+        self.put(
+            SOURCES[0], make("WorkloadGroup", app, {"metadata": {"labels": {"app": app}}, "template": template}, ns)
+        )
+
     @rule(host=st.sampled_from(HOSTS), to=st.sampled_from(HOSTS), port=st.sampled_from([80, 81]))
     def gateway(self, host: str, to: str, port: int) -> None:
         server = {"port": {"number": port, "name": "a", "protocol": "HTTP"}, "hosts": ["*"]}

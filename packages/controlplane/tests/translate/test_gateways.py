@@ -120,6 +120,9 @@ def test_routes_of_one_host_follow_each_other_up_to_one_that_takes_everything() 
     third = route("a.example", to("ratings.shop"), name="c")
     made = translated(gateway(server(80, "HTTP")), first, second, third)
     assert hosts(made, "http.80") == {"a.example": [RATINGS, REVIEWS]}
+    assert [(problem.origin, problem.path) for problem in made.problems] == [
+        ("c.yaml#1 (VirtualService default/c)", "spec.http")
+    ]
 
 
 def test_gateways_of_several_objects_share_a_port() -> None:

@@ -23,6 +23,7 @@ from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, f
 from isthmus_controlplane.model.policies import POLICY_KINDS, index_policies
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of, source_labels
 from isthmus_controlplane.model.service import Service
+from isthmus_controlplane.model.sidecar_warnings import sidecar_warnings
 from isthmus_controlplane.model.workload_group import group_warnings
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
 
@@ -73,6 +74,7 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     routes.report_unknown_gateways(kinds.get("Gateway", ()))
     problems = {*claimed.problems, *rule_problems, *route_problems, *routes.problems, *kept.problems}
     policies = sorted(kinds.get(DUAL_MODE, ()), key=lambda obj: obj.key)
+    problems.update(sidecar_warnings(kinds.get("Sidecar", ()), claimed.services))
     problems.update(group_warnings(kinds.get("WorkloadGroup", ()), kinds.get("WorkloadEntry", ())))
     problems.update(policy_warnings(policies, claimed.services))
     others = [obj for obj in ordered if obj.key.kind not in {"DestinationRule", "VirtualService"}]

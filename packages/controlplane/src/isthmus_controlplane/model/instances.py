@@ -31,6 +31,8 @@ def admit_instances(objects: Objects, previous: Admission, changed: Iterable[Obj
     if previous is NOTHING_ADMITTED:
         return None
     keys = frozenset(changed)
+    if any(key.kind == "WorkloadEntry" for key in keys) and any(key.kind == "WorkloadGroup" for key in previous.in_use):
+        return None  # what is said of entries beside their groups
     ranks = rank(objects, previous.ranks)
     rebuilt = dict(_rebuild(objects, previous.built, keys, ranks))
     services = dict(previous.model.services)

@@ -134,7 +134,8 @@ class Gateways:
                 filters |= filters_of(bound.spec, "gateway")
                 made = list(self._host_routes(server, bound))
                 for host in shared:
-                    _append(routes.setdefault(host, []), made)
+                    if not _append(routes.setdefault(host, []), made):
+                        self._report_unreachable(server, bound, host)
             if server.spec.tls.https_redirect:
                 for host in server.names():
                     routes[host] = [_to_https()]
@@ -235,6 +236,13 @@ class Gateways:
                 return bound, shares
         return None
 
+    def _report_unreachable(self, server: Server, bound: ConfigObject, host: str) -> None:
+        message = (
+            f"its routes for {host!r} can never be reached at {server.gateway.key}: those of an older VirtualService take "
+            "every request; merge the two or remove one"
+        )
+        self.problems.append(Problem(f"{bound.origin} ({bound.key})", "spec.http", message))
+
     def _report(self, server: Server, path: str, message: str) -> None:
         gateway = server.gateway
         index = list(gateway.spec.servers).index(server.spec)  # type: ignore[attr-defined]
@@ -251,10 +259,12 @@ def _lies_in(name: str, host: str) -> bool:
     return host in {ANY_HOST, name} or (host.startswith("*.") and name.endswith(host[1:]))
 
 
-def _append(routes: list[Any], more: Iterable[Any]) -> None:
-    """Add routes behind those of an earlier VirtualService, unless one of those takes everything."""
-    if not (routes and routes[-1].match == match_everything()):
-        routes.extend(more)
+def _append(routes: list[Any], more: Iterable[Any]) -> bool:
+    """Add routes behind those of an earlier VirtualService, unless one of those takes everything; says whether it did."""
+    if routes and routes[-1].match == match_everything():
+        return False
+    routes.extend(more)
+    return True
 
 
 def _to_https() -> Any:
