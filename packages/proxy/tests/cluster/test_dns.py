@@ -58,7 +58,9 @@ async def test_strict_dns_takes_all_addresses_and_follows_changes(
         nursery.cancel_scope.cancel()
 
 
-async def test_logical_dns_takes_the_first_address(manager: ClusterManager, autojump_clock: MockClock) -> None:
+async def test_logical_dns_makes_one_endpoint_of_all_addresses(
+    manager: ClusterManager, autojump_clock: MockClock
+) -> None:
     zone = Zone(web=["10.0.0.1", "10.0.0.2"])
     manager.add_or_update(dns_cluster("LOGICAL_DNS"))
     dns = DnsClusters(manager, lambda: 0.5, zone.resolve)
@@ -66,6 +68,10 @@ async def test_logical_dns_takes_the_first_address(manager: ClusterManager, auto
         await nursery.start(dns.run)
         await dns.wait_resolved()
         assert hosts(manager) == ["10.0.0.1"]
+        cluster = manager.get("web")
+        assert cluster is not None
+        (endpoint,) = cluster.endpoints.values()
+        assert endpoint.config.additional_addresses == (("10.0.0.2", 80),)
         nursery.cancel_scope.cancel()
 
 

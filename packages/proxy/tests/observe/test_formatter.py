@@ -8,7 +8,7 @@ import pytest
 
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.message import RequestHead, ResponseHead
-from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.stream_info import StreamInfo, UpstreamEnd
 from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, TextLine, compile_json, compile_text
 from isthmus_proxy.observe.operators import PLAIN
 
@@ -27,11 +27,8 @@ def exchange() -> StreamInfo:
     info.bytes_received, info.bytes_sent = 5, 1234
     info.request_end_at, info.upstream_first_byte_at, info.ended_at = 100.0021, 100.0076, 100.0127
     info.response_code_details = "via_upstream"
-    info.upstream_host, info.upstream_cluster, info.upstream_local = (
-        "10.0.0.1:8080",
-        "outbound|80||web",
-        "10.0.0.2:4711",
-    )
+    info.upstream_host, info.upstream_cluster = "10.0.0.1:8080", "outbound|80||web"
+    info.upstream = UpstreamEnd("10.0.0.2:4711", "10.0.0.1:8080", None)
     info.downstream_remote, info.downstream_local = "[::1]:5000", "127.0.0.1:15001"
     info.attempts, info.connection_id, info.route_name = 1, 9, "r1"
     return info
@@ -72,11 +69,8 @@ def of_repeated_heads(number: int, request: RequestHead, response: ResponseHead)
     info.started_at -= number
     info.start_time += number
     info.bytes_sent, info.bytes_received, info.attempts = number, 2 * number, number
-    info.upstream_host, info.upstream_local, info.downstream_remote = (
-        f"10.0.0.{number}:1",
-        f"[::{number}]:2",
-        f"c:{number}",
-    )
+    info.upstream_host, info.downstream_remote = f"10.0.0.{number}:1", f"c:{number}"
+    info.upstream = UpstreamEnd(f"[::{number}]:2", f"10.0.0.{number}:1", None)
     info.request_id = b"id-%d" % number
     info.flags = ("UF",) * (number % 2)
     index = [name for name, _ in request.headers].index(b"x-request-id")

@@ -16,19 +16,23 @@ def names_of(assignment: Assignment) -> list[str]:
 
 
 def expand(config: ClusterConfig, addresses: Mapping[str, Sequence[str]]) -> Assignment:
-    """Return the assignment with every name replaced by its ``addresses``: all (STRICT_DNS) or the first (LOGICAL_DNS).
+    """Return the assignment with every name replaced by its ``addresses``: an endpoint each (STRICT_DNS), or one endpoint with all.
 
     A name without addresses gives no endpoint.
     """
     assignment = config.assignment or Assignment(config.name)
-    limit = 1 if config.discovery == "LOGICAL_DNS" else None
+    logical = config.discovery == "LOGICAL_DNS"
     localities = []
     for locality in assignment.localities:
         endpoints: list[EndpointConfig] = []
         for endpoint in locality.endpoints:
             resolved = [endpoint.host] if _is_literal(endpoint.host) else addresses.get(endpoint.host, ())
             named = endpoint.hostname or endpoint.host
-            endpoints += [replace(endpoint, host=address, hostname=named) for address in resolved[:limit]]
+            each = [replace(endpoint, host=address, hostname=named) for address in resolved]
+            if logical and len(each) > 1:
+                others = tuple((other.host, other.port) for other in each[1:])
+                each = [replace(each[0], additional_addresses=others)]
+            endpoints += each
         localities.append(replace(locality, endpoints=tuple(endpoints)))
     return replace(assignment, localities=tuple(localities))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from isthmus_proxy.cluster.addresses import Address, HappyEyeballsConfig, TcpKeepalive
 from isthmus_proxy.cluster.health.model import EndpointHealthCheck, HealthCheckConfig
 from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN, LbPolicy
 from isthmus_proxy.cluster.metadata import Criteria
@@ -18,6 +19,7 @@ Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEOUT", "DEGR
 
 
 _CHECKED = EndpointHealthCheck()
+IN_TURN: Final = HappyEyeballsConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class EndpointConfig:
     metadata: Criteria = ()  # filter_metadata["envoy.lb"]
     transport_metadata: Criteria = ()  # filter_metadata["envoy.transport_socket_match"]
     health_check: EndpointHealthCheck = _CHECKED
+    additional_addresses: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ class ClusterConfig:
     transport_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: bool = False  # the server name for TLS is the host of the request
     auto_san_validation: bool = False
+    happy_eyeballs: HappyEyeballsConfig = IN_TURN
+    tcp_keepalive: TcpKeepalive | None = None
     extra: dict[str, object] = field(default_factory=dict)
 
     @property

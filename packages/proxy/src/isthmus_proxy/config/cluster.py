@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus_proxy.cluster.addresses import HappyEyeballsConfig, TcpKeepalive
 from isthmus_proxy.cluster.lb_policy import ROUND_ROBIN
-from isthmus_proxy.cluster.model import Assignment, ClusterConfig
+from isthmus_proxy.cluster.model import IN_TURN, Assignment, ClusterConfig
 from isthmus_proxy.config.check import check
 from isthmus_proxy.config.circuit_breakers import compile_circuit_breakers
 from isthmus_proxy.config.endpoint import compile_assignment
@@ -30,6 +31,7 @@ from isthmus_proxy.xds.source import ApiSource
 
 __all__ = ["compile_assignment", "compile_cluster"]
 
+_TCP_KEEPALIVE = {"keepalive_probes": 127, "keepalive_time": 32767, "keepalive_interval": 32767}
 _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 
 
@@ -84,11 +86,36 @@ def _build(proto: Any, path: str, http: UpstreamHttp) -> ClusterConfig:
         http2_options=http.http2_options,
         auto_sni=http.auto_sni,
         auto_san_validation=http.auto_san_validation,
+        happy_eyeballs=_happy_eyeballs(proto.upstream_connection_options, join(path, "upstream_connection_options")),
+        tcp_keepalive=_tcp_keepalive(proto.upstream_connection_options, join(path, "upstream_connection_options")),
         transport=transport,
         transport_matches=transport_matches,
         enable_trailers=http.enable_trailers,
         header_key_format=http.header_key_format,
     )
+
+
+def _happy_eyeballs(options: Any, path: str) -> HappyEyeballsConfig:
+    if not options.HasField("happy_eyeballs_config"):
+        return IN_TURN
+    config, place = options.happy_eyeballs_config, join(path, "happy_eyeballs_config")
+    family = enum_name(config, "first_address_family_version")
+    count = number(config, "first_address_family_count", 1, place, low=1)
+    return HappyEyeballsConfig(family, count)  # type: ignore[arg-type]
+
+
+def _tcp_keepalive(options: Any, path: str) -> TcpKeepalive | None:
+    """Probes of the kernel on idle connections, at the system's pace where the configuration does not say."""
+    if not options.HasField("tcp_keepalive"):
+        return None
+    config, place = options.tcp_keepalive, join(path, "tcp_keepalive")
+    values = []
+    for name, most in _TCP_KEEPALIVE.items():
+        value = number(config, name, 0, place, low=1)
+        if value > most:
+            raise ConfigError(join(place, name), str(value), f"the kernel takes at most {most}")
+        values.append(value)
+    return TcpKeepalive(*values)
 
 
 def _panic_threshold(common: Any, path: str) -> float:

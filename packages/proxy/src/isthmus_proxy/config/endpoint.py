@@ -61,8 +61,26 @@ def _endpoint(item: Any, path: str, names: bool) -> EndpointConfig:
         hostname=item.endpoint.hostname,
         metadata=compile_metadata(item.metadata) or (),
         transport_metadata=compile_metadata(item.metadata, TRANSPORT_SOCKET_MATCH) or (),
+        **_additional_addresses(item.endpoint, join(path, "endpoint"), names),
         **_own_check(item.endpoint, join(path, "endpoint.health_check_config")),
     )
+
+
+def _additional_addresses(endpoint: Any, path: str, names: bool) -> dict[str, Any]:
+    """As ``_own_check``. Only IP addresses can have some: names have all to which they resolve."""
+    if not endpoint.additional_addresses:
+        return {}
+    place = join(path, "additional_addresses")
+    if names:
+        raise ConfigError(place, "", "is for clusters of the types STATIC and EDS; names are resolved to all addresses")
+    addresses = []
+    for index, each in enumerate(endpoint.additional_addresses):
+        here = f"{place}[{index}].address"
+        address = socket_address(each.address, here)
+        if address[1] == 0:
+            raise ConfigError(f"{here}.socket_address.port_value", "0", "must be from 1 to 65535")
+        addresses.append(address)
+    return {"additional_addresses": tuple(addresses)}
 
 
 def _own_check(endpoint: Any, path: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ CLUSTER: dict[str, MessageRules] = {
         "http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate "
         "dns_lookup_family least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config "
         "lb_subset_config load_balancing_policy common_lb_config transport_socket transport_socket_matches "
-        "upstream_http_protocol_options",
+        "upstream_http_protocol_options upstream_connection_options",
         only={
             "type": ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST"),
             "lb_policy": (
@@ -59,6 +59,13 @@ CLUSTER: dict[str, MessageRules] = {
             "of stateful sessions only": "override_host_status",
         },
     ),
+    f"{_CLUSTER}.UpstreamConnectionOptions": message(
+        "tcp_keepalive happy_eyeballs_config", only={"set_local_interface_name_on_upstream_connections": False}
+    ),
+    f"{_CLUSTER}.UpstreamConnectionOptions.HappyEyeballsConfig": message(
+        "first_address_family_count", only={"first_address_family_version": ("DEFAULT", "V4", "V6")}
+    ),
+    "envoy.config.core.v3.TcpKeepalive": message("keepalive_probes keepalive_time keepalive_interval"),
     f"{_CLUSTER}.OutlierDetection": message(
         "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx enforcing_success_rate "
         "success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure "
@@ -103,7 +110,8 @@ CLUSTER: dict[str, MessageRules] = {
         no_effect={"a label": "metadata", "of zone-aware load balancing only": "proximity"},
     ),
     f"{_ENDPOINT}.LbEndpoint": message("endpoint health_status metadata load_balancing_weight"),
-    f"{_ENDPOINT}.Endpoint": message("address hostname health_check_config"),
+    f"{_ENDPOINT}.Endpoint": message("address hostname health_check_config additional_addresses"),
+    f"{_ENDPOINT}.Endpoint.AdditionalAddress": message("address"),
     f"{_ENDPOINT}.Endpoint.HealthCheckConfig": message("port_value hostname address disable_active_health_check"),
     _CHECK: message(
         "timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold healthy_threshold "

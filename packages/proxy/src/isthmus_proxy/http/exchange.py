@@ -212,6 +212,7 @@ class Exchange:
             context = self.balancing.context(context)
         self.info.attempts += 1
         self.info.upstream_transport_failure = ""
+        self.info.upstream = None
         endpoint = cluster.choose(context)
         if endpoint is None:
             self.charge(503)

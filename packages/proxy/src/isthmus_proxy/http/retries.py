@@ -265,3 +265,4 @@ class Retries:
         exchange = self._exchange
         exchange.pool, exchange.endpoint = rival.pool, rival.endpoint
         exchange.info.upstream_host = rival.endpoint.name if rival.endpoint is not None else ""
+        exchange.info.upstream = rival.connection.end if rival.connection is not None else None

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 def send(exchange: Exchange, connection: UpstreamRequest, target: Target) -> None:
     """Send the request of ``exchange`` over ``connection``, which is bound to it from here on."""
     exchange.upstream = connection
-    if connection.tls is not None:
-        exchange.info.upstream_tls = connection.tls
+    exchange.info.upstream = connection.end
     for group in target.groups:
         group.upstream_rq_total.value += 1
     if connection.http2:

@@ -35,6 +35,17 @@ class DownstreamSecurity:
         self.failure = failure
 
 
+class UpstreamEnd:
+    """The connection to an endpoint that a request went over: both of its ends as ``host:port``, and its TLS."""
+
+    __slots__ = ("local", "remote", "tls")
+
+    def __init__(self, local: str, remote: str, tls: TlsInfo | None) -> None:
+        self.local = local
+        self.remote = remote
+        self.tls = tls
+
+
 class StreamInfo:
     """Filled in by the data path while an exchange runs; read once, at its end, by the access loggers.
 
@@ -42,6 +53,7 @@ class StreamInfo:
     seconds. ``downstream_remote`` is the client as trusted proxies tell it, ``downstream_direct_remote`` the peer. Byte
     counts exclude heads. Flags are Envoy's short names (``UF``, ``NR``) in the order in which they arose.
 
+    ``upstream_host`` is the endpoint that was chosen, ``upstream`` the connection to it, once there was one.
     ``dynamic_metadata`` is what filters say of the exchange, by namespace: values as JSON has them. ``filter_state`` is what they keep by
     key. Both are None as long as nobody said anything. ``health_check``: the request is one, by the filter of that name.
     """
@@ -75,11 +87,10 @@ class StreamInfo:
         "start_time",
         "started_at",
         "status",
+        "upstream",
         "upstream_cluster",
         "upstream_first_byte_at",
         "upstream_host",
-        "upstream_local",
-        "upstream_tls",
         "upstream_transport_failure",
         "virtual_cluster",
         "virtual_host",
@@ -112,8 +123,7 @@ class StreamInfo:
         self.virtual_host = ""
         self.upstream_cluster = ""
         self.upstream_host = ""
-        self.upstream_local = ""
-        self.upstream_tls: TlsInfo | None = None
+        self.upstream: UpstreamEnd | None = None
         self.upstream_transport_failure = ""
         self.virtual_cluster = ""
         self.downstream_remote = ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.context import LoadBalancerContext
 from isthmus_proxy.cluster.endpoint import Endpoint
@@ -19,8 +17,8 @@ from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.relay import DOWNSTREAM_RESET, IDLE, Relay
 from isthmus_proxy.route.model import ClusterWeight
-from isthmus_proxy.upstream.connector import Connector
-from isthmus_proxy.upstream.transports import NO_OPTIONS, Securing, transport_failure
+from isthmus_proxy.upstream.connecting import Connecting, end_of
+from isthmus_proxy.upstream.transports import NO_OPTIONS, transport_failure
 
 
 class TcpStats:
@@ -143,7 +141,7 @@ class _TcpSession:
         "_accepted",
         "_age",
         "_cluster",
-        "_connector",
+        "_connecting",
         "_downstream",
         "_endpoint",
         "_failure",
@@ -167,7 +165,7 @@ class _TcpSession:
         self._downstream = accepted.open(surroundings.reactor, self, proxy.buffer_limit)
         self._accepted = accepted
         self._failure = ""
-        self._connector: Connector | Securing | None = None
+        self._connecting: Connecting | None = None
         self._cluster: Cluster | None = None
         self._endpoint: Endpoint | None = None
         self._relay: Relay | None = None
@@ -199,11 +197,16 @@ class _TcpSession:
             self._fail("UH")
             return
         info.attempts += 1
+        info.upstream = None
         info.upstream_host = endpoint.name
         self._count(1)
-        self._connector = Connector(surroundings.reactor, endpoint.address, self._connected, self._connect_failed)
+        limit, options = cluster.config.per_connection_buffer_limit_bytes, _options(self._accepted)
+        transports = surroundings.pools.transports
+        self._connecting = Connecting(
+            transports, cluster, endpoint, options, (), self, limit, self._opened, self._connect_failed
+        )
         self._timer.set(surroundings.reactor.now + cluster.config.connect_timeout)
-        self._connector.start()
+        self._connecting.start()
 
     def _context(self, cluster: Cluster, target: ClusterWeight, info: StreamInfo) -> LoadBalancerContext | None:
         if cluster.config.original_dst is None:
@@ -235,27 +238,13 @@ class _TcpSession:
         else:
             dependents.discard(self)
 
-    def _connected(self, sock: socket.socket) -> None:
-        cluster, endpoint = self._cluster, self._endpoint
-        if cluster is None or endpoint is None:
-            return
-        transports = self._surroundings.pools.transports
-        transport = transports.of(cluster, endpoint)
-        if transport is not None:
-            securing = self._connector = Securing(self._secured, self._connect_failed)
-            transports.secure(sock, transport, cluster, endpoint, _options(self._accepted), (), securing)
-            return
-        upstream = Connection(self._surroundings.reactor, sock, self, cluster.config.per_connection_buffer_limit_bytes)
-        upstream.adopt()
-        self._secured(upstream)
-
-    def _secured(self, upstream: Connection) -> None:
-        self._connector = None
+    def _opened(self, upstream: Connection) -> None:
+        self._connecting = None
         self._timer.cancel()
         if self._endpoint is not None and self._endpoint.monitor is not None:
             self._endpoint.monitor.served()
         reactor = self._surroundings.reactor
-        self._info.upstream_local = _name(upstream.sock)
+        self._info.upstream = end_of(upstream)
         self._relay = Relay(reactor, self._downstream, upstream, self._proxy.config.idle_timeout, self._relayed)
         self._relay.propagate_resets = True
         self._relay.start()
@@ -265,15 +254,15 @@ class _TcpSession:
         self._try_again(503)
 
     def _connect_timed_out(self) -> None:
-        if self._connector is not None:
-            self._connector.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._cluster is not None:
             self._cluster.stats.upstream_cx_connect_timeout.value += 1
         self._try_again(504)
 
     def _try_again(self, status: int) -> None:
         """The endpoint did not take the connection; ``status`` stands for that in outlier detection."""
-        self._connector = None
+        self._connecting = None
         self._timer.cancel()
         self._count(-1)
         self._info.flag("UF")
@@ -337,9 +326,9 @@ class _TcpSession:
         if self._relay is not None:
             self._relay.close()
             return
-        if self._connector is not None:
-            self._connector.cancel()
-            self._connector = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
             self._count(-1)
         self._downstream.close()
         self._over()
@@ -372,11 +361,3 @@ def _options(accepted: AcceptedSocket) -> TransportOptions:
     if not isinstance(remote, SocketAddress) or not isinstance(local, SocketAddress):
         return NO_OPTIONS
     return TransportOptions("", (remote.host, remote.port), (local.host, local.port))
-
-
-def _name(sock: socket.socket) -> str:
-    try:
-        host, port = sock.getsockname()[:2]
-    except OSError:
-        return ""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -60,10 +60,10 @@ def _common(common: Any, info: StreamInfo) -> None:
     _address(common.downstream_direct_remote_address, info.downstream_direct_remote)
     _address(common.downstream_local_address, info.downstream_local)
     if info.upstream_host:
-        _address(common.upstream_remote_address, info.upstream_host)
         common.upstream_cluster = info.upstream_cluster
-    if info.upstream_local:
-        _address(common.upstream_local_address, info.upstream_local)
+    if info.upstream is not None:
+        _address(common.upstream_remote_address, info.upstream.remote)
+        _address(common.upstream_local_address, info.upstream.local)
     common.start_time.FromNanoseconds(int(info.start_time * 1e6) * 1000)
     _times(common, info)
     common.route_name = info.route_name

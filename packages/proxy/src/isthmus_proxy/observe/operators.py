@@ -117,6 +117,14 @@ def _port(address: str) -> int | None:
     return int(port) if port.isdecimal() else None
 
 
+def _upstream_remote(info: StreamInfo) -> str:
+    return info.upstream.remote if info.upstream is not None else ""
+
+
+def _upstream_local(info: StreamInfo) -> str:
+    return info.upstream.local if info.upstream is not None else ""
+
+
 def _flags(info: StreamInfo) -> Value:
     return (
         ",".join(info.flags) if info.flags else "-"
@@ -148,13 +156,13 @@ PLAIN: dict[str, Reader] = {
     "RESPONSE_DURATION": lambda info: milliseconds(info.started_at, info.upstream_first_byte_at),
     "RESPONSE_TX_DURATION": lambda info: milliseconds(info.upstream_first_byte_at, info.ended_at),
     "UPSTREAM_HOST": _UPSTREAM_HOST,
-    "UPSTREAM_REMOTE_ADDRESS": _UPSTREAM_HOST,
-    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda info: _host(info.upstream_host),
-    "UPSTREAM_REMOTE_PORT": lambda info: _port(info.upstream_host),
+    "UPSTREAM_REMOTE_ADDRESS": lambda info: _upstream_remote(info) or None,
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda info: _host(_upstream_remote(info)),
+    "UPSTREAM_REMOTE_PORT": lambda info: _port(_upstream_remote(info)),
     "UPSTREAM_CLUSTER": lambda info: info.upstream_cluster or None,
-    "UPSTREAM_LOCAL_ADDRESS": lambda info: info.upstream_local or None,
-    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda info: _host(info.upstream_local),
-    "UPSTREAM_LOCAL_PORT": lambda info: _port(info.upstream_local),
+    "UPSTREAM_LOCAL_ADDRESS": lambda info: _upstream_local(info) or None,
+    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda info: _host(_upstream_local(info)),
+    "UPSTREAM_LOCAL_PORT": lambda info: _port(_upstream_local(info)),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": lambda info: info.upstream_transport_failure or None,
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda info: info.attempts,
     "DOWNSTREAM_REMOTE_ADDRESS": _DOWNSTREAM,

@@ -22,7 +22,7 @@ def _downstream(info: StreamInfo) -> TlsInfo | None:
 
 
 def _upstream(info: StreamInfo) -> TlsInfo | None:
-    return info.upstream_tls
+    return info.upstream.tls if info.upstream is not None else None
 
 
 def _server_name(info: StreamInfo) -> Value:

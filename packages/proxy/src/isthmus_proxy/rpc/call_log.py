@@ -53,4 +53,5 @@ def answered_info(proxy: RpcProxy, burst: Burst, frame: bytes | None, status: in
     pool = burst.upstream.pool
     info.upstream_cluster = pool.cluster.name
     info.upstream_host = pool.endpoint.name
+    info.upstream = burst.upstream.end
     return info

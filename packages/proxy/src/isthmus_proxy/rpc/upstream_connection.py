@@ -9,7 +9,6 @@ deadline, since nearly none ever passes.
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final
 
 from isthmus_proxy.codec.rpc import (
@@ -27,10 +26,11 @@ from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.rpc.burst import Burst
 from isthmus_proxy.rpc.frame_buffer import FrameBuffer
 from isthmus_proxy.rpc.heartbeat import Beat, Heartbeat
-from isthmus_proxy.upstream.connector import Connector
-from isthmus_proxy.upstream.transports import NO_OPTIONS, Securing
+from isthmus_proxy.upstream.connecting import Connecting, end_of
+from isthmus_proxy.upstream.transports import NO_OPTIONS
 
 if TYPE_CHECKING:
+    from isthmus_proxy.http.stream_info import UpstreamEnd
     from isthmus_proxy.rpc.pool import RpcPool
     from isthmus_proxy.rpc.requester import RpcRequester
 
@@ -48,7 +48,7 @@ class RpcUpstreamConnection:
 
     __slots__ = (
         "_codec", "_connecting", "_connection", "_early", "_heartbeat", "_heartbeat_timer", "_partial", "_split", "abandoned", "bound_to",
-        "closed", "connecting", "form", "last_id", "last_read", "opened_at", "pending", "pool", "proxy", "queued", "timer", "usable",
+        "closed", "connecting", "end", "form", "last_id", "last_read", "opened_at", "pending", "pool", "proxy", "queued", "timer", "usable",
         "waiting",
     )  # fmt: skip
 
@@ -75,15 +75,16 @@ class RpcUpstreamConnection:
         self.timer = reactor.timer(self._expire)
         self._heartbeat: Heartbeat | None = None
         self._heartbeat_timer = reactor.timer(self._tick)
-        self._connecting: Connector | Securing = Connector(
-            reactor, pool.endpoint.address, self._connected, self._connect_failed
+        self.end: UpstreamEnd | None = None
+        limit, transports = pool.cluster.config.per_connection_buffer_limit_bytes, pool.proxy.transports
+        self._connecting = Connecting(
+            transports, pool.cluster, pool.endpoint, NO_OPTIONS, (), self, limit, self._opened, self._connect_failed
         )
 
     def open(self) -> None:
         """Begin to connect."""
         self._heartbeat_timer.set(self.opened_at + self.pool.cluster.config.connect_timeout)
-        if isinstance(self._connecting, Connector):
-            self._connecting.start()
+        self._connecting.start()
 
     # ---- requests ----
 
@@ -109,28 +110,12 @@ class RpcUpstreamConnection:
         else:
             self._early.append(data)
 
-    def _connected(self, sock: socket.socket) -> None:
-        pool = self.pool
-        transports = self.proxy.transports
-        transport = transports.of(pool.cluster, pool.endpoint)
-        if transport is not None:
-            securing = self._connecting = Securing(self._secured, self._connect_failed)
-            transports.secure(sock, transport, pool.cluster, pool.endpoint, NO_OPTIONS, (), securing)
-            return
-        limit = pool.cluster.config.per_connection_buffer_limit_bytes
-        connection = Connection(self.proxy.reactor, sock, self, limit)
-        connection.adopt()
-        self._opened(connection)
-
-    def _secured(self, connection: Connection) -> None:
-        connection.set_receiver(self)
-        self._opened(connection)
-
     def _opened(self, connection: Connection) -> None:
         self._heartbeat_timer.cancel()
         self.connecting = False
         self.pool.connected(self)
         self._connection = connection
+        self.end = end_of(connection)
         for data in self._early:
             connection.write(data)
         self._early.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,11 +18,11 @@ from isthmus_proxy.http.local_reply import (
 from isthmus_proxy.reactor.connection import Connection
 from isthmus_proxy.reactor.reactor import Timer
 from isthmus_proxy.reactor.splice import WORTH_BYTES
-from isthmus_proxy.upstream.connector import Connector
-from isthmus_proxy.upstream.transports import HTTP1, Securing, transport_failure
+from isthmus_proxy.upstream.connecting import Connecting, end_of
+from isthmus_proxy.upstream.transports import HTTP1, transport_failure
 
 if TYPE_CHECKING:
-    from isthmus_proxy.tls.info import TlsInfo
+    from isthmus_proxy.http.stream_info import UpstreamEnd
     from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
     from isthmus_proxy.upstream.pool import ConnectionPool
     from isthmus_proxy.upstream.upgrade import Upgrade
@@ -65,8 +64,8 @@ class Http1Connection:
     """
 
     __slots__ = (
-        "_bypass", "_chunked", "_connection", "_connector", "_parser", "_pool", "_stats", "_timer", "_unsent_at",
-        "opened_at", "request_done", "requests", "sink", "spelling", "tls",
+        "_bypass", "_chunked", "_connecting", "_connection", "_parser", "_pool", "_stats", "_timer", "_unsent_at", "end",
+        "opened_at", "request_done", "requests", "sink", "spelling",
     )  # fmt: skip
 
     http2 = False
@@ -79,7 +78,7 @@ class Http1Connection:
         self._connection: Connection | None = None
         self.sink: ResponseSink | None = None
         self.requests = 0
-        self.tls: TlsInfo | None = None
+        self.end: UpstreamEnd | None = None
         self.request_done = False
         self._chunked = False
         self._bypass: Bypass | None = None
@@ -87,48 +86,42 @@ class Http1Connection:
         reactor = pool.reactor
         self.opened_at = reactor.now
         self._timer: Timer = reactor.timer(self._timed_out)
-        self._connector: Connector | Securing | None = None
+        self._connecting: Connecting | None = None
 
     def open(self) -> None:
         """Begin to connect; the pool is told how it ends, never from within this call."""
-        reactor = self._pool.reactor
-        self._timer.set(reactor.now + self._pool.cluster.config.connect_timeout)
-        self._connector = Connector(reactor, self._pool.endpoint.address, self._connected, self._connect_failed)
-        self._connector.start()
-
-    def _connected(self, sock: socket.socket) -> None:
-        pool = self._pool
-        transport = pool.transports.of(pool.cluster, pool.endpoint)
-        if transport is not None:
-            securing = self._connector = Securing(self._secured, self._connect_failed)
-            pool.transports.secure(
-                sock, transport, pool.cluster, pool.endpoint, pool.transport_options, HTTP1, securing
-            )
-            return
-        connection = Connection(pool.reactor, sock, self, pool.cluster.config.per_connection_buffer_limit_bytes)
-        connection.adopt()
-        self._opened(connection)
-
-    def _secured(self, connection: Connection) -> None:
-        connection.set_receiver(self)
-        self.tls = connection.tls
-        self._opened(connection)
+        pool, config = self._pool, self._pool.cluster.config
+        self._timer.set(pool.reactor.now + config.connect_timeout)
+        limit, options = config.per_connection_buffer_limit_bytes, pool.transport_options
+        self._connecting = Connecting(
+            pool.transports,
+            pool.cluster,
+            pool.endpoint,
+            options,
+            HTTP1,
+            self,
+            limit,
+            self._opened,
+            self._connect_failed,
+        )
+        self._connecting.start()
 
     def _opened(self, connection: Connection) -> None:
-        self._connector = None
+        self._connecting = None
+        self.end = end_of(connection)
         self._timer.cancel()
         self._connection = connection
         self._pool.opened(self)
 
     def _connect_failed(self, error: OSError) -> None:
-        self._connector = None
+        self._connecting = None
         self._timer.discard()
         self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, transport_failure(error))
 
     def _timed_out(self) -> None:
-        if self._connector is not None:
-            self._connector.cancel()
-            self._connector = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
             self._timer.discard()
             self._stats.upstream_cx_connect_timeout.value += 1
             self._pool.open_failed(self, CONNECTION_TIMEOUT, "")
@@ -139,16 +132,7 @@ class Http1Connection:
     @property
     def connecting(self) -> bool:
         """Whether the connection is still being opened."""
-        return self._connector is not None
-
-    @property
-    def local_address(self) -> str:
-        """This end of the connection, as ``host:port``; empty once it is gone."""
-        try:
-            host, port = self._connection.sock.getsockname()[:2] if self._connection else ("", 0)
-        except OSError:
-            return ""
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self._connecting is not None
 
     def send_head(
         self,
@@ -218,11 +202,11 @@ class Http1Connection:
 
     def close(self, *, remote: bool = False) -> None:
         """Close at once."""
-        if self._connector is not None:
-            self._connector.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
             self._timer.discard()
             self._pool.closed(self, remote=remote)
-            self._connector = None
+            self._connecting = None
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()

@@ -15,12 +15,12 @@ from isthmus_proxy.http.local_reply import (
     REMOTE_CONNECTION_FAILURE,
 )
 from isthmus_proxy.reactor.connection import Connection
-from isthmus_proxy.upstream.connector import Connector
+from isthmus_proxy.upstream.connecting import Connecting, end_of
 from isthmus_proxy.upstream.http2_stream import Http2UpstreamStream
-from isthmus_proxy.upstream.transports import HTTP2, Securing, transport_failure
+from isthmus_proxy.upstream.transports import HTTP2, transport_failure
 
 if TYPE_CHECKING:
-    from isthmus_proxy.tls.info import TlsInfo
+    from isthmus_proxy.http.stream_info import UpstreamEnd
     from isthmus_proxy.upstream.http2_pool import Http2Pool
 
 _STREAMS_BEFORE_SETTINGS = 100
@@ -39,8 +39,8 @@ class Http2UpstreamConnection:
     """See the module. ``draining``: no new requests; it closes after the last one."""
 
     __slots__ = (
-        "_connection", "_connector", "_dirty", "_held", "_keepalive", "_pool", "_stats", "_timer", "codec", "draining",
-        "opened_at", "requests", "tls",
+        "_connecting", "_connection", "_dirty", "_held", "_keepalive", "_pool", "_stats", "_timer", "codec", "draining",
+        "end", "opened_at", "requests",
     )  # fmt: skip
 
     def __init__(self, pool: Http2Pool) -> None:
@@ -48,10 +48,10 @@ class Http2UpstreamConnection:
         self._stats = pool.cluster.stats
         self.codec = Http2Codec(pool.options, pool.stats, pool.memo, client=True)
         self._connection: Connection | None = None
-        self._connector: Connector | Securing | None = None
+        self._connecting: Connecting | None = None
         self._held: list[Http2UpstreamStream] = []
         self._dirty = False
-        self.tls: TlsInfo | None = None
+        self.end: UpstreamEnd | None = None
         self.draining = False
         self.requests = 0
         reactor = pool.reactor
@@ -61,31 +61,25 @@ class Http2UpstreamConnection:
 
     def open(self) -> None:
         """Begin to connect; the pool is told how it ends, never from within this call."""
-        reactor = self._pool.reactor
-        self._timer.set(reactor.now + self._pool.cluster.config.connect_timeout)
-        self._connector = Connector(reactor, self._pool.endpoint.address, self._connected, self._connect_failed)
-        self._connector.start()
-
-    def _connected(self, sock: socket.socket) -> None:
         pool = self._pool
-        transport = pool.transports.of(pool.cluster, pool.endpoint)
-        if transport is not None:
-            securing = self._connector = Securing(self._secured, self._connect_failed)
-            pool.transports.secure(
-                sock, transport, pool.cluster, pool.endpoint, pool.transport_options, HTTP2, securing
-            )
-            return
-        connection = Connection(pool.reactor, sock, self, self.buffer_limit)
-        connection.adopt()
-        self._opened(connection)
-
-    def _secured(self, connection: Connection) -> None:
-        connection.set_receiver(self)
-        self.tls = connection.tls
-        self._opened(connection)
+        self._timer.set(pool.reactor.now + pool.cluster.config.connect_timeout)
+        options, limit = pool.transport_options, self.buffer_limit
+        self._connecting = Connecting(
+            pool.transports,
+            pool.cluster,
+            pool.endpoint,
+            options,
+            HTTP2,
+            self,
+            limit,
+            self._opened,
+            self._connect_failed,
+        )
+        self._connecting.start()
 
     def _opened(self, connection: Connection) -> None:
-        self._connector = None
+        self._connecting = None
+        self.end = end_of(connection)
         self._timer.cancel()
         self._connection = connection
         self.codec.start()
@@ -97,14 +91,14 @@ class Http2UpstreamConnection:
         self._rest()
 
     def _connect_failed(self, error: OSError) -> None:
-        self._connector = None
+        self._connecting = None
         self._timer.discard()
         self._pool.open_failed(self, REMOTE_CONNECTION_FAILURE, transport_failure(error))
 
     def _timed_out(self) -> None:
-        if self._connector is not None:
-            self._connector.cancel()
-            self._connector = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
             self._timer.discard()
             self._stats.upstream_cx_connect_timeout.value += 1
             self._pool.open_failed(self, CONNECTION_TIMEOUT, "")
@@ -138,7 +132,7 @@ class Http2UpstreamConnection:
     @property
     def connecting(self) -> bool:
         """Whether the connection is still being opened."""
-        return self._connector is not None
+        return self._connecting is not None
 
     @property
     def buffer_limit(self) -> int:
@@ -280,11 +274,11 @@ class Http2UpstreamConnection:
     def close(self, *, remote: bool = False) -> None:
         """Close at once."""
         self.draining = True
-        if self._connector is not None:
-            self._connector.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
             self._timer.discard()
             self._pool.closed(self, remote=remote)
-            self._connector = None
+            self._connecting = None
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()

@@ -21,8 +21,8 @@ from isthmus_proxy.upstream.http2_response import parsed_response, switching
 from isthmus_proxy.upstream.upgrade import CONNECT, Upgrade
 
 if TYPE_CHECKING:
+    from isthmus_proxy.http.stream_info import UpstreamEnd
     from isthmus_proxy.reactor.relay import RelayEnd
-    from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.upstream.http1_connection import ResponseSink
     from isthmus_proxy.upstream.http2_connection import Http2UpstreamConnection
 
@@ -37,11 +37,11 @@ class Http2UpstreamStream:
         "_held",
         "_to_emit",
         "_upgrade",
+        "end",
         "request_done",
         "requests",
         "sink",
         "stream",
-        "tls",
     )
 
     http2 = True
@@ -52,7 +52,7 @@ class Http2UpstreamStream:
         self._connection = connection
         self.sink: ResponseSink | None = None
         self.stream: Stream | None = None
-        self.tls: TlsInfo | None = connection.tls
+        self.end: UpstreamEnd | None = connection.end
         self.requests = 1
         self.request_done = False
         self._held: bytes | None = None

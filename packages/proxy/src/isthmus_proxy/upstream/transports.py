@@ -84,10 +84,10 @@ class Securing:
 class Transports:
     """See the module. ``factory`` makes the TLS factory, when it is first asked."""
 
-    __slots__ = ("_factory", "_made", "_reactor")
+    __slots__ = ("_factory", "_made", "reactor")
 
     def __init__(self, reactor: Reactor, factory: Callable[[], TlsFactory]) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._factory = factory
         self._made: dict[str, dict[ClientTlsConfig, ClientTls]] = {}
 
@@ -123,13 +123,13 @@ class Transports:
 
                 _send_whole(sock, proxy_header(transport.proxy_protocol, options, sock))
             if transport.tls is None:
-                connection = Connection(self._reactor, sock, securing, limit)
+                connection = Connection(self.reactor, sock, securing, limit)
                 securing.wait_for(connection)
                 connection.adopt()
-                self._reactor.call_soon(securing.done)
+                self.reactor.call_soon(securing.done)
                 return securing
             tls = self._tls(cluster, transport.tls)
-            made = tls.open(self._reactor, sock, securing, limit, endpoint, cluster.config, options, alpn)
+            made = tls.open(self.reactor, sock, securing, limit, endpoint, cluster.config, options, alpn)
         except (OSError, ConfigError) as error:
             self._refuse(sock, securing, error)
             return securing
@@ -139,10 +139,10 @@ class Transports:
         return securing
 
     def _refuse(self, sock: socket.socket, securing: Securing, error: OSError | ConfigError) -> None:
-        connection = Connection(self._reactor, sock, securing, 1)
+        connection = Connection(self.reactor, sock, securing, 1)
         securing.wait_for(connection)
         failure = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
-        self._reactor.call_soon(lambda: securing.connection_lost(failure))
+        self.reactor.call_soon(lambda: securing.connection_lost(failure))
 
     def _tls(self, cluster: Cluster, config: ClientTlsConfig) -> ClientTls:
         made = self._made.setdefault(cluster.name, {})
