@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from envoy.service.runtime.v3.rtds_pb2 import Runtime
 
-from isthmus_controlplane import publisher as publisher_module
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import make, rule, service, split
@@ -158,9 +157,8 @@ async def test_a_policy_reaches_the_nodes_that_it_selects_and_no_other() -> None
     assert bench.server.snapshots[other] is before[other]
 
 
-async def test_the_number_of_kinds_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher_module, "MAX_SCOPES", 3)
-    bench = Bench()
+async def test_the_number_of_kinds_of_clients_is_bounded() -> None:
+    bench = Bench(max_scopes=3)
     bench.publisher.start()
     scopes = [Scope(namespace=f"n{number}") for number in range(3)]
     for scope in scopes:

@@ -69,8 +69,16 @@ class Publisher:
     same are built once.
     """
 
-    def __init__(self, world: World, techniques: Techniques = ALL, *, built_at_once: int = BUILT_AT_ONCE) -> None:
+    def __init__(
+        self,
+        world: World,
+        techniques: Techniques = ALL,
+        *,
+        built_at_once: int = BUILT_AT_ONCE,
+        max_scopes: int = MAX_SCOPES,
+    ) -> None:
         self.world = world
+        self._max_scopes = max_scopes
         self._built_at_once = built_at_once
         self._techniques = techniques
         self.ready = False
@@ -184,7 +192,7 @@ class Publisher:
         model = self.world.admission.model
         self._instances.follow(model.services)
         found = {scope: narrow(model, scope, self._instances) for scope in said}
-        served = frozenset(sorted(set(found.values()), key=str)[:MAX_SCOPES])
+        served = frozenset(sorted(set(found.values()), key=str)[: self._max_scopes])
         self._narrowed = {scope: narrowed for scope, narrowed in found.items() if narrowed in served}
 
     def _keep(self, scopes: Iterable[Scope]) -> None:
@@ -214,7 +222,9 @@ class Publisher:
             narrowed = narrow(model, scope, self._instances)
             if not self._has_room(narrowed):
                 self.counters.refused_scopes += 1
-                log.error("%d different kinds of nodes are connected, the limit: %s is not served", MAX_SCOPES, scope)
+                log.error(
+                    "%d different kinds of nodes are connected, the limit: %s is not served", self._max_scopes, scope
+                )
                 continue
             self._narrowed[scope] = narrowed
             if narrowed in self._snapshots:  # of scopes in use, which every publication brings up to date
@@ -225,9 +235,9 @@ class Publisher:
             self._make(jobs, cause)
 
     def _has_room(self, scope: Scope) -> bool:
-        if scope not in self._translations and len(self._translations) >= MAX_SCOPES:
+        if scope not in self._translations and len(self._translations) >= self._max_scopes:
             self._forget_unused()
-        return scope in self._translations or len(self._translations) < MAX_SCOPES
+        return scope in self._translations or len(self._translations) < self._max_scopes
 
     def _forget_unused(self) -> None:
         assert self._server is not None
@@ -255,7 +265,7 @@ class Publisher:
             self._again = False
             self.debounce.flush()
         elif needed:
-            self._serve(sorted(needed, key=str)[:MAX_SCOPES], "new kinds of clients")
+            self._serve(sorted(needed, key=str)[: self._max_scopes], "new kinds of clients")
 
     def _publish_built(self, built: Mapping[Scope, tuple[Translation, Snapshot]], cause: str) -> None:
         assert self._server is not None

@@ -22,7 +22,7 @@ from isthmus_proxy.admin import clusters as clusters_endpoint
 from isthmus_proxy.admin import config_dump, inspection, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle
-from isthmus_proxy.admin.server import AdminServer
+from isthmus_proxy.admin.server import admin_server
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.dns import DnsClusters
 from isthmus_proxy.cluster.monitoring import ClusterMonitoring
@@ -96,6 +96,9 @@ class Proxy:
         self.access_logs = AccessLogManager(self.stats)
         self.reactor = Reactor(busy_poll=options.busy_poll)
         self.clusters = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), random.random, time.monotonic)
+        if bootstrap.local_cluster_name:
+            place = bootstrap.node.locality
+            self.clusters.route_by_zone(bootstrap.local_cluster_name, (place.region, place.zone, place.sub_zone))
         self.clusters.on_config_changed(ClusterManagerStats(self.stats, self.clusters.__len__).changed)
         self.dns = DnsClusters(self.clusters, random.random)
         self.routes = RouteHandles(Runtime(bootstrap.runtime), self.stats.scope)
@@ -419,7 +422,7 @@ async def _start_admin(proxy: Proxy, nursery: trio.Nursery) -> None:
     sock = open_admin(proxy.bootstrap, proxy.options)
     if sock is not None:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        await nursery.start(AdminServer(proxy.endpoints().answer).run, [listener])
+        await nursery.start(admin_server(proxy.endpoints().answer).run, [listener])
 
 
 def open_admin(bootstrap: Bootstrap, options: Options) -> socket.socket | None:

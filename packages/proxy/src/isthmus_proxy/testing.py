@@ -280,6 +280,14 @@ class Proxy:
         """Publish a route configuration with one virtual host for all domains."""
         self.routes.update(RouteConfiguration(name, (VirtualHost("v", (b"*",), routes),)))
 
+    async def relay(self, script: Script = answer_ok, **options: object) -> Origin:
+        """Listen for HTTP, and send everything to one origin, which does as ``script`` says."""
+        origin = await self.origin(script)
+        self.cluster("c", origin.port)
+        self.route(forward())
+        self.http(**options)  # type: ignore[arg-type]
+        return origin
+
     def http(self, name: str = "l", port: int = 0, **options: object) -> int:
         """Listen for HTTP with the routes of ``r``; answer the port."""
         config = HttpConnectionManagerConfig("test", RdsReference("r"), **options)  # type: ignore[arg-type]

@@ -7,10 +7,10 @@ import pytest
 import trio
 import trio.testing
 
-from isthmus_proxy.admin import server as server_module
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.response import AdminRequest, AdminResponse, Endpoint, text
-from isthmus_proxy.admin.server import AdminServer
+from isthmus_proxy.admin.server import LIMITS, admin_server
+from isthmus_proxy.local_server import LocalServer, ServerLimits
 
 HEAD_OF_OK = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=UTF-8\r\ncache-control: no-cache, max-age=0\r\n"
@@ -30,20 +30,21 @@ def long(_request: AdminRequest) -> AdminResponse:
     return AdminResponse(200, pieces())
 
 
-def make_server() -> AdminServer:
-    return AdminServer(
+def make_server(limits: ServerLimits = LIMITS) -> LocalServer:
+    return admin_server(
         Dispatcher(
             [
                 Endpoint("/ready", "", lambda _: text("LIVE\n")),
                 Endpoint("/long", "", long),
                 Endpoint("/broken", "", broken),
             ]
-        ).answer
+        ).answer,
+        limits,
     )
 
 
 @asynccontextmanager
-async def connection(server: AdminServer | None = None) -> AsyncIterator[trio.abc.Stream]:
+async def connection(server: LocalServer | None = None) -> AsyncIterator[trio.abc.Stream]:
     """The client's end of a connection that is being served."""
     client, peer = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -135,7 +136,7 @@ async def test_a_silent_client_is_let_go(autojump_clock: trio.testing.MockClock)
     async with connection() as client:
         with trio.fail_after(100):
             assert await client.receive_some() == b""
-        assert trio.current_time() == pytest.approx(server_module.IDLE_SECONDS)
+        assert trio.current_time() == pytest.approx(LIMITS.idle_seconds)
 
 
 @pytest.mark.trio
@@ -144,13 +145,12 @@ async def test_half_a_request_is_not_waited_for_long(autojump_clock: trio.testin
         await client.send_all(b"GET /ready HTTP/1.1\r\nho")
         with trio.fail_after(100):
             assert await client.receive_some() == b""
-        assert trio.current_time() == pytest.approx(server_module.REQUEST_SECONDS)
+        assert trio.current_time() == pytest.approx(LIMITS.request_seconds)
 
 
 @pytest.mark.trio
-async def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 1)
-    server = make_server()
+async def test_one_connection_too_many_is_told_so() -> None:
+    server = make_server(ServerLimits(connections=1))
     async with connection(server) as first:
         await first.send_all(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n")
         assert b"LIVE" in await read_until(first, b"0\r\n\r\n")
@@ -167,7 +167,7 @@ async def test_a_fault_in_an_answer_ends_only_its_connection(caplog: pytest.LogC
     async with connection(server) as client:
         await client.send_all(b"GET /broken HTTP/1.1\r\nhost: a\r\n\r\n")
         assert await read_all(client) == b""
-    assert "an admin request failed" in caplog.text
+    assert "a request to the admin server failed" in caplog.text
     async with connection(server) as client:
         await client.send_all(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n")
         assert b"LIVE" in await read_until(client, b"0\r\n\r\n")

@@ -440,3 +440,14 @@ def test_loads_are_reported_to_one_static_cluster(tmp_path: Path) -> None:
         f"{place} = 2 services: loads are reported to one"
     )
     assert refused(tmp_path, load_stats()).startswith(place)
+
+
+def test_the_local_cluster_has_to_exist(tmp_path: Path) -> None:
+    document = {"cluster_manager": {"local_cluster_name": "proxies"}, "static_resources": {"clusters": [{"name": "c"}]}}
+    file = tmp_path / "b.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match=r"cluster_manager.local_cluster_name.*proxies.*is not among"):
+        load(file)
+    document["static_resources"]["clusters"].append({"name": "proxies"})  # type: ignore[index]
+    file.write_text(json.dumps(document))
+    assert load(file).local_cluster_name == "proxies"

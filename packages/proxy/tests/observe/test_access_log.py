@@ -11,8 +11,8 @@ import trio.testing
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import AccessLogConfig
-from isthmus_proxy.observe import log_writer
 from isthmus_proxy.observe.access_log import AccessLogManager
+from isthmus_proxy.observe.log_writer import LogBounds
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.testing import eventually
 
@@ -63,12 +63,9 @@ async def test_a_proxy_that_closes_its_listeners_and_ends_writes_what_they_logge
 
 
 @pytest.mark.trio
-async def test_a_full_buffer_is_written_before_the_interval(
-    tmp_path: Path, stats: StatsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_writer, "FLUSH_SECONDS", float("inf"))
+async def test_a_full_buffer_is_written_before_the_interval(tmp_path: Path, stats: StatsStore) -> None:
     path = tmp_path / "access.log"
-    logs = AccessLogManager(stats)
+    logs = AccessLogManager(stats, LogBounds(flush_seconds=float("inf")))
     async with trio.open_nursery() as nursery:
         await nursery.start(logs.run)
         (logger,) = logs.open_loggers((config(path, "x" * 1023 + "\n"),))
@@ -90,15 +87,10 @@ async def test_what_is_pending_at_the_end_is_written(tmp_path: Path, stats: Stat
 
 
 @pytest.mark.trio
-async def test_a_pipe_that_nobody_reads_delays_nothing_and_drops_are_counted(
-    tmp_path: Path, stats: StatsStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_writer, "BUFFER_BYTES", 10_000)
-    monkeypatch.setattr(log_writer, "FLUSH_BYTES", 1_000)
-    monkeypatch.setattr(log_writer, "CLOSE_SECONDS", 0.01)
+async def test_a_pipe_that_nobody_reads_delays_nothing_and_drops_are_counted(tmp_path: Path, stats: StatsStore) -> None:
     stalled, healthy = tmp_path / "stalled", tmp_path / "healthy"
     os.mkfifo(stalled)
-    logs = AccessLogManager(stats)
+    logs = AccessLogManager(stats, LogBounds(flush_bytes=1_000, buffer_bytes=10_000, close_seconds=0.01))
     async with trio.open_nursery() as nursery:
         await nursery.start(logs.run)
         stuck, fine = logs.open_loggers((config(stalled, "y" * 99 + "\n"), config(healthy)))

@@ -9,7 +9,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from isthmus_proxy.registry_api.message import ApiAnswer
-from isthmus_proxy.registry_api.server import MAX_BODY_BYTES, RegistryApiServer
+from isthmus_proxy.registry_api.server import LIMITS, registry_api_server
 
 pytestmark = pytest.mark.trio
 
@@ -32,7 +32,7 @@ async def read_answer(stream: trio.abc.Stream) -> tuple[bytes, object]:
 async def test_requests_on_one_connection() -> None:
     client, server = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(RegistryApiServer(echo).serve, server)
+        nursery.start_soon(registry_api_server(echo).serve, server)
         request = b"POST /services/publish?x=1 HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
         for cut in (0, 10, len(request) - 2):
             await client.send_all(request[:cut])
@@ -45,12 +45,12 @@ async def test_requests_on_one_connection() -> None:
 
 async def test_what_is_too_much_or_no_http_is_refused() -> None:
     for data, status in (
-        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9999999\r\n\r\n" + b"x" * (MAX_BODY_BYTES + 1), b"413"),
+        (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9999999\r\n\r\n" + b"x" * (LIMITS.body_bytes + 1), b"413"),
         (b"nonsense\r\n\r\n", b"400"),
     ):
         client, server = memory_stream_pair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(RegistryApiServer(echo).serve, server)
+            nursery.start_soon(registry_api_server(echo).serve, server)
             await client.send_all(data)
             head, body = await read_answer(client)
             assert head.split(b" ")[1] == status

@@ -26,6 +26,7 @@ from isthmus_proxy.cluster.original_dst import Destination, OriginalDstLoadBalan
 from isthmus_proxy.cluster.slow_start import Now
 from isthmus_proxy.cluster.stats import ClusterStats
 from isthmus_proxy.cluster.subset import SubsetLoadBalancer
+from isthmus_proxy.cluster.zone_aware import LocalZone
 from isthmus_proxy.observe.stats import Gauge
 
 _ANYWHERE = LocalityEndpoints(())
@@ -35,7 +36,10 @@ MembershipObserver = Callable[[list[Endpoint], list[Endpoint]], None]
 
 
 class Cluster:
-    """Mutable state of one cluster. ``breakers`` are its circuit breakers, by the number of the routing priority."""
+    """Mutable state of one cluster. ``breakers`` are its circuit breakers, by the number of the routing priority.
+
+    ``zone`` is where the proxy is, if requests are routed by that.
+    """
 
     __slots__ = (
         "_balancer",
@@ -45,6 +49,7 @@ class Cluster:
         "_random",
         "_revision",
         "_stale",
+        "_zone",
         "assignment",
         "breakers",
         "config",
@@ -53,7 +58,14 @@ class Cluster:
         "stats",
     )
 
-    def __init__(self, config: ClusterConfig, stats: ClusterStats, random: RandomSource, now: Now) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        stats: ClusterStats,
+        random: RandomSource,
+        now: Now,
+        zone: LocalZone | None = None,
+    ) -> None:
         self.name = config.name
         self.config = config
         self.stats = stats
@@ -61,6 +73,7 @@ class Cluster:
         self.breakers = (CircuitBreaker(config.thresholds), CircuitBreaker(config.high_thresholds))
         stats.scope.provide(self.breaker_gauges)
         self._now = now
+        self._zone = zone
         self._revision = 0
         self._stale = True
         self.endpoints: dict[tuple[str, int], Endpoint] = {}
@@ -100,6 +113,11 @@ class Cluster:
         """The gauges of both circuit breakers, as of now."""
         for priority, breaker in zip(PRIORITIES, self.breakers, strict=True):
             yield from breaker.gauges(priority)
+
+    @property
+    def revision(self) -> int:
+        """Rises with every change of the endpoints and of their health."""
+        return self._revision
 
     def observe(self, observer: MembershipObserver) -> None:
         """Call ``observer(added, gone)`` with each assignment, before it is balanced."""
@@ -204,7 +222,9 @@ class Cluster:
         return known
 
     def _make_balancer(self) -> LoadBalancer:
-        surroundings = Surroundings(self.stats, self._random, self._now, self.config.healthy_panic_threshold)
+        surroundings = Surroundings(
+            self.stats, self._random, self._now, self.config.healthy_panic_threshold, self._zone
+        )
         if self.config.original_dst is not None:
             overflow = self.stats.scope.counter("original_dst_host_overflow")
             return OriginalDstLoadBalancer(self.config.original_dst, self._add, overflow)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from isthmus_proxy.cluster.balancer import RandomSource
 from isthmus_proxy.cluster.cluster import Cluster
 from isthmus_proxy.cluster.endpoint import Endpoint
+from isthmus_proxy.cluster.locality import Locality
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig
 from isthmus_proxy.cluster.slow_start import Now
 from isthmus_proxy.cluster.stats import cluster_stats
+from isthmus_proxy.cluster.zone_aware import LocalZone
 from isthmus_proxy.observe.stats_scope import StatsScope
 
 RemovalCallback = Callable[[Cluster, list[Endpoint]], None]
@@ -33,6 +35,8 @@ class ClusterManager:
         "_on_removed",
         "_random",
         "_scope",
+        "_zone",
+        "_zone_cluster",
     )
 
     def __init__(self, scope: Callable[[str], StatsScope], random: RandomSource, now: Now) -> None:
@@ -46,6 +50,13 @@ class ClusterManager:
         self._on_removed: list[RemovalCallback] = []
         self._on_failed: list[RemovalCallback] = []
         self._on_config: list[ConfigCallback] = []
+        self._zone: LocalZone | None = None
+        self._zone_cluster = ""
+
+    def route_by_zone(self, local_cluster: str, locality: Locality) -> None:
+        """Let clusters that come from now on prefer ``locality``, that of this proxy, which is one of ``local_cluster``'s endpoints."""
+        self._zone_cluster = local_cluster
+        self._zone = LocalZone(locality, lambda: self.get(local_cluster))
 
     def get(self, name: str) -> Cluster | None:
         """Return the cluster, building it on first use; None when no cluster has that name (503, flag NC)."""
@@ -61,7 +72,8 @@ class ClusterManager:
     def _build(self, name: str) -> Cluster:
         config = self._configs[name]
         stats = cluster_stats(self._scope(config.alt_stat_name or name))
-        cluster = self._clusters[name] = Cluster(config, stats, self._random, self._now)
+        zone = self._zone if name != self._zone_cluster else None
+        cluster = self._clusters[name] = Cluster(config, stats, self._random, self._now, zone)
         for callback in self._on_built:
             callback(cluster)
         assignment = self._assignments.get(name)

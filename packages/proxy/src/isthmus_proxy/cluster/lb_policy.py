@@ -29,11 +29,15 @@ class SlowStart:
 
 @dataclass(frozen=True, slots=True)
 class ZoneAware:
-    """Requests stay in the proxy's own zone as far as its share of the local cluster allows; percentages are whole."""
+    """Requests stay in the proxy's own zone as far as its share of the local cluster allows; percentages are whole.
+
+    Shares are of healthy endpoints, or of their weight with ``by_weight`` (locality_basis).
+    """
 
     routing_enabled: int = 100
     min_cluster_size: int = 6
     fail_traffic_on_panic: bool = False
+    by_weight: bool = False
 
 
 @dataclass(frozen=True, slots=True)

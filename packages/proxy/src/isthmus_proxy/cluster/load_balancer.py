@@ -13,7 +13,7 @@ from isthmus_proxy.cluster.edf import DynamicWeights
 from isthmus_proxy.cluster.endpoint import Endpoint
 from isthmus_proxy.cluster.host_set import HostSet, Source
 from isthmus_proxy.cluster.lb_policy import Inner, LeastRequest, Maglev, Random, RingHash, RoundRobin
-from isthmus_proxy.cluster.locality import schedule
+from isthmus_proxy.cluster.locality import Locality, schedule
 from isthmus_proxy.cluster.maglev import MaglevTable
 from isthmus_proxy.cluster.membership import Membership, PrioritySet
 from isthmus_proxy.cluster.priority import Loads
@@ -22,16 +22,29 @@ from isthmus_proxy.cluster.ring_hash import Ring
 from isthmus_proxy.cluster.shares import shares
 from isthmus_proxy.cluster.slow_start import Now
 from isthmus_proxy.cluster.stats import ClusterStats
+from isthmus_proxy.cluster.zone_aware import LocalZone, ZonePlan, local_panic, plan_zones
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the load balancers of one cluster share. ``random`` returns numbers in [0, 1), ``now`` seconds."""
+    """What the load balancers of one cluster share. ``random`` returns numbers in [0, 1), ``now`` seconds.
+
+    ``zone`` is where the proxy is, if anything is routed by that.
+    """
 
     stats: ClusterStats
     random: RandomSource
     now: Now
     panic_threshold: float = 50.0
+    zone: LocalZone | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What was planned by zones for these proxies."""
+
+    local: HostSet
+    plan: ZonePlan | None
 
 
 class LoadBalancer(Protocol):
@@ -67,7 +80,7 @@ class PickingLoadBalancer:
         self._priorities = self._priorities.updated(members, self._surroundings.panic_threshold)
         self.direct = None
         host_sets, loads = self._priorities.host_sets, self._priorities.loads
-        spread = len(host_sets) > 1 or members.locality_weights is not None
+        spread = len(host_sets) > 1 or members.locality_weights is not None or self._surroundings.zone is not None
         self._plain = not spread and loads.healthy == (100,) and not loads.panic[0] and bool(host_sets[0].healthy)
 
     def choose(self, context: LoadBalancerContext | None) -> Endpoint | None:
@@ -94,7 +107,32 @@ class PickingLoadBalancer:
             localities = self._localities(host_set, degraded=degraded)
             if localities is not None:
                 return self._pick_in_locality(host_set, localities.pick(), degraded=degraded)
+        elif self._surroundings.zone is not None and priority == 0:
+            return self._pick_by_zone(host_set, self._surroundings.zone, degraded=degraded)
         return self._pick(host_set, "degraded" if degraded else "healthy")
+
+    def _pick_by_zone(self, host_set: HostSet, zone: LocalZone, *, degraded: bool) -> Endpoint | None:
+        """Stay in the own zone as far as that is fair; without regard to zones where nothing can be said of it."""
+        surroundings, policy = self._surroundings, self._policy.zone_aware
+        source: Source = "degraded" if degraded else "healthy"
+        plan = self._zone_plan(host_set, zone.hosts(), zone.locality)
+        if plan is None or surroundings.random() * 100 >= policy.routing_enabled:
+            return self._pick(host_set, source)
+        scope = surroundings.stats.scope
+        if local_panic(zone.hosts(), surroundings.panic_threshold):
+            scope.counter("lb_local_cluster_not_ok").value += 1
+            return None if policy.fail_traffic_on_panic else self._pick(host_set, source)
+        index = plan.choose(surroundings.random, scope)
+        group = host_set.localities()[index]
+        return self._pick_in_locality(host_set, index, degraded=degraded) if group.of(degraded=degraded) else None
+
+    def _zone_plan(self, host_set: HostSet, local: HostSet, locality: Locality) -> ZonePlan | None:
+        """The plan, made anew when the endpoints or the proxies changed."""
+        known = host_set.made.get("zones")
+        if not isinstance(known, _Planned) or known.local is not local:
+            plan = plan_zones(self._policy.zone_aware, local, locality, host_set, self._surroundings.stats.scope)
+            known = host_set.made["zones"] = _Planned(local, plan)
+        return known.plan
 
     def _pick(self, host_set: HostSet, source: Source) -> Endpoint | None:
         return self._picker(host_set, source).pick() if host_set.of(source) else None
@@ -109,7 +147,7 @@ class PickingLoadBalancer:
         picker = host_set.made.get((index, degraded))
         if picker is None:
             group = host_set.localities()[index]
-            picker = host_set.made[index, degraded] = self._build(group.degraded if degraded else group.healthy)
+            picker = host_set.made[index, degraded] = self._build(group.of(degraded=degraded))
         return cast("Picker", picker).pick()
 
     def _build(self, endpoints: object) -> Picker:

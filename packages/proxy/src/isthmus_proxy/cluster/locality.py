@@ -23,6 +23,10 @@ class LocalityGroup:
     degraded: list[Endpoint] = field(default_factory=list)
     excluded: int = 0
 
+    def of(self, *, degraded: bool) -> list[Endpoint]:
+        """The degraded endpoints, or the healthy ones."""
+        return self.degraded if degraded else self.healthy
+
     def effective_weight(self, eligible: Sequence[Endpoint], overprovisioning: int) -> float:
         """The weight as far as the share of ``eligible`` endpoints, times ``overprovisioning`` per cent, supports it."""
         counted = len(self.hosts) - self.excluded

@@ -54,7 +54,7 @@ def distribute(priorities: Sequence[Census], overprovisioning: int, panic_thresh
     healthy = [_availability(census.healthy, census.eligible, overprovisioning) for census in priorities]
     degraded = [_availability(census.degraded, census.eligible, overprovisioning) for census in priorities]
     total = min(100, sum(healthy) + sum(degraded))
-    panic = tuple(total != 100 and _in_panic(census, panic_threshold) for census in priorities)
+    panic = tuple(total != 100 and in_panic(census, panic_threshold) for census in priorities)
     availability = tuple(healthy), tuple(degraded)
     if total == 0 and panic_threshold == 0:
         return Loads(_all_to_first(priorities), (0,) * len(priorities), (False,) * len(priorities), availability)
@@ -69,7 +69,8 @@ def _availability(count: int, eligible: int, overprovisioning: int) -> int:
     return min(100, overprovisioning * count // eligible) if eligible else 0
 
 
-def _in_panic(census: Census, threshold: float) -> bool:
+def in_panic(census: Census, threshold: float) -> bool:
+    """Whether fewer than ``threshold`` per cent of the endpoints are usable."""
     usable = census.healthy + census.degraded
     return (100.0 * usable / census.eligible if census.eligible else 0.0) < min(100.0, threshold)
 

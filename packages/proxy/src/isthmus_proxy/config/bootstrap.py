@@ -63,6 +63,7 @@ class Bootstrap:
     secrets: tuple[tuple[str, Secret], ...] = ()
     registry_api: RegistryApiConfig | None = None
     load_stats: ManagementServer | None = None
+    local_cluster_name: str = ""
 
 
 def load(path: Path) -> Bootstrap:
@@ -122,6 +123,7 @@ def compile_bootstrap(proto: Any, origin: str = "") -> Bootstrap:
         secrets,
         _registry_api(proto),
         _load_stats(proto.cluster_manager, clusters),
+        _local_cluster(proto.cluster_manager, clusters),
     )
 
 
@@ -143,6 +145,14 @@ def _check_server(server: ManagementServer, path: str, known: set[str]) -> None:
     if server.cluster_name not in known:
         reason = "is not among static_resources.clusters, other than those of type EDS"
         raise ConfigError(f"{path}.envoy_grpc.cluster_name", shown(server.cluster_name), reason)
+
+
+def _local_cluster(manager: Any, clusters: tuple[ClusterConfig, ...]) -> str:
+    name = str(manager.local_cluster_name)
+    if name and name not in [cluster.name for cluster in clusters]:
+        reason = "is not among static_resources.clusters; requests are routed by the zones of its endpoints"
+        raise ConfigError("cluster_manager.local_cluster_name", shown(name), reason)
+    return name
 
 
 def _check_sources(

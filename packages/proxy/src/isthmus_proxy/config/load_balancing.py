@@ -120,7 +120,8 @@ def _zone_aware(common: Any, path: str) -> ZoneAware:
         return ZoneAware()
     zone, path = common.zone_aware_lb_config, join(path, "zone_aware_lb_config")
     routing = round(zone.routing_enabled.value) if zone.HasField("routing_enabled") else 100
-    return ZoneAware(routing, number(zone, "min_cluster_size", 6, path), zone.fail_traffic_on_panic)
+    by_weight = "locality_basis" in zone.DESCRIPTOR.fields_by_name and zone.locality_basis == zone.HEALTHY_HOSTS_WEIGHT
+    return ZoneAware(routing, number(zone, "min_cluster_size", 6, path), zone.fail_traffic_on_panic, by_weight)
 
 
 def _inner(name: str, config: Any, path: str, localities: _Localities) -> Inner:

@@ -52,7 +52,7 @@ BOOTSTRAP: dict[str, MessageRules] = {
         },
     ),
     f"{_B}.ClusterManager": message(
-        "outlier_detection load_stats_config",
+        "outlier_detection local_cluster_name load_stats_config",
         no_effect={
             "clusters are always built on first use": "enable_deferred_cluster_creation",
         },

@@ -44,7 +44,9 @@ LOAD_BALANCING: dict[str, MessageRules] = {
     f"{_EXTENSIONS}.subset.v3.Subset.LbSubsetSelector": message(_SELECTOR),
     f"{_COMMON}.SlowStartConfig": message(_SLOW_START),
     f"{_COMMON}.LocalityLbConfig": message("zone_aware_lb_config locality_weighted_lb_config"),
-    f"{_COMMON}.LocalityLbConfig.ZoneAwareLbConfig": message(_ZONE_AWARE),
+    f"{_COMMON}.LocalityLbConfig.ZoneAwareLbConfig": message(
+        _ZONE_AWARE, only={"locality_basis": ("HEALTHY_HOSTS_NUM", "HEALTHY_HOSTS_WEIGHT")}
+    ),
     f"{_COMMON}.LocalityLbConfig.LocalityWeightedLbConfig": message(),
     f"{_COMMON}.ConsistentHashingLbConfig": message("use_hostname_for_hashing hash_balance_factor"),
 }

@@ -11,7 +11,7 @@ from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.listener.model import AccessLogConfig, GrpcLogTarget
 from isthmus_proxy.observe.access_logger import AccessLogger
 from isthmus_proxy.observe.formatter import DEFAULT_FORMAT, Render, TextLine, compile_json, compile_text
-from isthmus_proxy.observe.log_writer import LogWriter
+from isthmus_proxy.observe.log_writer import BOUNDS, LogBounds, LogWriter
 from isthmus_proxy.observe.stats import StatsStore
 
 LoggerFactory = Callable[[tuple[AccessLogConfig, ...]], tuple["Logger", ...]]
@@ -74,7 +74,8 @@ class AccessLogManager:
     ``log_service`` opens the stream to a service.
     """
 
-    def __init__(self, stats: StatsStore) -> None:
+    def __init__(self, stats: StatsStore, bounds: LogBounds = BOUNDS) -> None:
+        self._bounds = bounds
         self._file_stats = stats.scope("filesystem")
         self._log_stats = stats.scope("access_log_file")
         self._writers: dict[str, LogWriter] = {}
@@ -150,7 +151,7 @@ class AccessLogManager:
         self._users[path] = self._users.get(path, 0) + 1
         writer = self._writers.get(path)
         if writer is None:
-            writer = self._writers[path] = LogWriter(path, self._file_stats, self._log_stats)
+            writer = self._writers[path] = LogWriter(path, self._file_stats, self._log_stats, self._bounds)
             if self._nursery is not None:
                 self._nursery.start_soon(writer.run)
         return writer

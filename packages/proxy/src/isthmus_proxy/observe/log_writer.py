@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -16,15 +17,25 @@ import trio
 from isthmus_proxy.observe.line_buffer import LineBuffer
 from isthmus_proxy.observe.stats import Scope
 
-FLUSH_BYTES = 64 * 1024
-"""Write at once when so much is pending (Envoy's file_flush_min_size_kb)."""
-FLUSH_SECONDS = 1.0
-"""Write this long after the first pending line."""
-BUFFER_BYTES = 4 * 1024 * 1024
-"""Drop lines beyond this: at 200 bytes a line, some 20,000 requests during which the disk gave no sign of life."""
-CLOSE_SECONDS = 1.0
-"""How long the last flush may take when the proxy stops."""
 
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """How much waits for a log, and how long.
+
+    Attributes:
+        flush_bytes: Write at once when so much is pending (Envoy's file_flush_min_size_kb).
+        flush_seconds: Write this long after the first pending line.
+        buffer_bytes: Drop lines beyond this: at 200 bytes a line, some 20,000 requests during which the disk gave no sign of life.
+        close_seconds: How long the last flush may take when the proxy stops.
+    """
+
+    flush_bytes: int = 64 * 1024
+    flush_seconds: float = 1.0
+    buffer_bytes: int = 4 * 1024 * 1024
+    close_seconds: float = 1.0
+
+
+BOUNDS = LogBounds()
 _STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/1": 1, "/dev/fd/2": 2}
 
 
@@ -32,6 +43,7 @@ class LogWriter:
     """The buffer, and the task that empties it, of one path. ``write`` is called by the reactor and never blocks."""
 
     __slots__ = (
+        "_bounds",
         "_buffer",
         "_closing",
         "_failed",
@@ -45,8 +57,9 @@ class LogWriter:
         "write",
     )
 
-    def __init__(self, path: str, stats: Scope, dropped: Scope) -> None:
+    def __init__(self, path: str, stats: Scope, dropped: Scope, bounds: LogBounds = BOUNDS) -> None:
         self.path = path
+        self._bounds = bounds
         self._fd: int | None = None
         self._reopen = False
         self._closing = False
@@ -54,7 +67,8 @@ class LogWriter:
         self._full = trio.Event()
         # A limiter of its own: a stuck disk must not use up the threads that DNS needs.
         self._thread = trio.CapacityLimiter(1)
-        self._buffer = LineBuffer(BUFFER_BYTES, FLUSH_BYTES, stats, dropped, self._line_came, self._much_came)
+        sizes = bounds.buffer_bytes, bounds.flush_bytes
+        self._buffer = LineBuffer(*sizes, stats, dropped, self._line_came, self._much_came)
         self.write: Callable[[bytes], None] = self._buffer.write
         self._written = stats.counter("write_completed")
         self._failed = stats.counter("write_failed")
@@ -80,11 +94,11 @@ class LogWriter:
         try:
             while not (self._closing and self._buffer.empty):
                 await self._pending.wait()
-                with trio.move_on_after(FLUSH_SECONDS):
+                with trio.move_on_after(self._bounds.flush_seconds):
                     await self._full.wait()
                 await self._flush()
         finally:
-            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            with trio.move_on_after(self._bounds.close_seconds, shield=True):
                 await self._flush()
                 async with self._thread:  # a batch that the cancellation cut loose is still being written
                     pass

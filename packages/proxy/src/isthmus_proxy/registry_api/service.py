@@ -12,7 +12,7 @@ from isthmus_proxy.registry_api.application_check import watch
 from isthmus_proxy.registry_api.dubbo import DubboApi
 from isthmus_proxy.registry_api.model import RegistryApiConfig
 from isthmus_proxy.registry_api.registry import ApplicationRegistry
-from isthmus_proxy.registry_api.server import Answer, RegistryApiServer
+from isthmus_proxy.registry_api.server import Answer, registry_api_server
 from isthmus_proxy.registry_api.sofa import SofaApi
 from isthmus_proxy.rpc.codecs import make_codec
 
@@ -60,4 +60,4 @@ async def _serve(answer: Answer, port: int, field: str, nursery: trio.Nursery) -
     except OSError as error:
         reason = f"cannot be listened on: {error.strerror or error}"
         raise ConfigError(f"bootstrap_extensions.{field}", str(port), reason) from error
-    nursery.start_soon(RegistryApiServer(answer).run, listeners)
+    nursery.start_soon(registry_api_server(answer).run, listeners)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import trio
 
 from isthmus_proxy import app
-from isthmus_proxy.admin.server import AdminServer
+from isthmus_proxy.admin.server import admin_server
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.workers.admin import WorkersAdmin
@@ -129,7 +129,7 @@ class Supervisor:
                 nursery.start_soon(self._watch, worker)
             if self._admin is not None:
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._admin.dup()))
-                nursery.start_soon(AdminServer(WorkersAdmin(self, self._settings).answer).run, [listener])
+                nursery.start_soon(admin_server(WorkersAdmin(self, self._settings).answer).run, [listener])
             while not self._over():
                 self._change = trio.Event()
                 with trio.move_on_after(self._wait_for()):
