@@ -318,7 +318,7 @@ class Proxy:
                 *stats_endpoint.endpoints(self.stats, self.refresh_stats),
                 *clusters_endpoint.endpoints(self.clusters, static.__contains__),
                 *runtime_endpoint.endpoints(self.routes.runtime),
-                *why_endpoint.endpoints(self.listeners.serving, self.clusters),
+                *why_endpoint.endpoints(self.listeners.serving, self.clusters, time.time),
                 *config_dump.endpoints(self._dump_source()),
                 *inspection.endpoints(
                     lambda: self.surroundings.certificates(time.time()),

@@ -136,7 +136,9 @@ def why(expected: int = 200, /, **query: str) -> Any:
     clusters = ClusterManager(lambda name: stats.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0)
     clusters.add_or_update(compile_cluster(read(Cluster(), CARTS)))
     listeners = [Serving(WEB), Serving(TCP)]
-    answer = Dispatcher(why_endpoint.endpoints(lambda: listeners, clusters)).respond(AdminRequest("GET", "/why", query))
+    answer = Dispatcher(why_endpoint.endpoints(lambda: listeners, clusters, lambda: 0.0)).respond(
+        AdminRequest("GET", "/why", query)
+    )
     body = "".join(answer.body)
     assert answer.status == expected, body
     return json.loads(body) if expected == 200 else body

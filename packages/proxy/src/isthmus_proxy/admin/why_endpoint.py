@@ -26,8 +26,10 @@ _PARAMETERS = (
 )
 
 
-def endpoints(listeners: Callable[[], Sequence[Serving]], clusters: Clusters) -> tuple[Endpoint, ...]:
-    """The endpoint; ``listeners`` are those in use at the moment of a question."""
+def endpoints(
+    listeners: Callable[[], Sequence[Serving]], clusters: Clusters, time: Callable[[], float]
+) -> tuple[Endpoint, ...]:
+    """The endpoint; ``listeners`` are those in use at the moment of a question, ``time`` tells that as seconds since 1970."""
 
     def why(request: AdminRequest) -> AdminResponse:
         from isthmus_proxy.why.answer import World, explain  # noqa: PLC0415 - see the module
@@ -35,7 +37,7 @@ def endpoints(listeners: Callable[[], Sequence[Serving]], clusters: Clusters) ->
 
         try:
             names = [name for name, _ in _PARAMETERS]
-            answer = explain(parse(request.query, names), World(listeners(), clusters))
+            answer = explain(parse(request.query, names), World(listeners(), clusters, time()))
         except QuestionError as error:
             return text(f"{error}\n", 400)
         return AdminResponse(200, (json.dumps(answer, indent=1), "\n"), JSON)

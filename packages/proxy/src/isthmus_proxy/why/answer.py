@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,11 +25,12 @@ from isthmus_proxy.listener.model import (
     RpcProxyConfig,
     SocketAddress,
 )
-from isthmus_proxy.route.model import ClusterWeight, ForwardAction, VirtualHost
+from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, VirtualHost
 from isthmus_proxy.route.table import RouteTable
 from isthmus_proxy.why.chains import explain_chains
 from isthmus_proxy.why.endpoints import explain_endpoints
-from isthmus_proxy.why.filters import Asker, explain_filters
+from isthmus_proxy.why.filters import explain_filters
+from isthmus_proxy.why.judges import Asker
 from isthmus_proxy.why.question import Question, QuestionError
 from isthmus_proxy.why.routes import describe, describe_action, explain_routes
 
@@ -64,10 +65,11 @@ class Serving(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the proxy serves at the moment."""
+    """What the proxy serves at the moment, which is ``time``, in seconds since 1970."""
 
     listeners: Sequence[Serving]
     clusters: Clusters
+    time: float = 0.0
 
 
 def explain(question: Question, world: World) -> _Row:
@@ -167,9 +169,29 @@ def _http(
     if host is not None:
         row["routes"] = list(explain_routes(table, host, head, decision))
     if manager.http_filters:
-        asker = Asker(head, str(question.source), str(local), question.server_name, decision)
+        asker = Asker(
+            head,
+            str(question.source),
+            str(local),
+            question.server_name,
+            _route_metadata(decision),
+            _only_cluster(decision),
+            world.time,
+        )
         row["filters"] = list(explain_filters(manager.http_filters, asker, decision))
     return row | _outcome(plan, world)
+
+
+def _route_metadata(decision: Decision | None) -> dict[str, Mapping[str, Any]]:
+    metadata = {} if decision is None else decision.route.metadata
+    return {name: value for name, value in metadata.items() if isinstance(value, Mapping)}
+
+
+def _only_cluster(decision: Decision | None) -> str:
+    """Where the route sends requests, if that is always the same cluster."""
+    action = None if decision is None else decision.route.action
+    names = {each.cluster for each in action.clusters} if isinstance(action, ForwardAction) else set()
+    return names.pop() if len(names) == 1 else ""
 
 
 def _parsed(question: Question, manager: HttpConnectionManagerConfig) -> ParsedRequest:

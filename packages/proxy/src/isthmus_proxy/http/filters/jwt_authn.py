@@ -73,6 +73,11 @@ class _Rule:
         return self._path(path) and all(condition(head) for condition in self._conditions)
 
 
+def matching_rule(config: JwtConfig, head: RequestHead) -> RequirementRule | None:
+    """The first rule that applies to a request."""
+    return next((rule for rule in config.rules if _Rule(rule).matches(head)), None)
+
+
 class ProviderInUse:
     """The keys of a provider, and the tokens that they have been found to have signed."""
 
@@ -178,7 +183,7 @@ class JwtAuthn(StreamFilter):
         """Let the request pass, refuse it, or wait for keys."""
         factory = self._factory
         self._head = head
-        if factory.config.bypass_cors_preflight and _is_preflight(head):
+        if factory.config.bypass_cors_preflight and is_preflight(head):
             factory.cors_preflight_bypassed.value += 1
             factory.allowed.value += 1
             return CONTINUE
@@ -284,5 +289,6 @@ def _details(why: str) -> str:
     return f"jwt_authn_access_denied{{{why.replace(' ', '_')}}}"
 
 
-def _is_preflight(head: RequestHead) -> bool:
+def is_preflight(head: RequestHead) -> bool:
+    """Whether a browser asks what another request would be allowed."""
     return head.method == b"OPTIONS" and bool(head.get(b"origin") and head.get(b"access-control-request-method"))
