@@ -1,4 +1,7 @@
-"""The same bootstrap in a live Envoy and in our proxy: the same endpoint for the same request, or the same shares."""
+"""The same bootstrap in a live Envoy and in our proxy: the same endpoint for the same request, or the same shares.
+
+The file is long because two thirds of it are the cases, as data, which one pair of processes serves.
+"""
 
 from __future__ import annotations
 

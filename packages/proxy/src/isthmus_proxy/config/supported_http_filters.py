@@ -83,8 +83,12 @@ HTTP_FILTERS: dict[str, MessageRules] = {
     f"{_HTTP}.header_mutation.v3.Mutations": message("request_mutations response_mutations"),
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": message(
         "stat_prefix status token_bucket filter_enabled filter_enforced request_headers_to_add_when_not_enforced "
-        "response_headers_to_add rate_limited_as_resource_exhausted",
+        "response_headers_to_add rate_limited_as_resource_exhausted descriptors stage vh_rate_limits "
+        "always_consume_default_token_bucket rate_limits",
+        only={"local_rate_limit_per_downstream_connection": False, "enable_x_ratelimit_headers": "OFF"},
     ),
+    "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor": message("entries token_bucket"),
+    "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": message("key value"),
     "envoy.config.core.v3.RuntimeFeatureFlag": message("default_value runtime_key"),
     "envoy.type.v3.HttpStatus": message("code"),
     "envoy.type.v3.TokenBucket": message("max_tokens tokens_per_fill fill_interval"),

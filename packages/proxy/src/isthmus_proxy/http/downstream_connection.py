@@ -1,4 +1,8 @@
-"""One HTTP/1.1 connection of a client: requests in order, one exchange at a time, keep-alive, timeouts, drain."""
+"""One HTTP/1.1 connection of a client: requests in order, one exchange at a time, keep-alive, timeouts, drain.
+
+The file is longer than others: it is one state machine over one socket, whose methods all read and write the same few fields. What has
+state of its own (parsing, exchanges, protocol detection, replies) is in modules of its own.
+"""
 
 from __future__ import annotations
 

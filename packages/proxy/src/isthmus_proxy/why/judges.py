@@ -146,8 +146,10 @@ def rate_limit(config: RateLimitConfig, own: RateLimitConfig, _asker: Asker) -> 
 
 def local_rate_limit(config: LocalRateLimitConfig, _own: LocalRateLimitConfig, _asker: Asker) -> str:
     """local_ratelimit: how many tokens are left is not looked at."""
-    if not config.max_tokens:
+    if not config.max_tokens and not config.descriptors:
         return "limits nothing: it has no token bucket"
+    if config.descriptors:
+        return f"depends on its buckets, of which there are {len(config.descriptors)} for descriptors ({config.status})"
     bucket = f"{config.max_tokens} tokens, {config.tokens_per_fill} more every {config.fill_interval:g} s"
     looked_at, refused = _share(config.enabled), _share(config.enforced)
     return f"depends on a bucket of {bucket}: of requests {looked_at} takes a token; without one {refused} is refused ({config.status})"

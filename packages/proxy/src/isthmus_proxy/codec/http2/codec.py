@@ -5,6 +5,9 @@ Theory of operation. ``receive`` takes what one read gave and serves all whole f
 sends, in one write a batch. A peer that breaks the rules of one stream loses that stream (StreamReset with ``remote``
 false); one that breaks those of the connection loses it: ``failure`` is set, a GOAWAY is ready to be sent, and nothing more
 is read. Pushed streams are refused. Priorities are accepted and ignored.
+
+The file is longer than others: it is one state machine, all of whose parts work on the same streams, windows and events; what does
+not (header assembly, sending, settings, floods) is in modules of its own.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ from typing import Any
 
 from isthmus_proxy.config.header_edits import compile_added_headers
 from isthmus_proxy.config.parse import join, shown
+from isthmus_proxy.config.rate_limits import MAX_STAGE, compile_rate_limits
 from isthmus_proxy.config.route_match import compile_fraction
-from isthmus_proxy.config.values import number, positive_seconds, required
+from isthmus_proxy.config.values import enum_name, flag, number, positive_seconds, required
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.http.filters.local_ratelimit import LocalRateLimitConfig
+from isthmus_proxy.http.filters.local_ratelimit import LocalDescriptor, LocalRateLimitConfig
+from isthmus_proxy.ratelimit.descriptors import Entry
 from isthmus_proxy.runtime import Fraction
 
 _OFTEN = 0.05
@@ -34,7 +36,40 @@ def compile_local_ratelimit(proto: Any, path: str) -> LocalRateLimitConfig:
         request_headers=compile_added_headers(proto.request_headers_to_add_when_not_enforced, added),
         response_headers=compile_added_headers(proto.response_headers_to_add, join(path, "response_headers_to_add")),
         resource_exhausted=proto.rate_limited_as_resource_exhausted,
+        descriptors=_descriptors(proto, path),
+        limits=compile_rate_limits(proto.rate_limits, join(path, "rate_limits"), staged=False),
+        host_limits=enum_name(proto, "vh_rate_limits"),  # type: ignore[arg-type]
+        stage=_stage(proto, path),
+        always=flag(proto, "always_consume_default_token_bucket", default=True),
     )
+
+
+def _stage(proto: Any, path: str) -> int:
+    if proto.stage > MAX_STAGE:
+        raise ConfigError(join(path, "stage"), str(proto.stage), f"must be at most {MAX_STAGE}")
+    return int(proto.stage)
+
+
+def _descriptors(proto: Any, path: str) -> tuple[LocalDescriptor, ...]:
+    found: list[LocalDescriptor] = []
+    for index, each in enumerate(proto.descriptors):
+        place = f"{join(path, 'descriptors')}[{index}]"
+        if not each.entries:
+            raise ConfigError(join(place, "entries"), "", "needs at least one entry")
+        entries = tuple(_entry(entry, f"{join(place, 'entries')}[{i}]") for i, entry in enumerate(each.entries))
+        if entries in [other.entries for other in found]:
+            raise ConfigError(place, "", "a descriptor with these entries is there already")
+        if not each.HasField("token_bucket"):
+            raise ConfigError(join(place, "token_bucket"), "", "is required")
+        found.append(LocalDescriptor(entries, *_bucket(each.token_bucket, join(place, "token_bucket"))))
+    return tuple(found)
+
+
+def _entry(proto: Any, path: str) -> Entry:
+    if not proto.value:
+        reason = "is required: descriptors whose buckets are made as values come are not supported"
+        raise ConfigError(join(path, "value"), "", reason)
+    return required(proto, "key", path), proto.value.encode()
 
 
 def _bucket(proto: Any, path: str) -> tuple[int, int, float]:

@@ -6,13 +6,14 @@ The service is told descriptors, which the actions of routes and virtual hosts m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, FilterCallbacks, FilterContext, StreamFilter
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead
 from isthmus_proxy.ratelimit.answer import FAILED, Answer, limit_headers
-from isthmus_proxy.ratelimit.descriptors import Descriptor, Facts, RateLimit
+from isthmus_proxy.ratelimit.descriptors import Descriptor, RateLimit
+from isthmus_proxy.ratelimit.route_limits import HostLimits, facts_of, limits_of
 from isthmus_proxy.route import header_edits
 from isthmus_proxy.route.model import Decision, ForwardAction, HeaderEdits
 from isthmus_proxy.runtime import Fraction
@@ -26,9 +27,6 @@ _NEVER = Fraction(0)
 ENABLED = Fraction(100, runtime_key="ratelimit.http_filter_enabled")
 ENFORCED = Fraction(100, runtime_key="ratelimit.http_filter_enforcing")
 _RATE_LIMITED = (b"x-envoy-ratelimited", b"true")
-
-HostLimits = Literal["OVERRIDE", "INCLUDE", "IGNORE"]
-"""RateLimitPerRoute.VhRateLimitsOptions: those of the virtual host count where the route has none, always, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class RateLimitFactory:
             return None
         override = overrides[-1] if overrides else None
         stage = self.config.stage
-        limits = [limit for limit in limits_of(decision, override) if limit.stage == stage]
+        limits = [limit for limit in _limits_of(decision, override) if limit.stage == stage]
         if not limits:
             return None
         domain = (override.domain if override is not None else "") or self.config.domain
@@ -124,18 +122,12 @@ class RateLimitFactory:
         return self.runtime.admits(fraction, callbacks.random())
 
 
-def limits_of(decision: Decision, override: RateLimitPerRoute | None) -> tuple[RateLimit, ...]:
-    """The limits of a route that forwards, of all stages; there are none for other routes."""
-    action = decision.route.action
-    if not isinstance(action, ForwardAction):
-        return ()
-    if override is not None and override.limits:
-        return override.limits
-    own, of_host = action.rate_limits, decision.virtual_host.rate_limits
-    choice = "INCLUDE" if action.include_vh_rate_limits else "OVERRIDE" if override is None else override.host_limits
-    if choice == "INCLUDE":
-        return own + of_host
-    return own if own or choice == "IGNORE" else of_host
+def _limits_of(decision: Decision, override: RateLimitPerRoute | None) -> tuple[RateLimit, ...]:
+    if override is None:
+        return limits_of(decision)
+    if override.limits:
+        return override.limits if isinstance(decision.route.action, ForwardAction) else ()
+    return limits_of(decision, override.host_limits)
 
 
 class RateLimitFilter(StreamFilter):
@@ -171,16 +163,7 @@ class RateLimitFilter(StreamFilter):
 
     def _descriptors(self) -> list[Descriptor]:
         factory, callbacks = self._factory, self.callbacks
-        decision, info = callbacks.decision, callbacks.info
-        host, separator, _ = info.downstream_remote.rpartition(":")
-        facts = Facts(
-            self._head,
-            factory.surroundings.service_cluster,
-            callbacks.cluster_name,
-            host.strip("[]") if separator else "",
-            info.dynamic_metadata,
-            decision.route.metadata if decision is not None else None,
-        )
+        facts = facts_of(callbacks, self._head, factory.surroundings.service_cluster)
         found = []
         for limit in self._limits:
             if not limit.disable_key or factory.admits(_switch(limit), callbacks):
