@@ -72,6 +72,57 @@ async def test_clients_that_go_away_at_every_stage(proxy: Proxy, stage: int) -> 
     assert proxy.reactor.statistics().handler_errors == 0
 
 
+def sound(proxy: Proxy) -> bool:
+    """Whether nothing is left of what was going on."""
+    gauges = ("cluster.c.upstream_cx_active", "cluster.c.upstream_rq_active", "http.test.downstream_rq_active")
+    return proxy.listeners.connection_count == 0 and not any(proxy.stat(name) for name in gauges)
+
+
+async def test_clients_that_reset_at_every_byte_of_their_request(proxy: Proxy) -> None:
+    request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody"
+
+    async def silent(peer: Peer, _number: int) -> None:
+        await peer.read_all()
+
+    await proxy.relay(silent)
+    for cut in range(len(request) + 1):
+        peer = await proxy.client()
+        if cut:
+            await peer.send(request[:cut])
+        peer.abort()
+    # The kernel forgets some of them before they are accepted; all are over once a later one is served.
+    last = await proxy.client()
+    await last.send(request)
+    await eventually(lambda: proxy.stat("cluster.c.upstream_rq_active") == 1)
+    last.abort()
+    await eventually(lambda: sound(proxy))
+    assert proxy.reactor.statistics().handler_errors == 0
+
+
+async def test_origins_that_reset_at_every_byte_of_their_answer(proxy: Proxy) -> None:
+    """What has arrived before a reset may be lost with it, so that any status is right; none may be wrong for what follows."""
+    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+    cut = 0
+
+    async def cutting(peer: Peer, _number: int) -> None:
+        await peer.message()
+        if cut:
+            await peer.send(answer[:cut])
+        peer.abort()
+
+    await proxy.relay(cutting)
+    for size in range(len(answer)):
+        cut = size
+        peer = await proxy.client()
+        await peer.send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        said = await peer.read_all()
+        assert said.startswith((b"HTTP/1.1 502 ", b"HTTP/1.1 503 ", b"HTTP/1.1 200 "))
+        assert not said.endswith(b"0\r\n\r\n"), "an answer that is cut off does not look whole"
+        await peer.close()
+    await eventually(lambda: sound(proxy))
+    assert proxy.reactor.statistics().handler_errors == 0
+
+
 async def test_a_slow_reader_slows_its_origin_and_nothing_piles_up(proxy: Proxy) -> None:
     size, sent = 50_000_000, 0
 
