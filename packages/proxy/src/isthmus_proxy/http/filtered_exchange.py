@@ -9,221 +9,24 @@ and one that merely waits is read no further. The way back is the same in revers
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http1.framing import LENGTH, NO_BODY
-from isthmus_proxy.codec.http1.request import ParsedRequest
 from isthmus_proxy.codec.http1.response import ParsedResponse
-from isthmus_proxy.http.exchange import Exchange
-from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, RequestFilter, StreamFilter
-from isthmus_proxy.http.http_filter_chain import Chosen
+from isthmus_proxy.http.filter_demands import NOTHING
+from isthmus_proxy.http.filtered_request import FilteredRequest
+from isthmus_proxy.http.filters.stream_filter import CONTINUE, HOLD, STOP, StreamFilter
 from isthmus_proxy.http.local_reply import ROUTE_NOT_FOUND, LocalReply
 from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_header
-from isthmus_proxy.http.plan import Plan, Target, moved_plan
+from isthmus_proxy.http.plan import Plan, Target
 from isthmus_proxy.http.responding import Trailers, remembered_plan
 from isthmus_proxy.http.response_plan import ResponsePlan, finish_response_plan, response_plan_head, timed_headers
 from isthmus_proxy.reactor.connection import Connection
-from isthmus_proxy.reactor.reactor import Timer
-from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction
-
-if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import HttpConnectionManager
-    from isthmus_proxy.http.downstream_connection import DownstreamConnection
-    from isthmus_proxy.http.http2_stream import Http2DownstreamStream
-
-PAYLOAD_TOO_LARGE = LocalReply(413, "request_payload_too_large", b"Payload Too Large")
-RESPONSE_TOO_LARGE = LocalReply(500, "response_payload_too_large", b"Internal Server Error")
-_NOTHING: Trailers = ()
 
 
-class FilteredExchange(Exchange):
-    """See the module. ``head`` is the request as the filters made it so far; ``decision`` its route."""
+class FilteredExchange(FilteredRequest):
+    """See the module."""
 
-    __slots__ = (
-        "_at", "_back_at", "_back_came", "_back_done", "_back_end_at", "_back_held", "_back_kept", "_back_limit", "_back_next",
-        "_back_same", "_back_seen", "_back_size", "_back_stop", "_back_trailers", "_came", "_client_full", "_complete",
-        "_end_at", "_end_seen", "_filters", "_handed_on", "_held", "_kept", "_limit", "_next", "_pending", "_plain", "_reply_at",
-        "_reply_body", "_reply_edit", "_reroute", "_response_head_made", "_stop", "_upstream_full", "_weight", "decision",
-        "head",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        connection: DownstreamConnection | Http2DownstreamStream,
-        manager: HttpConnectionManager,
-        request: ParsedRequest,
-        *,
-        done: bool,
-    ) -> None:
-        super().__init__(connection, manager, request, done=done)
-        self._complete = done
-        self._plain = True
-        self._filters: list[RequestFilter] = []
-        self._at = 0
-        self._stop = CONTINUE
-        self._held: list[bytes] = []
-        self._kept = 0
-        self._limit = connection.buffer_limit
-        self._end_seen = False
-        self._end_at = -1
-        self._next = -1
-        self._back_end_at = -2
-        self._back_next = -2
-        self._back_at = -1
-        self._back_stop = CONTINUE
-        self._back_held: list[bytes] = []
-        self._back_kept: ParsedResponse | None = None
-        self._back_limit = connection.buffer_limit
-        self._back_size = 0
-        self._upstream_full = False
-        self._client_full = False
-        self._back_trailers = _NOTHING
-        self._response_head_made: ResponseHead | None = None
-        self._back_seen = False
-        self._back_same = False
-        self._back_came: Headers = []
-        self._handed_on: Headers | None = None
-        self._pending: Plan | None = None
-        self._came: Headers = []
-        self._reroute = False
-        self._reply_at = -1
-        self._reply_body: list[bytes] | None = None
-        self._reply_edit: Callable[[Headers], None] | None = None
-        self._weight: ClusterWeight | None = None
-        self.decision: Decision | None = None
-        self.head = RequestHead(request.method, request.path, request.authority, [])
-
-    # ---- what filters ask for ----
-
-    @property
-    def buffer_limit(self) -> int:
-        """Bytes that may be kept in either direction."""
-        return self.connection.buffer_limit
-
-    @property
-    def cluster_name(self) -> str:
-        """The cluster to which the request is routed, empty if there is none."""
-        return self._weight.cluster if self._weight is not None else ""
-
-    @property
-    def random(self) -> Callable[[], float]:
-        """Draws a number in [0, 1)."""
-        return self.manager.random
-
-    @property
-    def upgrade(self) -> bool:
-        """Whether the request asks for another protocol."""
-        return self._pending is not None and self._pending.upgrade
-
-    @property
-    def remote_address(self) -> str:
-        """The peer, ``host:port``."""
-        return self.connection.remote
-
-    @property
-    def local_address(self) -> str:
-        """The address at which the client's connection arrived."""
-        return self.connection.local
-
-    @property
-    def now(self) -> float:
-        """The reactor's monotonic clock, in seconds."""
-        return self.manager.reactor.now
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Call back in ``delay`` seconds."""
-        return self.manager.reactor.call_later(delay, callback)
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call back in the reactor's next batch."""
-        self.manager.reactor.call_soon(callback)
-
-    def hold_request(self) -> None:
-        """Read no more of the request's body for now."""
-        if not self.ended:
-            self.connection.hold_request()
-
-    def release_request(self) -> None:
-        """Read on."""
-        if not self.ended and self._stop != HOLD and not self._upstream_full:
-            self.connection.release_request()
-
-    def hold_response(self) -> None:
-        """Read no more of the response's body for now."""
-        super().downstream_blocked()
-
-    def release_response(self) -> None:
-        """Read on."""
-        if self._back_stop != HOLD and not self._client_full:
-            super().downstream_writable()
-
-    def upstream_blocked(self) -> None:
-        """The endpoint reads too slowly."""
-        self._upstream_full = True
-        super().upstream_blocked()
-
-    def upstream_writable(self) -> None:
-        """The endpoint has caught up."""
-        self._upstream_full = False
-        super().upstream_writable()
-
-    def downstream_blocked(self) -> None:
-        """The client reads too slowly."""
-        self._client_full = True
-        super().downstream_blocked()
-
-    def downstream_writable(self) -> None:
-        """The client has caught up."""
-        self._client_full = False
-        super().downstream_writable()
-
-    def set_request_trailers(self, trailers: Trailers) -> None:
-        """Let the filters behind, and the upstream, get these trailers."""
-        self.trailers = trailers
-
-    def set_response_trailers(self, trailers: Trailers) -> None:
-        """Let the filters before, and the client, get these trailers."""
-        self._back_trailers = trailers
-
-    def set_decoder_buffer_limit(self, limit: int) -> None:
-        """Let a stopped request keep ``limit`` bytes of its body."""
-        self._limit = limit
-
-    def set_encoder_buffer_limit(self, limit: int) -> None:
-        """Let a stopped response keep ``limit`` bytes of its body."""
-        self._back_limit = limit
-
-    def request_too_large(self) -> None:
-        """Answer 413."""
-        self.manager.stats.downstream_rq_too_large.value += 1
-        self._complete = False  # the rest of it is not read
-        self.send_local_reply(PAYLOAD_TOO_LARGE)
-
-    def response_too_large(self) -> None:
-        """Answer 500."""
-        self.send_local_reply(RESPONSE_TOO_LARGE)
-
-    def set_body_length(self, length: int) -> None:
-        """Send the request's body, all of which is here, with its length."""
-        self.request = self.request.with_length(length)
-        headers = [field for field in self.head.headers if field[0] != b"content-length"]
-        self.head.headers = [*headers, (b"content-length", b"%d" % length)]
-
-    def clear_route_cache(self) -> None:
-        """Choose the route anew when all filters have seen the head."""
-        self._reroute = True
-
-    def send_local_reply(self, reply: LocalReply) -> None:
-        """Answer in place of an upstream."""
-        if not self.ended and not self.response_started:
-            self.reply(reply)
-
-    def continue_local_reply(self, reply: LocalReply) -> None:
-        """Go on with a local reply that a filter held."""
-        if not self.ended and not self.response_started and self._reply_at >= 0:
-            self._ask_of_reply(reply)
-
-    # ---- the request's way in ----
+    __slots__ = ()
 
     def begin(self, plan: Plan, identifier: bytes) -> None:
         """Let the filters see the request first."""
@@ -247,172 +50,6 @@ class FilteredExchange(Exchange):
         self._tell(plan)
         self._back_at = len(self._filters) - 1
         self._decode_headers()
-
-    def _choose(self, plan: Plan) -> Chosen:
-        action = plan.action
-        self.decision = plan.decision
-        if action is not None:
-            self._weight = action.clusters[0] if len(action.clusters) == 1 else super().pick(plan, action)
-        chain = self.manager.filters
-        return () if chain is None else chain.choose(plan.decision, self._weight)
-
-    def _tell(self, plan: Plan) -> None:
-        """What the log shows where a filter answers."""
-        info = self.info
-        info.request = self.head
-        if plan.client:
-            info.downstream_remote = plan.client
-        if plan.decision is not None:
-            info.route_name = plan.decision.route.name
-            info.virtual_host = plan.decision.virtual_host.name
-        if self._complete:
-            info.request_end_at = info.started_at
-        if self.manager.clusters.get(self.cluster_name) is not None:
-            info.upstream_cluster = self.cluster_name
-
-    def pick(self, plan: Plan, action: ForwardAction) -> ClusterWeight:
-        """The cluster by whose settings the filters were chosen, unless one of them asked for a new route."""
-        weight = self._weight
-        return super().pick(plan, action) if weight is None or self._reroute else weight
-
-    def _decode_headers(self) -> None:
-        end_stream = self.request.framing == NO_BODY or self.body.parts is not None
-        while self._at < len(self._filters):
-            status = self._filters[self._at].decode_headers(self.head, end_stream)
-            if self.ended:
-                return
-            self._at += 1
-            if status != CONTINUE:
-                self._stop = status
-                return
-        self._stop = CONTINUE
-        self._route()
-
-    def _route(self) -> None:
-        """All filters have let the head pass."""
-        plan = self._pending
-        if plan is None:
-            return
-        if self._end_seen:
-            self.request_done = False  # what waited here is passed on next
-        self.info.upstream_cluster = ""
-        super().begin(self._changed(plan), self.identifier)
-
-    def _changed(self, plan: Plan) -> Plan:
-        head, came = self.head, plan.head
-        table = plan.table
-        if self._reroute and table is not None:
-            decision = table.decide(head, self.manager.random())
-            if decision is not None:
-                return moved_plan(table, head, decision, upgrade=plan.upgrade)
-            changed = Plan(table, head)
-            changed.reply = ROUTE_NOT_FOUND
-            return changed
-        same = head.path == came.path and head.authority == came.authority and head.method == came.method
-        if same and head.headers == self._came:
-            return plan
-        changed = Plan(table, head)
-        changed.decision, changed.action, changed.reply = plan.decision, plan.action, plan.reply
-        changed.upgrade, changed.groups = plan.upgrade, plan.groups
-        return changed
-
-    def request_data(self, data: bytes) -> None:
-        """More of the request's body."""
-        if self._plain:
-            super().request_data(data)
-            return
-        self.info.bytes_received += len(data)
-        if self.ended or self._reply_at >= 0:
-            return
-        self._decode_data(data, 0)
-
-    @property
-    def _reached(self) -> int:
-        """How many filters body and end may pass: those whose head has passed, and one that stopped it but does not hold."""
-        return self._at - 1 if self._stop == HOLD else self._at
-
-    def _decode_data(self, data: bytes, index: int) -> None:
-        while index < self._reached:
-            data = self._filters[index].decode_data(data)
-            if self.ended or not data:
-                return
-            index += 1
-        if self._stop == CONTINUE:
-            self.info.bytes_received -= len(data)  # counted when it came
-            super().request_data(data)
-            return
-        self._held.append(data)
-        self._kept += len(data)
-        if self._stop == HOLD:
-            if self._kept > self.buffer_limit:
-                self.connection.hold_request()
-        elif self._kept > self._limit:
-            self.request_too_large()
-
-    def request_end(self, trailers: Trailers = ()) -> None:
-        """The request is complete."""
-        self._complete = True
-        if self._plain:
-            super().request_end(trailers)
-            return
-        self._end_seen = True
-        self.trailers = trailers
-        self.request_done = True
-        self.info.request_end_at = self.manager.reactor.now
-        if not self.ended and self._reply_at < 0:
-            self._decode_end(0)
-
-    def _decode_end(self, index: int) -> None:
-        while index < self._reached:
-            status = self._filters[index].decode_end(self.trailers)
-            if self.ended:
-                return
-            index += 1
-            if status != CONTINUE:
-                self._next = index
-                return
-        if self._stop == CONTINUE:
-            super().request_end(self.trailers)
-        else:
-            self._end_at = index
-
-    def continue_decoding(self, stream_filter: RequestFilter | None = None) -> None:
-        """Go on with a request that a filter stopped: with its head, its end, or both."""
-        behind = -1 if stream_filter is None else self._filters.index(stream_filter) + 1
-        if self._next >= 0 and not self.ended and (self._next == behind or (behind < 0 and self._stop == CONTINUE)):
-            index, self._next = self._next, -1
-            self._decode_end(index)
-            if behind < 0:
-                return
-        if self.ended or self._stop == CONTINUE or behind not in (-1, self._at):
-            return
-        first = self._reached
-        self._decode_headers()
-        self._go_on_decoding(first)
-
-    def collect_request(self) -> None:
-        """Let the filter that holds the head have the body."""
-        if not self.ended and self._stop == HOLD:
-            first = self._reached
-            self._stop = STOP
-            self._go_on_decoding(first)
-
-    def _go_on_decoding(self, first: int) -> None:
-        """Hand on what waited before filter ``first``, as far as it may go now."""
-        held, self._held = self._held, []
-        self._kept = 0
-        for data in held:
-            if not self.ended:
-                self._decode_data(data, first)
-        self.release_request()
-        if self._end_at >= 0 and not self.ended:
-            index, self._end_at = self._end_at, -1
-            self._decode_end(index)
-
-    def inject_decoded_data(self, stream_filter: StreamFilter, data: bytes) -> None:
-        """Hand ``data`` to the filters behind ``stream_filter``."""
-        if not self.ended and data:
-            self._decode_data(data, self._filters.index(stream_filter) + 1)
 
     # ---- the response's way back ----
 
@@ -543,7 +180,7 @@ class FilteredExchange(Exchange):
             return
         upstream, cluster = self.upstream, self.cluster
         came = upstream is not None and cluster is not None and (upstream.http2 or cluster.config.enable_trailers)
-        self._back_trailers = trailers if came else _NOTHING
+        self._back_trailers = trailers if came else NOTHING
         self._encode_end(len(self._filters) - 1)
         if self._back_stop != CONTINUE or self._back_next > -2:
             # The upstream's part is over, though the response is not.
@@ -565,7 +202,7 @@ class FilteredExchange(Exchange):
         if self._back_stop == CONTINUE:
             # Filters see trailers that this client is not to have: some put them elsewhere.
             may = self.connection.http2 or self.manager.config.enable_trailers
-            super()._response_done(self._back_trailers if may else _NOTHING)
+            super()._response_done(self._back_trailers if may else NOTHING)
         else:
             self._back_end_at = index
 
@@ -622,6 +259,11 @@ class FilteredExchange(Exchange):
 
     # ---- local replies and the end ----
 
+    def continue_local_reply(self, reply: LocalReply) -> None:
+        """Go on with a local reply that a filter held."""
+        if not self.ended and not self.response_started and self._reply_at >= 0:
+            self._ask_of_reply(reply)
+
     def cut_off(self, details: str) -> None:
         """Break a response off that has begun."""
         if not self.ended:
@@ -677,7 +319,7 @@ class FilteredExchange(Exchange):
             injected: list[bytes] = []
             self._reply_body = injected
             passed = [stream_filter.encode_data(piece) for piece in pieces if piece]
-            stream_filter.encode_end(_NOTHING)
+            stream_filter.encode_end(NOTHING)
             pieces = [*passed, *injected]
         self._reply_body = None
         return b"".join(pieces)
