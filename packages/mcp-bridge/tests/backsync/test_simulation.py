@@ -240,8 +240,9 @@ class World:
 
     def probe(self, replica: Replica) -> None:
         natives = {sidecar.native: sidecar.native_up for sidecar in self.sidecars}
-        for key, address in replica.table.take_probes(self.now):
-            replica.table.probed(key, natives[address], self.now)
+        meshes = {sidecar.mesh: sidecar.alive for sidecar in self.sidecars}
+        for key, native, mesh in replica.table.take_probes(self.now):
+            replica.table.probed(key, natives[native], self.now, mesh_up=meshes[mesh])
 
     def tell(self, replica: Replica) -> None:
         for key in replica.table.take_changed():

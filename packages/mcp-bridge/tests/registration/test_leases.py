@@ -70,14 +70,14 @@ def test_a_broken_stream_keeps_its_lease_for_the_grace_and_then_the_application_
     table: LeaseTable,
 ) -> None:
     table.end(1, 10.0)
-    assert table.take_probes(10.0) == [(key(), NATIVE)]
+    assert table.take_probes(10.0) == [(key(), NATIVE, MESH)]
     assert table.take_probes(10.0) == []
     table.probed(key(), True, 10.1)
     table.tick(12.9)
     assert up(table) == (True, True)
     table.tick(13.0)
     assert up(table) == (True, False)
-    assert table.take_probes(13.0) == [(key(), NATIVE)]
+    assert table.take_probes(13.0) == [(key(), NATIVE, MESH)]
     table.probed(key(), False, 14.0)
     assert up(table) == (True, False)
     assert table.take_probes(14.9) == []
@@ -87,12 +87,27 @@ def test_a_broken_stream_keeps_its_lease_for_the_grace_and_then_the_application_
     assert table.leases == {}
 
 
+def test_where_nobody_answers_at_the_sidecar_the_application_is_shown_within_the_grace(table: LeaseTable) -> None:
+    table.end(1, 10.0)
+    table.take_probes(10.0)
+    table.probed(key(), False, 10.1, mesh_up=False)
+    assert up(table) == (False, True)
+    table.take_probes(11.1)
+    table.probed(key(), True, 11.2, mesh_up=False)
+    assert up(table) == (True, False)
+    table.take_probes(12.2)
+    table.probed(key(), True, 12.3, mesh_up=True)
+    assert up(table) == (True, True)
+    table.begin(2, "node", "", 11, 12.5)
+    assert up(table) == (True, True)
+
+
 def test_an_application_that_never_answered_goes_with_the_grace(table: LeaseTable) -> None:
     table.end(1, 10.0)
     for now in (10.0, 11.0):
         table.take_probes(now)
         table.probed(key(), False, now)
-    assert up(table) == (True, True)
+    assert up(table) == (False, True)
     table.tick(13.0)
     assert up(table) is None
 
@@ -215,8 +230,8 @@ def test_whatever_happens_the_table_agrees_with_itself(script: list[tuple[str, i
         elif kind == "outdo":
             table.outdo(key(names[0] if names else "one"), number)
         elif kind == "probed":
-            for asked, _ in table.take_probes(now):
-                table.probed(asked, flag, now)
+            for asked, _, _ in table.take_probes(now):
+                table.probed(asked, flag, now, mesh_up=number > 1)
         elif kind == "time":
             now += number
             table.tick(now)

@@ -1,7 +1,8 @@
 """The leases of sidecars: events in, registered instances out. Pure: times are monotonic seconds, streams are numbers.
 
 A lease belongs to a node and lives as long as its stream. When the stream breaks, the lease keeps all it held for a grace, in which
-the sidecar may go on at this replica or another one. After the grace the mesh addresses count as down; an instance whose application
+the sidecar may go on at this replica or another one; only where nobody answers at the sidecar's address while the application does, that
+one is shown at once. After the grace the mesh addresses count as down; an instance whose application
 can still be reached at its own address stays, as long as probes of that address succeed. A sidecar that says that it publishes nothing
 leaves nothing.
 """
@@ -42,6 +43,8 @@ class _Probe:
     due: float
     up: bool | None = None
     failures: int = 0
+    mesh_up: bool = True
+    """Whether the sidecar's address answers."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -156,12 +159,13 @@ class LeaseTable:
             self._forget_if_empty(lease)
             self._moved.add(key)
 
-    def probed(self, key: InstanceKey, up: bool, now: float) -> None:
-        """The answer of a native address."""
+    def probed(self, key: InstanceKey, up: bool, now: float, *, mesh_up: bool = True) -> None:
+        """Whether the native address has answered, and the mesh address."""
         lease = self._holder(key)
         probe = None if lease is None else lease.probes.get(key)
         if lease is None or probe is None:
             return
+        probe.mesh_up = mesh_up
         probe.failures = 0 if up else probe.failures + 1
         probe.due = now + self.limits.probe_interval_s
         probe.up = up or (bool(probe.up) and probe.failures < self.limits.probe_failures)
@@ -183,15 +187,15 @@ class LeaseTable:
             times.extend(probe.due for probe in lease.probes.values())
         return min(times, default=None)
 
-    def take_probes(self, now: float) -> list[tuple[InstanceKey, Address]]:
-        """The native addresses to ask now; each is not due again before its answer."""
+    def take_probes(self, now: float) -> list[tuple[InstanceKey, Address, Address]]:
+        """The instances to ask now, with native and mesh address; each is not due again before its answer."""
         found = []
         for lease in self._ending_leases():
             for key, probe in lease.probes.items():
-                native = lease.offers[key].native
-                if probe.due <= now and native is not None:
+                offer = lease.offers[key]
+                if probe.due <= now and offer.native is not None:
                     probe.due = float("inf")
-                    found.append((key, native))
+                    found.append((key, offer.native, offer.mesh))
         return found
 
     def take_changed(self) -> dict[InstanceKey, bool]:
@@ -209,10 +213,11 @@ class LeaseTable:
         offer = lease.offers[key]
         probe = lease.probes.get(key)
         answers = offer.health is not Health.SILENT
-        ending = lease.over or lease.leaving
-        native_up = answers and (not ending or (probe is not None and bool(probe.up)))
-        left = lease.over or (lease.leaving and (probe is None or probe.up is not None))
-        up = (native_up, answers and not left)
+        asked = None if probe is None else probe.up
+        native_up = answers and (not (lease.over or lease.leaving) if asked is None else asked)
+        left = lease.over or (lease.leaving and (probe is None or asked is not None))
+        dead = lease.stream is None and probe is not None and bool(asked) and not probe.mesh_up
+        up = (native_up, answers and not left and not dead)
         return registered(offer, service, up=up, epoch=lease.epoch, zone=lease.zone, node=lease.node)
 
     @property

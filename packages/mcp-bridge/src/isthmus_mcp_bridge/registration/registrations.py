@@ -147,15 +147,15 @@ class Registrations:
         self.leases.tick(self.now())
         self.changed()
         self._wake.clear()
-        for key, address in self.leases.take_probes(self.now()):
-            task = asyncio.create_task(self._ask(key, address))
+        for key, native, mesh in self.leases.take_probes(self.now()):
+            task = asyncio.create_task(self._ask(key, native, mesh))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, key: InstanceKey, address: Address) -> None:
+    async def _ask(self, key: InstanceKey, native: Address, mesh: Address) -> None:
         self.probes += 1
-        up = await self._probe(address)
-        self.leases.probed(key, up, self.now())
+        up, mesh_up = await asyncio.gather(self._probe(native), self._probe(mesh))
+        self.leases.probed(key, up, self.now(), mesh_up=mesh_up)
         self.changed()
 
     async def _wait(self, until: float | None) -> None:
