@@ -213,6 +213,30 @@ def test_what_bridges_write_does_not_make_a_provider_look_dead_to_them() -> None
     assert parse_override(unmarked, "com.example.Greeter") is not None
 
 
+@pytest.mark.parametrize(
+    ("more", "operators", "presence"),
+    [
+        ({"disabled": "true", "isthmus.bridge": "r1"}, "", Presence.UP),
+        ({"disabled": "true", "isthmus.bridge": "r1"}, "disabled=true", Presence.OFFLINE),
+        ({"disabled": "true", "isthmus.bridge": "r1"}, "weight=0", Presence.OFFLINE),
+        ({"disabled": "true"}, "", Presence.OFFLINE),
+    ],
+)
+def test_a_provider_that_registered_anew_with_what_hides_it_is_up_all_the_same(
+    more: dict[str, str], operators: str, presence: Presence
+) -> None:
+    """Dubbo's providers follow configurators, too, and put what these set into their own entry."""
+    node = provider(Address("10.0.0.1", 20880), **more)
+    override = quote_plus(f"override://10.0.0.1:20880/com.example.Greeter?category=configurators&{operators}")
+    nodes = InterfaceNodes(
+        "com.example.Greeter", INTERFACE, Children((node,)), Children((override,) if operators else ())
+    )
+    (report,) = Directory("zk", NamingRule(), {}).replace([nodes]).values()
+    ((endpoint,),) = [claim.endpoints for claim in report.claims]
+    assert endpoint.presence is presence
+    assert not dict(endpoint.labels).get("isthmus.bridge")
+
+
 def test_a_configurator_has_the_group_and_version_that_consumers_subscribe_with() -> None:
     url = Address("10.0.0.1", 20880)
     node = provider(url, group="g", version="1.0")

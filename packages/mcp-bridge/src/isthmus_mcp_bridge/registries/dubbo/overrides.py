@@ -77,3 +77,12 @@ def apply_overrides(provider: DubboUrl, overrides: Sequence[Override]) -> DubboU
             if not override.only_absent or name not in parameters:
                 parameters[name] = value
     return dataclasses.replace(provider, parameters=parameters)
+
+
+def as_registered(provider: DubboUrl) -> DubboUrl:
+    """The provider without what a bridge's configurator has added: Dubbo's providers register anew with what overrides them."""
+    if not provider.get(BRIDGE_MARK):
+        return provider
+    added = (BRIDGE_MARK, "disabled")
+    kept = {name: value for name, value in provider.parameters.items() if name not in added}
+    return dataclasses.replace(provider, parameters=kept)

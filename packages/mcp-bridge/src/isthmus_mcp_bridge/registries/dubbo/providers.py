@@ -11,7 +11,13 @@ from isthmus_mcp_bridge.events import Problem
 from isthmus_mcp_bridge.model import EndpointClaim, Labels, Presence, WarmUp
 from isthmus_mcp_bridge.registries.book import Provider
 from isthmus_mcp_bridge.registries.dubbo.dubbo_url import DubboUrl, NodeError, parse_node_name
-from isthmus_mcp_bridge.registries.dubbo.overrides import Override, apply_overrides, in_order, parse_override
+from isthmus_mcp_bridge.registries.dubbo.overrides import (
+    Override,
+    apply_overrides,
+    as_registered,
+    in_order,
+    parse_override,
+)
 from isthmus_mcp_bridge.registries.families import SCHEMES, service_port
 from isthmus_mcp_bridge.registries.labels import mended_labels
 from isthmus_mcp_bridge.registries.naming import (
@@ -79,7 +85,7 @@ def read_providers(
     providers, problems = [], []
     for node in sorted(nodes):
         try:
-            url = apply_overrides(checked_url(parse_node_name(node)), overrides)
+            url = apply_overrides(as_registered(checked_url(parse_node_name(node))), overrides)
             providers.append(dubbo_provider(url, interface, f"{source.path}/providers/{node}", rule, ports))
         except (NodeError, HostNameError) as error:
             problems.append(source.problem("providers", node, f"{error}; the node is left out"))
