@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from isthmus_controlplane.model.document import DocumentError
+from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.model.testing import admitted, make
+from isthmus_controlplane.model.world import World
+from isthmus_controlplane.stores.base import StoreState
 
 TEMPLATE = {"ports": {"http": 8080}, "serviceAccount": "reviews", "labels": {"app": "reviews", "tier": "web"}}
 
@@ -52,3 +55,16 @@ def test_what_is_refused(spec: dict[str, Any], path: str) -> None:
     with pytest.raises(DocumentError) as refused:
         make("WorkloadGroup", "g", spec)
     assert path in [problem.path for problem in refused.value.problems]
+
+
+def test_what_is_said_of_an_entry_follows_its_changes() -> None:
+    world = World(["memory:"], MeshSettings())
+    template, seen = group(), []
+    for account in ("ratings", "reviews", "ratings"):
+        entry = make(
+            "WorkloadEntry", "one", {"address": "10.0.0.1", "labels": {"app": "reviews"}, "serviceAccount": account}
+        )
+        objects = {obj.key: obj for obj in (template, entry)}
+        world.take(StoreState("memory:", synced=True, objects=objects))
+        seen.append(len(world.admit().problems))
+    assert seen == [1, 0, 1]
