@@ -23,6 +23,8 @@ EPOCH_FIELD = "isthmus-epoch"
 """With which epoch a smaller one was refused, in the trailing metadata: a sidecar whose clock went back goes on from there."""
 FIRST_REQUEST_S = 10.0
 """How long a stream may stay silent before it says who it is."""
+LAST_READ_S = 1.0
+"""How long the end of a stream waits for its reader."""
 QUIET_S = 10.0
 """A sidecar that has sent keep-alives and is silent for so long is taken for gone."""
 MAX_ERRORS = 20
@@ -77,21 +79,23 @@ class RegistrationService:
             return
         await self._begin(number, first, context)
         ended = self._streams[number] = asyncio.Event()
+        context.add_done_callback(lambda _: ended.set())
         reader = asyncio.create_task(self._read(number, first, context))
         waiter = asyncio.create_task(ended.wait())
         try:
             await asyncio.wait([reader, waiter], return_when=asyncio.FIRST_COMPLETED)
-            if ended.is_set() and not reader.done():
+            if ended.is_set() and not reader.done() and not context.done():
                 reason = "the lease has gone to another stream, or another replica is to hold it"
                 await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
         finally:
-            reader.cancel()
-            waiter.cancel()
-            await asyncio.gather(reader, waiter, return_exceptions=True)
+            # The lease first: a read of a call that is over may take a cancellation and go on waiting.
             self._streams.pop(number, None)
             self._registrations.leases.end(number, self._registrations.now())
             self._registrations.changed()
             log.info("the stream of %s is gone", first.node_id[:MAX_NAME])
+            reader.cancel()
+            waiter.cancel()
+            await asyncio.wait([reader, waiter], timeout=LAST_READ_S)
 
     async def _begin(self, number: int, first: RegisterRequest, context: Any) -> None:
         node = first.node_id
