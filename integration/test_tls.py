@@ -335,27 +335,48 @@ class RudeServer:
                     sock.sendall(self._answer)
 
 
-def test_endpoints_see_and_are_seen_as_with_envoy(files: Files, tmp_path: Path) -> None:
+def san(kind: str, **matcher: str) -> Json:
+    return {"match_typed_subject_alt_names": [{"san_type": kind, "matcher": matcher}]}
+
+
+def named(**fields: object) -> Json:
+    """Options of a cluster whose server names are those of the requests."""
+    options = {
+        "@type": f"{TYPES}upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": {}},
+        "upstream_http_protocol_options": {"auto_sni": True, **fields},
+    }
+    return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}}
+
+
+def checked(**fields: object) -> Json:
+    return upstream({"validation_context": fields})
+
+
+def checking_clusters(files: Files, at: int) -> list[Json]:
+    """Clusters with an endpoint at ``at``, each with its own opinion on the certificate."""
     known = read_certificate(ssl.PEM_cert_to_DER_cert(files.server.pem))
     trusted, stranger = roots(files.authority.root), roots(files.stranger.root)
     spki = base64.b64encode(known.spki_hash).decode()
+    return [
+        cluster("nothing-checked", at, transport_socket=upstream({})),
+        cluster("name", at, transport_socket=upstream({}, sni="server.example")),
+        cluster("trusted", at, transport_socket=checked(**trusted)),
+        cluster("untrusted", at, transport_socket=checked(**stranger)),
+        cluster("san", at, transport_socket=checked(**trusted, **san("DNS", exact="server.example"))),
+        cluster("san-uri", at, transport_socket=checked(**trusted, **san("URI", prefix="spiffe://mesh/"))),
+        cluster("san-other", at, transport_socket=checked(**trusted, **san("DNS", exact="other.example"))),
+        cluster("hash", at, transport_socket=checked(verify_certificate_hash=[known.details.fingerprint_256])),
+        cluster("hash-other", at, transport_socket=checked(verify_certificate_hash=["00" * 32])),
+        cluster("spki", at, transport_socket=checked(verify_certificate_spki=[spki])),
+        cluster("alpn", at, transport_socket=upstream({"alpn_protocols": ["http/1.1"]})),
+        cluster("version", at, transport_socket=upstream({"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}})),
+        cluster("auto-sni", at, transport_socket=checked(**trusted), **named()),
+        cluster("auto-san", at, transport_socket=checked(**trusted), **named(auto_san_validation=True)),
+    ]
 
-    def san(kind: str, **matcher: str) -> Json:
-        return {
-            "validation_context": {**trusted, "match_typed_subject_alt_names": [{"san_type": kind, "matcher": matcher}]}
-        }
 
-    def named(**fields: object) -> Json:
-        options = {
-            "@type": f"{TYPES}upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http_protocol_options": {}},
-        }
-        options["upstream_http_protocol_options"] = {"auto_sni": True, **fields}
-        return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}}
-
-    def pin(kind: str, digest: str) -> Json:
-        return {"validation_context": {f"verify_certificate_{kind}": [digest]}}
-
+def test_endpoints_see_and_are_seen_as_with_envoy(files: Files, tmp_path: Path) -> None:
     port = free_port()
     with (
         serving(files.server) as usual,
@@ -366,22 +387,8 @@ def test_endpoints_see_and_are_seen_as_with_envoy(files: Files, tmp_path: Path) 
         RudeServer(b"", 100) as resetting,
         socket.create_server(("127.0.0.1", 0)) as silent,
     ):
-        at = usual.port
         clusters = [
-            cluster("nothing-checked", at, transport_socket=upstream({})),
-            cluster("name", at, transport_socket=upstream({}, sni="server.example")),
-            cluster("trusted", at, transport_socket=upstream({"validation_context": trusted})),
-            cluster("untrusted", at, transport_socket=upstream({"validation_context": stranger})),
-            cluster("san", at, transport_socket=upstream(san("DNS", exact="server.example"))),
-            cluster("san-uri", at, transport_socket=upstream(san("URI", prefix="spiffe://mesh/"))),
-            cluster("san-other", at, transport_socket=upstream(san("DNS", exact="other.example"))),
-            cluster("hash", at, transport_socket=upstream(pin("hash", known.details.fingerprint_256))),
-            cluster("hash-other", at, transport_socket=upstream(pin("hash", "00" * 32))),
-            cluster("spki", at, transport_socket=upstream(pin("spki", spki))),
-            cluster("alpn", at, transport_socket=upstream({"alpn_protocols": ["http/1.1"]})),
-            cluster("version", at, transport_socket=upstream({"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}})),
-            cluster("auto-sni", at, transport_socket=upstream({"validation_context": trusted}), **named()),
-            cluster("auto-san", at, transport_socket=upstream({"validation_context": trusted}), **named(auto_san_validation=True)),
+            *checking_clusters(files, usual.port),
             cluster("certificate", mutual.port, transport_socket=upstream({"tls_certificates": [pair(files.client)]})),
             cluster("no-certificate", mutual.port, transport_socket=upstream({})),
             cluster("wrong-certificate", mutual.port, transport_socket=upstream({"tls_certificates": [pair(files.outsider)]})),
