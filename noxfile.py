@@ -106,6 +106,13 @@ def peers(session: nox.Session) -> None:
 
 
 @nox.session
+def dualmode_matrix(session: nox.Session) -> None:
+    """Callers and callees with an SDK and with a sidecar, each pair over Bolt, Dubbo, HTTP and gRPC; needs ZooKeeper and Maven."""
+    session.install(*_editable(EVERYTHING), *INTEGRATION)
+    session.run("pytest", "-c", "pyproject.toml", "integration/matrix/matrix_dual_mode.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run a small shop through the whole mesh; ``-- --once`` plays it through, checks it and exits."""
     session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
