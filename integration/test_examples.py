@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from harness.envoy import Envoy
+from harness.example_certificates import make_example_certificates, with_certificates
 from harness.isthmus import Proxy
 from harness.origin import Origin
 from harness.ports import free_ports
-from isthmus_proxy.tls.testing import Authority
 
 EXAMPLES = Path(__file__).parent.parent / "packages" / "proxy" / "examples"
 PATIENCE = 20.0
@@ -142,12 +142,7 @@ def origins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Origin, 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the examples look for in ./certs."""
-    authority = Authority(tmp_path_factory.mktemp("certs"))
-    for name in ("shop", "admin"):
-        authority.issue(name, f"DNS:{name}.example.com")
-    for name in ("client", "service"):
-        authority.issue(name, f"URI:spiffe://example.com/ns/default/sa/{name}")
-    return authority.directory
+    return make_example_certificates(tmp_path_factory.mktemp("certs"))
 
 
 def placed(name: str, origins: tuple[Origin, Origin], certificates: Path) -> tuple[str, dict[int, int]]:
@@ -157,7 +152,7 @@ def placed(name: str, origins: tuple[Origin, Origin], certificates: Path) -> tup
     ports = {port: first + index for index, port in enumerate(EXCHANGES[name])}
     for old, new in {9901: 0, 9080: origins[0].port, 9081: origins[1].port, **ports}.items():
         text = text.replace(f"port_value: {old}}}", f"port_value: {new}}}")
-    return text.replace(": certs", f": {certificates}"), ports
+    return with_certificates(text, certificates), ports
 
 
 def exchange(port: int, data: bytes | tuple[bytes, str]) -> bytes:

@@ -11,6 +11,7 @@ import yaml
 from conformance.result import Outcome, verdict
 from demo import bootstraps
 from harness.envoy import validate
+from harness.example_certificates import make_example_certificates, with_certificates
 from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.model.testing import admitted
@@ -34,8 +35,9 @@ ROOT = INTEGRATION.parent
 
 def run(subject: str, folder: Path) -> Iterator[Outcome]:
     """Let Envoy judge."""
-    del subject, folder
-    for name, bootstrap in shown():
+    del subject
+    certificates = make_example_certificates(folder)
+    for name, bootstrap in shown(certificates):
         taken, said = validate(bootstrap)
         yield verdict(NAME, name, [] if taken else [said])
     for policy in ("REGISTRY_ONLY", "ALLOW_ANY"):
@@ -43,10 +45,10 @@ def run(subject: str, folder: Path) -> Iterator[Outcome]:
             yield from _generated(policy, title.replace(" ", "-"), scope)
 
 
-def shown() -> Iterator[tuple[str, Path | dict[str, Any]]]:
-    """Every bootstrap of the examples, the demo and the containers."""
+def shown(certificates: Path) -> Iterator[tuple[str, str | Path | dict[str, Any]]]:
+    """Every bootstrap of the examples, the demo and the containers; what the examples look for in ./certs is in ``certificates``."""
     for path in sorted((ROOT / "packages/proxy/examples").glob("*.yaml")):
-        yield f"example/{path.stem}", path
+        yield f"example/{path.stem}", with_certificates(path.read_text(), certificates)
     yield "demo/service", bootstraps.service_sidecar("reviews", "127.0.0.1:9080", "127.0.0.1:8080")
     for api_type in ("GRPC", "DELTA_GRPC"):
         yield f"demo/client-{api_type.lower()}", bootstraps.client_sidecar("c", 15001, "127.0.0.1:15010", api_type)

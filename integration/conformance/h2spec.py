@@ -24,7 +24,7 @@ TIMEOUT_S = 3  # of one case; Envoy closes a connection only after a delay
 def run(subject: str, folder: Path) -> Iterator[Outcome]:
     """Run h2spec, strict cases included, against a cleartext listener of the subject for HTTP/2 alone; read its JUnit report."""
     report = folder / "junit.xml"
-    with Upstream() as upstream, http_proxy(subject, upstream.port, folder, http2=True) as port:
+    with Upstream() as upstream, http_proxy(subject, upstream.port, folder, codec="HTTP2") as port:
         flags = ["--strict", "-h", "127.0.0.1", "-p", str(port), "-o", str(TIMEOUT_S), "-j", str(report)]
         done = run_program([h2spec(), *flags], within=900)
     if not report.is_file():

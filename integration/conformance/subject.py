@@ -18,16 +18,16 @@ PROXIES = ("envoy", "haproxy", "nginx")
 
 @contextmanager
 def http_proxy(
-    name: str, origin_port: int, folder: Path, *, websocket: bool = False, http2: bool = False
+    name: str, origin_port: int, folder: Path, *, websocket: bool = False, codec: str = "AUTO"
 ) -> Iterator[int]:
     """A proxy of everything to the origin, with the defaults of the program; gives its port.
 
-    ``websocket`` lets upgrades pass, and ``http2`` lets clients speak nothing else, where the program wants to be told (Isthmus
-    and Envoy).
+    ``websocket`` lets upgrades pass, and ``codec`` (HTTP1, HTTP2) lets clients speak nothing else, where the program wants to be told
+    (Isthmus and Envoy).
     """
     plan = HttpPlan(free_port(), free_port(), origin_port, folder)
     if name in {"isthmus", "envoy"}:
-        bootstrap = _bootstrap(plan, websocket=websocket, http2=http2)
+        bootstrap = _bootstrap(plan, websocket=websocket, codec=codec)
         with _start(name, bootstrap, folder) as proxy:
             proxy.wait_ready()
             yield plan.port
@@ -45,14 +45,13 @@ def _start(name: str, bootstrap: dict[str, Any], folder: Path) -> Proxy | Envoy:
     return Proxy(bootstrap, folder, options=["--log-level", "warning"])
 
 
-def _bootstrap(plan: HttpPlan, *, websocket: bool, http2: bool) -> dict[str, Any]:
+def _bootstrap(plan: HttpPlan, *, websocket: bool, codec: str) -> dict[str, Any]:
     bootstrap: dict[str, Any] = envoy_bootstrap(plan)
     (listener,) = bootstrap["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     # Envoy leaves a refused connection open this long, without telling the client that it is over.
     manager["delayed_close_timeout"] = "0.1s"
-    if http2:
-        manager["codec_type"] = "HTTP2"
+    manager["codec_type"] = codec
     if websocket:
         manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     return bootstrap

@@ -21,7 +21,7 @@ PIECES_UP_TO = 4096
 
 def run(subject: str, folder: Path) -> Iterator[Outcome]:
     """Ask the subject."""
-    with Upstream() as upstream, http_proxy(subject, upstream.port, folder) as port:
+    with Upstream() as upstream, http_proxy(subject, upstream.port, folder, codec="HTTP1") as port:
         for case in load():
             yield verdict(NAME, case.name, _ask(case, port, upstream))
 
