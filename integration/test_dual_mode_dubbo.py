@@ -101,6 +101,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         consumer = stack.enter_context(Consumer("DubboRegistryApp", home, zookeeper.address))
         found = World(policies, bridge, client, consumer, sidecar)
         found.prefer("native", "mesh")
+        # Without a policy the sidecar would be shown as soon as it registers.
+        eventually(lambda: bool(policy_versions(found)), what="the policy")
         eventually(lambda: found.answers() == {"ok native hello"}, what="the provider that registered itself")
         eventually(lambda: fetch(f"127.0.0.1:{api}", "/health").status > 0, what="the registry API")
         service = {"interface": INTERFACE, "methods": ["greet"]}
@@ -140,6 +142,12 @@ def test_a_killed_sidecar_gives_way_to_the_application(world: World) -> None:
     world.sidecar.kill()
     eventually(lambda: world.answers() == {"ok native hello"}, what="calls that go to the application")
     eventually(lambda: not world.names("configurators"), what="nothing hidden")
+
+
+def policy_versions(world: World) -> dict[str, str]:
+    """What the bridge goes by."""
+    versions: dict[str, str] = yaml.safe_load(world.bridge.admin("/dualmode").text)["policies"]["versions"]
+    return versions
 
 
 def sides(world: World) -> set[str]:
