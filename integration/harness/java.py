@@ -17,13 +17,14 @@ REMEDY = "apt-get install maven openjdk-17-jdk-headless"
 _OPENED = ("java.lang", "java.util", "java.math", "java.io", "java.net", "java.time", "java.util.concurrent")
 
 
-def rpc_apps() -> list[Path]:
-    """The class path, built on first use of these sources.
+def rpc_apps(main: str) -> list[Path]:
+    """The class path of an application, built on first use of these sources.
 
     Raises RuntimeError with Maven's output when it cannot be built.
     """
     target = peers.install(f"rpc-apps-{_digest()}", _build)
-    return [target / "classes", target / "dependency" / "*"]
+    first = [target / "sofarpc" / "*"] if main == "SofaApp" else []
+    return [target / "classes", *first, target / "dependency" / "*"]
 
 
 def _digest() -> str:
@@ -47,7 +48,7 @@ def _build(target: Path) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"mvn package of {SOURCES} failed:\n{done.stdout}{done.stderr}")
-    for name in ("classes", "dependency"):
+    for name in ("classes", "dependency", "sofarpc"):
         (project / "target" / name).rename(target / name)
     shutil.rmtree(project)
 
@@ -63,7 +64,7 @@ def java(main: str, *arguments: str, home: Path) -> list[str | Path]:
     small = ["-Xmx160m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
     options = [f"-Duser.home={home}", f"-Dlogging.path={home}", "-Dbolt.tcp.heartbeat.interval=1000"]
     options += [f"-Djdk.net.hosts.file={hosts}", "-Ddubbo.network.interface.ignored=.*"]
-    path = ":".join(map(str, rpc_apps()))
+    path = ":".join(map(str, rpc_apps(main)))
     return [
         shutil.which("java") or "java",
         *small,

@@ -18,11 +18,12 @@ from harness.isthmus import Proxy
 from harness.java import Consumer, Provider
 from harness.ports import free_port
 from harness.process import Process
+from matrix.application import SCHEMES
 from matrix.world import PORTS, World
 from test_registry_api_java import with_registry_api
 from test_rpc_java import bootstrap, cluster, listener, to
 
-PROTOCOLS = ("dubbo", "http", "grpc")
+PROTOCOLS = ("bolt", "dubbo", "http", "grpc")
 GREETER = "mesh.isthmus.apps.Greeter"
 INTERFACES = {"http": "matrix.Http", "grpc": "matrix.Grpc", "dubbo": GREETER, "bolt": GREETER}
 APPLICATION = Path(__file__).parent / "application.py"
@@ -39,7 +40,7 @@ class Lane:
     callee_sidecar: Proxy
     caller_sidecar: Proxy
 
-    def answered_by_callee(self) -> int:
+    def received_by_callee(self) -> int:
         """How many requests the callee's sidecar has got."""
         name = "rpc.in" if self.protocol in {"dubbo", "bolt"} else "http.inbound"
         return self.callee_sidecar.stat(f"{name}.downstream_rq_total")
@@ -111,16 +112,21 @@ def _start_callee(stack: ExitStack, world: World, protocol: str, native: int, ap
         answer = _post(api, "/pub", {"application": "isthmus-provider", "service": service})
         assert answer["err_no"] == 0, answer
     else:
-        argv = [sys.executable, str(APPLICATION), "provider", protocol, "callee", str(native), zookeeper, interface]
-        process = stack.enter_context(Process("callee", argv, log=home / "callee.log", env=_environment()))
-        process.wait_until(lambda: "ready" in process.tail().splitlines(), what="serving")
-        scheme = {"http": "rest", "grpc": "grpc"}[protocol]
-        for path, body in (
-            ("/configs/application", {"appName": "callee"}),
-            ("/services/publish", {"serviceName": interface, "protocolType": scheme, "providerMetaInfo": {}}),
-        ):
-            answer = _post(api, path, body)
-            assert answer["success"], answer
+        _start_python_callee(stack, world, protocol, native, api, home)
+
+
+def _start_python_callee(stack: ExitStack, world: World, protocol: str, native: int, api: int, home: Path) -> None:
+    interface = INTERFACES[protocol]
+    argv = [sys.executable, str(APPLICATION), "provider", protocol, "callee", str(native)]
+    argv += [world.zookeeper.address, interface]
+    process = stack.enter_context(Process("callee", argv, log=home / "callee.log", env=_environment()))
+    process.wait_until(lambda: "ready" in process.tail().splitlines(), what="serving")
+    for path, body in (
+        ("/configs/application", {"appName": "callee"}),
+        ("/services/publish", {"serviceName": interface, "protocolType": SCHEMES[protocol], "providerMetaInfo": {}}),
+    ):
+        answer = _post(api, path, body)
+        assert answer["success"], answer
 
 
 def _post(api: int, path: str, body: dict[str, Any]) -> Any:

@@ -44,9 +44,9 @@ def callee(request: pytest.FixtureRequest, world: World, over: Lane) -> str:
 
 def counted(over: Lane, call: Callable[[], str]) -> tuple[set[str], int, int]:
     """What ten calls are answered, and how many requests the callee's and the mesh caller's sidecar counted meanwhile."""
-    received, sent = over.answered_by_callee(), over.sent_by_caller()
+    received, sent = over.received_by_callee(), over.sent_by_caller()
     answers = {call() for _ in range(CALLS)}
-    return answers, over.answered_by_callee() - received, over.sent_by_caller() - sent
+    return answers, over.received_by_callee() - received, over.sent_by_caller() - sent
 
 
 @pytest.mark.parametrize("caller", ["SDK", "mesh"])

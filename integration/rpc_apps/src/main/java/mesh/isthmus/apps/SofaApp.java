@@ -22,10 +22,10 @@ public final class SofaApp {
         }
     }
 
-    /** {@code mesh://127.0.0.1:13330}: the protocol of the registry and its address, which it wants as a URL. */
+    /** {@code mesh://127.0.0.1:13330}, whose address SOFARPC wants as a URL, or {@code zookeeper://127.0.0.1:2181}, whose it does not. */
     private static RegistryConfig registry(String url) {
         String[] parts = url.split("://");
-        return new RegistryConfig().setProtocol(parts[0]).setAddress("http://" + parts[1]);
+        return new RegistryConfig().setProtocol(parts[0]).setAddress(parts[0].equals("mesh") ? "http://" + parts[1] : parts[1]);
     }
 
     private static void provide(String name, int port, RegistryConfig registry) throws InterruptedException {
