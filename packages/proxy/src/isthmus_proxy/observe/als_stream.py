@@ -77,6 +77,7 @@ class AlsStream:
         self._scope.close()
 
     async def _stream(self) -> None:
+        lost: BaseException | None = None
         with TaskCall(self._grpc, self._target.cluster, PATH) as call:
             try:
                 async with trio.open_nursery() as nursery:
@@ -84,7 +85,9 @@ class AlsStream:
                     await self._send(call)
                     nursery.cancel_scope.cancel()
             except* (GrpcError, trio.TooSlowError) as group:
-                raise _first(group) from None
+                lost = _first(group)
+            if lost is not None:
+                raise lost  # here: what is raised among the clauses above may come out within a group
             call.finish()
             with trio.move_on_after(SEND_SECONDS):
                 await call.wait_closed()

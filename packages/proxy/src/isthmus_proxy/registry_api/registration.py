@@ -119,6 +119,7 @@ class Registration:
 
     async def _stream(self, cluster: str) -> None:
         self._epoch = max(self._epoch + 1, self._clock())
+        lost: BaseException | None = None
         with TaskCall(self._grpc, cluster, PATH) as call:
             self._answered = trio.current_time()
             try:
@@ -131,7 +132,9 @@ class Registration:
                             await call.send(self._request().SerializeToString())
                         await self._wake.wait()
             except* (GrpcError, trio.TooSlowError) as group:
-                raise _first(group) from None
+                lost = _first(group)
+        if lost is not None:
+            raise lost  # here: what is raised among the clauses above may come out within a group
 
     async def _keep_alive(self, call: TaskCall) -> None:
         """Ask for an answer now and then. Raises TooSlowError when there is none for long."""
