@@ -204,7 +204,7 @@ def test_a_good_migration_reaches_all_and_comes_back_and_nobody_notices(mesh: Me
         eventually(lambda: mesh.share(GOOD) == 0.5, what="two of four")
         refused = mesh.control_plane.ctl(*mesh.arguments(GOOD, *walk), check=False)
         assert (refused.returncode, "runs a migration of good.shop to mesh" in refused.stderr) == (1, True)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGTERM)  # as Ctrl-C, which a shell makes its background jobs ignore
         assert running.wait() == 4
         stands = mesh.record(GOOD)
         assert (stands["status"], stands["percent"]) == ("interrupted", 50)
