@@ -238,7 +238,8 @@ def test_driven_by_memory(origin: Origin, tmp_path: Path) -> None:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(("127.0.0.1", port))
-            sock.sendall(b"GET /bytes/20000000 HTTP/1.1\r\nhost: a\r\n\r\n")
+            # Many answers, none so large that it would pass by the proxy's memory.
+            sock.sendall(b"GET /bytes/100000 HTTP/1.1\r\nhost: a\r\n\r\n" * 200)
             held.append(sock)
         eventually(lambda: active(proxy, "stop_accepting_requests"), within=60)
         assert probe.get() == (503, "close", "envoy overloaded")

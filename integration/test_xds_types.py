@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import shutil
 import ssl
@@ -107,11 +108,14 @@ def test_our_proxy_takes_layers_and_secrets(world: World, tmp_path: Path) -> Non
         proxy.wait_ready()
         eventually(lambda: flags(proxy) == {"share": "10"})
         trusted = ssl.create_default_context(cafile=str(tmp_path / "secrets" / f"{files.SECRET_NAME}.crt"))
-        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=trusted)
-        connection.request("GET", "/")
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (200, b"red")
-        connection.close()
+
+        def asked() -> tuple[int, bytes]:
+            with contextlib.closing(http.client.HTTPSConnection("localhost", port, timeout=20, context=trusted)) as one:
+                one.request("GET", "/")
+                answer = one.getresponse()
+                return answer.status, answer.read()
+
+        eventually(lambda: asked() == (200, b"red"), what="a listener whose secret and routes are there")
 
 
 def test_envoy_asks_for_virtual_hosts_when_it_needs_them(tmp_path: Path) -> None:

@@ -70,8 +70,10 @@ def _rest(outcome: Outcome) -> list[str]:
     stats = outcome.stats
     found = [f"{name} is {value} at rest" for name, value in stats.items() if _must_be_zero(name) and value]
     pooled = sum(value for name, value in stats.items() if name.endswith(".upstream_cx_active"))
-    if outcome.fds_after > outcome.fds_before + pooled + 2:
-        found.append(f"{outcome.fds_after} file descriptors at rest; {outcome.fds_before} before, and {pooled} pooled")
+    pipes = 2 * stats.get("pipes.spare_size", 0)  # kept for the next large body
+    if outcome.fds_after > outcome.fds_before + pooled + pipes + 2:
+        kept = f"{pooled} pooled, {pipes} of spare pipes"
+        found.append(f"{outcome.fds_after} file descriptors at rest; {outcome.fds_before} before, and {kept}")
     requests = stats["http.in.downstream_rq_total"]
     if outcome.log_lines + stats["access_log.dropped"] != requests:
         found.append(f"{requests} requests, but {outcome.log_lines} log lines")
