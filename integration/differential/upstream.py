@@ -110,8 +110,12 @@ class Upstreams:
         self._sockets: list[socket.socket] = []
         self._servers: list[GrpcUpstream] = []
         self.ports: dict[str, int] = {}
-        for name in names:
-            self._open(name)
+        try:
+            for name in names:
+                self._open(name)
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self, name: str) -> None:
         if name.startswith("grpc"):
@@ -119,18 +123,18 @@ class Upstreams:
             self._servers.append(server)
             self.ports[name] = server.port
             return
+        if name.startswith("refused"):
+            # Bound and never listening: the port is ours alone from the first, and connections are refused.
+            bound = socket.socket()
+            self._sockets.append(bound)
+            bound.bind(("127.0.0.1", 0))
+            self.ports[name] = bound.getsockname()[1]
+            return
         backlog = 0 if name.startswith("blackhole") else 128
         listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         port = self.ports[name] = listener.getsockname()[1]
         self._sockets.append(listener)
-        if name.startswith("refused"):
-            # Bound and not listening: the port stays ours and connections are refused.
-            listener.close()
-            bound = socket.socket()
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(("127.0.0.1", port))
-            self._sockets[-1] = bound
-        elif name.startswith("blackhole"):
+        if name.startswith("blackhole"):
             for _ in range(2):  # these fill the backlog; the kernel drops what comes after them
                 filler = socket.socket()
                 filler.setblocking(False)
