@@ -73,6 +73,16 @@ def service(host: str, port: int, protocol: str, target: int) -> dict[str, Any]:
     })  # fmt: skip
 
 
+def placed(host: str, endpoints: Mapping[str, int]) -> dict[str, Any]:
+    """A service with an endpoint, given by its port, in each locality."""
+    return document("ServiceEntry", host.replace(".", "-"), {
+        "hosts": [host], "resolution": "STATIC", "ports": [{"number": 8080, "name": "main", "protocol": "HTTP"}],
+        "endpoints": [
+            {"address": "127.0.0.1", "ports": {"main": port}, "locality": where} for where, port in endpoints.items()
+        ],
+    })  # fmt: skip
+
+
 def policies() -> list[dict[str, Any]]:
     return [
         document("RequestAuthentication", "tokens", APP | {"jwtRules": [
@@ -143,6 +153,20 @@ def routes() -> list[dict[str, Any]]:
         virtual_service("wild", ["*.wild.example"], both, http=[to(RATINGS)]),
         virtual_service("elsewhere", ["other.example"], ["other"], http=[to(RATINGS)]),
         virtual_service("bytes", ["*"], both, tcp=[to("bytes.shop")]),
+        virtual_service("root", ["team.example"], both, http=[
+            {"match": [{"uri": {"prefix": "/team"}}, {"uri": {"prefix": "/echo"}}], "timeout": "9s",
+             "delegate": {"name": "team", "namespace": "team"}, "headers": {"request": {"set": {"x-by": "root"}}}},
+            {"match": [{"uri": {"prefix": "/near"}}]} | to("near.shop"),
+            {"match": [{"uri": {"prefix": "/shared"}}]} | to("shared.shop"),
+        ]),
+        document("VirtualService", "team", {"http": [
+            {"match": [{"uri": {"exact": "/team/moved"}}], "redirect": {"uri": "/new"}},
+            {"match": [{"method": {"exact": "POST"}}], "headers": {"request": {"set": {"x-by": "team"}}}} | to(RATINGS),
+            to(REVIEWS),
+        ]}, "team"),
+        document("DestinationRule", "near", {"host": "near.shop", "trafficPolicy": {"outlierDetection": {}}}),
+        document("DestinationRule", "shared", {"host": "shared.shop", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {
+            "distribute": [{"from": "here/*", "to": {"there": 100}}]}}}}),
     ]  # fmt: skip
 
 
@@ -152,7 +176,10 @@ def bootstrap(kind: str, name: str, xds: str, metadata: Mapping[str, Any]) -> di
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     source = {"ads": {}, "resource_api_version": "V3"}
     return {
-        "node": {"id": f"{kind}~127.0.0.1~{name}.default~x", "cluster": name, "metadata": dict(metadata)},
+        "node": {
+            "id": f"{kind}~127.0.0.1~{name}.default~x", "cluster": name, "metadata": dict(metadata),
+            "locality": {"region": "here", "zone": "a"},
+        },
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
         "dynamic_resources": {
             "ads_config": {
@@ -189,10 +216,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stack.enter_context(plane)
         inbound, outbound, bytes_in, http_, https, tcp = ports
         world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, authority, {})
-        target = int(reviews.address.rpartition(":")[2])
+        target, other = (int(origin.address.rpartition(":")[2]) for origin in (reviews, ratings))
         objects = [
-            service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", int(ratings.address.rpartition(":")[2])),
+            service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", other),
             service("bytes.shop", 7000, "TCP", target), *policies(), *routes(),
+            *(placed(host, {"here/b": target, "there/a": other}) for host in ("near.shop", "shared.shop")),
             *(sidecar(name, world) for name in PROXIES),
             *(gateway(name, world, certificate.certificate, certificate.key) for name in PROXIES),
         ]  # fmt: skip
@@ -340,6 +368,34 @@ def test_https_at_a_gateway(world: World, host: str) -> None:
     for name in PROXIES:
         with pytest.raises(OSError, match=r".*"):
             secure(world, name, "stranger.example")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "service"),
+    [
+        ("GET", "/team/7", 200, "reviews"),
+        ("POST", "/team/7", 200, "ratings"),
+        ("GET", "/team/moved", 301, ""),
+        ("GET", "/elsewhere", 404, ""),
+    ],
+)
+def test_routes_of_a_delegate(world: World, method: str, path: str, status: int, service: str) -> None:
+    answer = alike(asked(world.http, path, method=method, headers={"host": "team.example"}))
+    assert answer.status == status
+    assert not service or answer.json()["service"] == service
+
+
+def test_a_delegate_keeps_its_own_headers(world: World) -> None:
+    for method, by in (("GET", "root"), ("POST", "team")):
+        for answer in asked(world.http, "/echo", method=method, headers={"host": "team.example"}).values():
+            assert ["x-by", by] in answer.json()["headers"]
+
+
+@pytest.mark.parametrize(("path", "service"), [("/near", "reviews"), ("/shared", "ratings")])
+def test_the_place_of_the_client_decides_who_answers(world: World, path: str, service: str) -> None:
+    for _ in range(10):
+        answer = alike(asked(world.http, path, headers={"host": "team.example"}))
+        assert answer.json()["service"] == service
 
 
 def test_bytes_at_a_gateway(world: World) -> None:

@@ -232,8 +232,21 @@ OBJECTS: list[ConfigObject] = [
          "mirrors": [{"destination": {"host": "hashed.shop"}}, {"destination": {"host": HOST}, "percentage": {"value": 9}}]},
         {"match": [{"uri": {"prefix": "/hashed"}}],
          "route": [{"destination": {"host": "hashed.shop", "subset": name}, "weight": 1} for name in ("v1", "v2", "v3")]},
+        {"match": [{"uri": {"prefix": "/team"}}, {"method": {"exact": "PUT"}}], "delegate": {"name": "team"}, "timeout": "2s"},
         {"route": TO_HOST, "retries": {"attempts": 0}},
     ),
+    make("VirtualService", "team", {"http": [
+        {"match": [{"uri": {"exact": "/team/moved"}}], "redirect": {"uri": "/new"}},
+        {"route": TO_HOST, "fault": {"abort": {"httpStatus": 503}}},
+    ]}),
+    service("near.shop", port=9093, endpoints=[
+        {"address": f"10.0.1.{number}", "locality": locality} for number, locality in enumerate(("eu/a", "eu/b", "us/a", "ap"), start=1)
+    ]),
+    rule("near.shop", subsets=[
+        {"name": "near", "trafficPolicy": {"outlierDetection": {}}},
+        {"name": "shared", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {
+            "distribute": [{"from": "eu/*", "to": {"eu/*": 80, "us": 20}}]}}}},
+    ]),
     service("ratings.shop", "v1", port=9090, protocol="GRPC"),
     service(CLUSTER_LOCAL, "v1"),
     split(CLUSTER_LOCAL, {"v9": 1}),
@@ -264,6 +277,7 @@ SCOPES = {
     "explicit proxy": Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001),
     "bound": Scope(interception="NONE", bind="127.0.0.1"),
     "other namespace": Scope(namespace="other"),
+    "somewhere": Scope(locality="eu/b"),
     "instance": Scope(addresses=("10.0.0.1",)),
     "instance with certificates": Scope(addresses=("10.0.0.1",), interception="TPROXY"),
     "governed": Scope(labels=(("app", "governed"),)),

@@ -79,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
         help="where nodes have the authorities that they trust for servers of the internet (%(default)s)",
     )  # fmt: skip
     run.add_argument(
+        "--locality-failover", choices=["on", "off"], default="on",
+        help="whether the nearest endpoints are preferred where a DestinationRule detects outliers (%(default)s)",
+    )  # fmt: skip
+    run.add_argument(
         "--sync-deadline-s", type=float, default=DEFAULT_SYNC_DEADLINE_S, metavar="SECONDS",
         help="how long to wait for every store before serving with what there is (%(default)s)",
     )  # fmt: skip
@@ -110,7 +114,12 @@ def settings_of(options: argparse.Namespace) -> Settings:
         mcp=tuple(options.mcp),
         grpc=parse_host_port(options.grpc, "--grpc"),
         admin=parse_host_port(options.admin, "--admin"),
-        mesh=MeshSettings(options.outbound_traffic_policy, options.root_namespace, options.ca_certificates),
+        mesh=MeshSettings(
+            options.outbound_traffic_policy,
+            options.root_namespace,
+            options.ca_certificates,
+            options.locality_failover == "on",
+        ),
         sync_deadline=options.sync_deadline_s,
         loss_hold=options.loss_hold_s,
         load_report_interval=check_interval(options.load_report_interval_s, "--load-report-interval-s"),

@@ -88,7 +88,7 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
         ("VirtualService", "spec.http.0.fault", {"delay": {"percent": 5}}, "spec.http[0].fault.delay.percent", "5"),
         ("VirtualService", "spec.http.0.mirrorPercent", 5, "spec.http[0].mirrorPercent", "5"),
         ("VirtualService", "spec.http.0.corsPolicy", {"allowOrigin": ["*"]}, "spec.http[0].corsPolicy.allowOrigin", "*"),
-        ("VirtualService", "spec.http.0.delegate", {"name": "other"}, "spec.http[0].delegate", "other"),
+        ("VirtualService", "spec.http.0.match", [{"scheme": {"exact": "https"}}], "spec.http[0].match[0].scheme", "https"),
         ("VirtualService", "spec.http.0.timeout", "5 seconds", "spec.http[0].timeout", "'5 seconds'"),
         ("VirtualService", "spec.http.0.timeout", "-1s", "spec.http[0].timeout", "-1s"),
         ("VirtualService", "spec.http.0.route.0.weight", "ten", "spec.http[0].route[0].weight", "'ten'"),

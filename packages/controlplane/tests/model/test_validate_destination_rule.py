@@ -87,7 +87,7 @@ def test_good_policies_at_every_level(policy: dict[str, Any]) -> None:
         (pool(http={"http2KeepAlive": {"interval": "1s"}}), "connectionPool.http.http2KeepAlive"),
         (pool(http={"useClientProtocol": True}), "connectionPool.http.useClientProtocol"),
         (pool(tcp={"tcpKeepalive": {"probes": 3}}), "connectionPool.tcp.tcpKeepalive"),
-        ({"loadBalancer": {"localityLbSetting": {"enabled": False}}}, "loadBalancer.localityLbSetting"),
+        ({"loadBalancer": {"localityLbSetting": {"failoverPriority": ["a"]}}}, "loadBalancer.localityLbSetting.failoverPriority"),
         (warmed({"aggression": 2}), "loadBalancer.warmup.aggression"),
         (warmed({"duration": "0s"}), "loadBalancer.warmup.duration"),
         (warmed({"minimumPercent": 101}), "loadBalancer.warmup.minimumPercent"),
@@ -113,3 +113,44 @@ def test_bad_policies_at_every_level(policy: dict[str, Any], path: str) -> None:
 def test_a_port_has_one_setting() -> None:
     twice = [{"port": {"number": 80}}, {"port": {"number": 80}}]
     assert paths(trafficPolicy={"portLevelSettings": twice}) == {"trafficPolicy.portLevelSettings[1].port.number"}
+
+
+def placed(**setting: Any) -> dict[str, Any]:
+    return {"trafficPolicy": {"loadBalancer": {"localityLbSetting": setting}, "outlierDetection": {}}}
+
+
+def shared(start: str, **to: int) -> dict[str, Any]:
+    return {"from": start, "to": {place.replace("_", "/"): share for place, share in to.items()}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [
+        ({"enabled": False}, None),
+        ({"failover": [{"from": "eu", "to": "us"}]}, None),
+        ({"distribute": [shared("eu/west/*", eu_west=80, us=20), shared("eu/*", eu=100)]}, None),
+        ({"distribute": [shared("eu", eu=100)], "failover": [{"from": "eu", "to": "us"}]}, "failover"),
+        ({"failover": [{"from": "eu", "to": "eu"}]}, "failover[0].to"),
+        ({"failover": [{"from": "eu/west", "to": "us"}]}, "failover[0].from"),
+        ({"failover": [{"from": "eu", "to": "*"}]}, "failover[0].to"),
+        ({"distribute": [shared("eu", eu=70, us=20)]}, "distribute[0].to"),
+        ({"distribute": [shared("eu", eu=0, us=100)]}, "distribute[0].to.eu"),
+        ({"distribute": [shared("eu", eu=100), shared("eu/west", eu=100)]}, "distribute[1].from"),
+        ({"distribute": [shared("*/west", eu=100)]}, "distribute[0].from"),
+        ({"distribute": [shared("eu//a", eu=100)]}, "distribute[0].from"),
+    ],
+)
+def test_locality_settings(setting: dict[str, Any], path: str | None) -> None:
+    wanted = set() if path is None else {f"trafficPolicy.loadBalancer.localityLbSetting.{path}"}
+    assert paths(**placed(**setting)) == wanted
+
+
+def test_failover_needs_outlier_detection_of_the_same_policy_or_the_rule() -> None:
+    setting = {"loadBalancer": {"localityLbSetting": {"failover": [{"from": "eu", "to": "us"}]}}}
+    of_subset = [{"name": "v1", "trafficPolicy": setting}]
+    path = "loadBalancer.localityLbSetting.failover"
+    assert paths(trafficPolicy=setting) == {f"trafficPolicy.{path}"}
+    assert paths(subsets=of_subset) == {f"subsets[0].trafficPolicy.{path}"}
+    assert paths(subsets=of_subset, trafficPolicy={"outlierDetection": {}}) == set()
+    at_port = {"portLevelSettings": [setting | {"port": {"number": 80}}], "outlierDetection": {}}
+    assert paths(trafficPolicy=at_port) == {f"trafficPolicy.portLevelSettings[0].{path}"}

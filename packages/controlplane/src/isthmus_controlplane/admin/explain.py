@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from isthmus_controlplane.model.composed import place_of
 from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.dependencies import references_of
@@ -107,7 +108,10 @@ def _source(view: View, host: Any, position: int) -> tuple[str, str]:
     if governing is None or not port.isdigit():
         return "", ""
     paths = list(route_paths(governing, source_of(view.scope, governing, int(port))))
-    return (str(governing.key), paths[position]) if position < len(paths) else ("", "")
+    if position >= len(paths):
+        return "", ""
+    place = place_of(governing, paths[position])
+    return str(place.key), place.path
 
 
 def _service_name(host: Any) -> str:

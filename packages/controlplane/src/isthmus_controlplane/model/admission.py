@@ -16,9 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 from isthmus_controlplane.model.claims import Built, by_host, claim_services
+from isthmus_controlplane.model.composed import keys_of, place_of
+from isthmus_controlplane.model.delegation import is_delegate, with_delegates
 from isthmus_controlplane.model.dual_mode import policy_warnings
 from isthmus_controlplane.model.gateway import MESH_GATEWAY, gateways_of, index_bindings, is_in_mesh, name_of
 from isthmus_controlplane.model.kinds import DUAL_MODE
+from isthmus_controlplane.model.locality import considers_locality
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
 from isthmus_controlplane.model.policies import POLICY_KINDS, index_policies
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of, source_labels
@@ -66,6 +69,7 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     rules = kinds.get("DestinationRule", [])
     routes = _Routes(claimed.services, previous)
     routes.admit(kinds.get("VirtualService", ()), by_host(rules, claimed.services, "host")[0])
+    routes.report_unused(kinds.get("VirtualService", ()))
     kept = _keep_used_subsets(rules, routes, previous)
     rule_index, rule_problems = by_host(kept.rules, claimed.services, "host")
     in_mesh = [obj for obj in routes.in_use if is_in_mesh(obj)]
@@ -82,8 +86,17 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     by_label = index_policies(chosen_by_label, mesh.root_namespace, source_labels(routes.in_use))
     bindings = index_bindings(routes.in_use)
     return Admission(
-        model=Model(mesh, claimed.services, route_index, rule_index, tuple(policies), by_label, bindings),
-        in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.in_use)}),
+        model=Model(
+            mesh,
+            claimed.services,
+            route_index,
+            rule_index,
+            tuple(policies),
+            by_label,
+            bindings,
+            any(map(considers_locality, kept.rules)),
+        ),
+        in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.delegates, *routes.in_use)}),
         held=claimed.losers | routes.held | kept.held,
         problems=tuple(sorted(problems)),
         ranks=ranks,
@@ -114,37 +127,68 @@ class _Routes:
         self.in_use: list[ConfigObject] = []
         self.problems: list[Problem] = []
         self.held: frozenset[ObjectKey] = frozenset()
+        self._used: set[ObjectKey] = set()
+        self._submitted: dict[ObjectKey, ConfigObject] = {}
 
     def admit(self, objects: Iterable[ConfigObject], rules: RuleIndex) -> None:
-        """Take each VirtualService, or the form of it that was in use before."""
+        """Take each VirtualService with what it delegates, or the form of it that was in use before."""
+        self._submitted = {obj.key: obj for obj in objects}
+        for submitted in self._submitted.values():
+            if not is_delegate(submitted):
+                self._admit(submitted, rules)
+
+    def _admit(self, submitted: ConfigObject, rules: RuleIndex) -> None:
+        last = self.previous.in_use.get(submitted.key)
+        delegated = with_delegates(submitted, self._submitted, self.services)
+        obj = delegated.obj
+        if last is not None and last.version == obj.version and not delegated.missing:
+            obj = last if last == obj else obj  # known by identity to what was made from it
+            found = []
+        else:
+            found = [*delegated.missing, *((each.path, each.message) for each in dangling(obj, self.services, rules))]
+        self.problems.extend(delegated.left_out)
+        if not found:
+            self._use(obj)
+            self._report_unknown_hosts(obj)
+            return
+        outcome = "the form before this change stays in use" if last is not None else "this object is not in use"
+        held = [(path, f"{message}; until then {outcome}") for path, message in found]
+        self.held |= {submitted.key}
+        self._report(submitted, held[: len(delegated.missing)])
+        self.held |= self._report(obj, held[len(delegated.missing) :])
+        if last is not None:
+            self._use(last)
+
+    def _use(self, obj: ConfigObject) -> None:
+        self.in_use.append(obj)
+        self._used.update(keys_of(obj))
+
+    @property
+    def delegates(self) -> list[ConfigObject]:
+        """The objects without hosts whose routes are in use, as they were submitted."""
+        return [obj for key, obj in self._submitted.items() if key in self._used and is_delegate(obj)]
+
+    def report_unused(self, objects: Iterable[ConfigObject]) -> None:
+        """Say which objects without hosts nothing leads to."""
         for obj in objects:
-            last = self.previous.in_use.get(obj.key)
-            found = (
-                () if last is not None and last.version == obj.version else tuple(dangling(obj, self.services, rules))
-            )
-            if not found:
-                self.in_use.append(obj)
-                self._report_unknown_hosts(obj)
-                continue
-            self.held |= {obj.key}
-            outcome = "the form before this change stays in use" if last is not None else "this object is not in use"
-            self._report(obj, ((each.path, f"{each.message}; until then {outcome}") for each in found))
-            if last is not None:
-                self.in_use.append(last)
+            if is_delegate(obj) and obj.key not in self._used:
+                self._report(
+                    obj,
+                    [
+                        (
+                            "spec.hosts",
+                            "is empty, and no VirtualService in use delegates to this one: give hosts or do that",
+                        )
+                    ],
+                )
 
     def report_dangling(self, rules: RuleIndex) -> None:
         """Say which destinations of objects in use are gone."""
         for obj in self.in_use:
             found = tuple(dangling(obj, self.services, rules))
             if found and obj.key not in self.held:
-                self.held |= {obj.key}
-                self._report(
-                    obj,
-                    (
-                        (each.path, f"{each.message}; until then requests for it get 503, and connections are closed")
-                        for each in found
-                    ),
-                )
+                gone = "until then requests for it get 503, and connections are closed"
+                self.held |= {obj.key} | self._report(obj, [(each.path, f"{each.message}; {gone}") for each in found])
 
     def report_unknown_gateways(self, gateways: Iterable[ConfigObject]) -> None:
         """Say which gateways do not exist."""
@@ -171,8 +215,11 @@ class _Routes:
         ]
         self._report(obj, unknown)
 
-    def _report(self, obj: ConfigObject, found: Iterable[tuple[str, str]]) -> None:
-        self.problems.extend(Problem(f"{obj.origin} ({obj.key})", path, message) for path, message in found)
+    def _report(self, obj: ConfigObject, found: Iterable[tuple[str, str]]) -> frozenset[ObjectKey]:
+        """Say what is wrong where it was written; returns the objects that have to be mended."""
+        places = [(place_of(obj, path), message) for path, message in found]
+        self.problems.extend(Problem(f"{place.origin} ({place.key})", place.path, message) for place, message in places)
+        return frozenset(place.key for place, _ in places)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ _LOAD_BALANCER: FieldTable = {
     },
     "warmup": _leaves("duration", "minimumPercent"),
     "warmupDurationSecs": YES,
+    "localityLbSetting": {
+        "enabled": YES,
+        "distribute": _leaves("from", "to"),
+        "failover": _leaves("from", "to"),
+    },
 }
 _CONNECTION_POOL: FieldTable = {
     "tcp": _leaves("maxConnections", "connectTimeout", "idleTimeout"),
@@ -188,6 +193,7 @@ VIRTUAL_SERVICE: FieldTable = {
     },
     "http": {
         **_leaves("name", "timeout"),
+        "delegate": _leaves("name", "namespace"),
         "match": _leaves(
             "name", "uri", "method", "authority", "headers", "port", "gateways", "queryParams",
             "ignoreUriCase", "withoutHeaders", "sourceLabels", "sourceNamespace",

@@ -23,11 +23,14 @@ class MeshSettings:
             ALLOW_ANY passes them to where they were going, which needs traffic redirection.
         root_namespace: policies there hold for all namespaces.
         ca_certificates: path, on nodes, of the authorities that they trust for servers of the internet.
+        locality_failover: whether clients prefer the nearest endpoints of services with outlier detection, where a
+            DestinationRule says nothing of localities (Istio's ``localityLbSetting.enabled``).
     """
 
     outbound_traffic_policy: OutboundTrafficPolicy = "REGISTRY_ONLY"
     root_namespace: str = DEFAULT_ROOT_NAMESPACE
     ca_certificates: str = "/etc/ssl/certs/ca-certificates.crt"
+    locality_failover: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Model:
         policies: DualModes, sorted by key.
         by_label: objects that hold for workloads chosen by label.
         bindings: VirtualServices by the gateway (``NAMESPACE/NAME``) to which they are bound.
+        considers_locality: whether any of the rules depends on where a client is.
     """
 
     mesh: MeshSettings
@@ -51,6 +55,7 @@ class Model:
     policies: tuple[ConfigObject, ...] = ()
     by_label: Policies = dataclasses.field(default_factory=Policies)
     bindings: Mapping[str, tuple[ConfigObject, ...]] = dataclasses.field(default_factory=dict)
+    considers_locality: bool = False
 
     def service(self, host: str, namespace: str) -> Service | None:
         """Find the service that ``host``, written in an object of ``namespace``, stands for."""

@@ -10,14 +10,14 @@ from isthmus_controlplane.model.scope import Scope
 
 
 def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
-    """Drop the labels that nothing selects by, and put the ports of its services in the place of a node's addresses.
+    """Drop labels and a place that nothing looks at, and put the ports of its services in the place of a node's addresses.
 
     Args:
         model: the configuration.
         scope: as the node says it.
         instances: has followed the services of ``model``.
     """
-    if not scope.labels and not scope.addresses:
+    if not scope.labels and not scope.addresses and not scope.locality:
         return scope
     sidecar = scope.kind == "sidecar"
     return dataclasses.replace(
@@ -26,4 +26,5 @@ def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
         addresses=(),
         inbound=sidecar and bool(scope.addresses),
         ports=instances.ports(scope.addresses) if sidecar else (),
+        locality=scope.locality if model.considers_locality else "",
     )

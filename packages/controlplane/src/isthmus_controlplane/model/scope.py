@@ -52,6 +52,7 @@ class Scope:
         server_files: what the node presents to clients (node metadata ``TLS_SERVER_CERT_CHAIN``, ``_KEY``, ``_ROOT_CERT``).
         inbound: whether inbound traffic is led through the proxy; decided when a scope is narrowed.
         ports: the ports of the services that the workload is an instance of; likewise.
+        locality: ``region/zone/subzone`` of the node; a narrowed scope has it only where a DestinationRule cares.
     """
 
     kind: NodeKind = "sidecar"
@@ -66,6 +67,7 @@ class Scope:
     server_files: CertificateFiles | None = None
     inbound: bool = False
     ports: tuple[InboundPort, ...] = ()
+    locality: str = ""
 
 
 def scope_of(node: Node) -> Scope:
@@ -83,6 +85,7 @@ def scope_of(node: Node) -> Scope:
         labels=_labels(metadata.get("LABELS")),
         addresses=_addresses(_text(metadata.get("INSTANCE_IPS"))),
         server_files=_files(metadata, "TLS_SERVER"),
+        locality=_locality(node.locality),
     )
 
 
@@ -130,6 +133,12 @@ def _labels(value: Value | None) -> tuple[tuple[str, str], ...]:
 def _addresses(text: str) -> tuple[str, ...]:
     """Read Istio's list of addresses, apart by commas."""
     return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))[:MAX_ADDRESSES]
+
+
+def _locality(locality: Any) -> str:
+    """Write a place as objects do; a zone without a region says nothing."""
+    parts = (locality.region, locality.zone, locality.sub_zone) if locality.region else ()
+    return "/".join(parts).rstrip("/")
 
 
 def _files(metadata: Any, prefix: str) -> CertificateFiles | None:

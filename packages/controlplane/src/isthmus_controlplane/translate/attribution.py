@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from isthmus_controlplane.model.composed import place_of
 from isthmus_controlplane.model.gateway import MESH_GATEWAY
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
 from isthmus_controlplane.translate.source import Source
@@ -125,7 +126,8 @@ def _route_causes(rejected: Rejected, configuration: Any) -> Iterator[Cause]:
     paths = list(route_paths(governing, source))
     route = _ROUTE.search(rejected.error, at.end())
     known = route is not None and int(route[1]) < len(paths)
-    yield Cause(governing.key, paths[int(route[1])] if route is not None and known else "")
+    place = place_of(governing, paths[int(route[1])] if route is not None and known else "")
+    yield Cause(place.key, place.path)
 
 
 def _cluster_causes(rejected: Rejected, name: str) -> Iterator[Cause]:
@@ -177,10 +179,11 @@ def _by_value(rejected: Rejected, keys: Iterable[ObjectKey]) -> Iterator[Cause]:
     for name in sorted(rejected.names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", " ", text)
     held = [
-        (Cause(key, path), value)
+        (Cause(place.key, place.path), value)
         for key in keys
         if key in rejected.objects
         for path, value in _values(rejected.objects[key].spec, "spec")
+        for place in (place_of(rejected.objects[key], path),)
     ]
     parts = _odd_words(text)
     yield from _longest((len(value), cause) for cause, value in held if _quotes(text, value)) or _longest(

@@ -14,26 +14,33 @@ from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate.connection_pool import CONNECT_TIMEOUT_S, circuit_breakers, set_connection_pool
 from isthmus_controlplane.translate.endpoints import load_assignment
 from isthmus_controlplane.translate.load_balancer import set_load_balancer
+from isthmus_controlplane.translate.locality import NOWHERE, Client, distributes, place
 from isthmus_controlplane.translate.message import ads
 from isthmus_controlplane.translate.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, cluster_name
 from isthmus_controlplane.translate.outlier_detection import set_outlier_detection
 from isthmus_controlplane.translate.traffic_policy import TrafficPolicy, traffic_policy
 
 
-def service_clusters(service: Service, rule: ConfigObject | None, kind: NodeKind) -> Iterator[tuple[Any, Any]]:
+def service_clusters(
+    service: Service, rule: ConfigObject | None, kind: NodeKind, client: Client = NOWHERE
+) -> Iterator[tuple[Any, Any]]:
     """Yield (cluster, load assignment) for each port and subset; the assignment is None where it is part of the cluster."""
     spec: Any = rule.spec if rule is not None else None
     for port in service.ports:
-        yield _cluster(service, port, None, spec, kind)
+        yield _cluster(service, port, None, spec, kind, client)
         for subset in spec.subsets if spec is not None else ():
-            yield _cluster(service, port, subset, spec, kind)
+            yield _cluster(service, port, subset, spec, kind, client)
 
 
-def _cluster(service: Service, port: Port, subset: Any, rule: Any, kind: NodeKind) -> tuple[Any, Any]:
+def _cluster(service: Service, port: Port, subset: Any, rule: Any, kind: NodeKind, client: Client) -> tuple[Any, Any]:
     name = cluster_name(port.number, subset.name if subset is not None else "", service.host)
     cluster = Cluster(name=name)
-    _set_policy(cluster, traffic_policy(rule, subset, port.number), port, kind)
+    policy = traffic_policy(rule, subset, port.number)
+    _set_policy(cluster, policy, port, kind)
+    if distributes(policy, client):
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     assignment = load_assignment(name, service, port, subset.labels if subset is not None else {})
+    place(assignment, policy, client)
     if service.resolution == "DNS":
         cluster.type = Cluster.STRICT_DNS
         cluster.dns_lookup_family = Cluster.V4_ONLY

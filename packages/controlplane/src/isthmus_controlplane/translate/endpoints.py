@@ -12,6 +12,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, Localit
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from isthmus_controlplane.model.locality import parts_of
 from isthmus_controlplane.model.service import Endpoint, Port, Service
 from isthmus_controlplane.translate.message import socket_address
 
@@ -63,5 +64,5 @@ def _lb_endpoint(address: str, port: int, weight: int) -> Any:
 
 
 def _locality(text: str) -> Any:
-    region, zone, sub_zone = (*text.split("/"), "", "")[:3]
+    region, zone, sub_zone = parts_of(text)
     return Locality(region=region, zone=zone, sub_zone=sub_zone)

@@ -14,6 +14,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
+from isthmus_controlplane.model.composed import keys_of
 from isthmus_controlplane.model.gateway import ANY_HOST, HTTP_PROTOCOLS, TLS_PROTOCOLS, Server, name_of, servers_of
 from isthmus_controlplane.model.model import is_visible
 from isthmus_controlplane.model.scope import ANY_ADDRESS
@@ -130,7 +131,7 @@ class Gateways:
                 shared = server.hosts_of(bound)
                 if not shared or not bound.spec.http:  # type: ignore[attr-defined]
                     continue
-                origins[bound.key] = None
+                origins.update(dict.fromkeys(keys_of(bound)))
                 filters |= filters_of(bound.spec, "gateway")
                 made = list(self._host_routes(server, bound))
                 for host in shared:

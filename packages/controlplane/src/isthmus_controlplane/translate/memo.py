@@ -9,6 +9,7 @@ from typing import Any
 from isthmus_controlplane.model.scope import NodeKind
 from isthmus_controlplane.model.service import Service
 from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.translate.locality import Client
 
 Clusters = tuple[tuple[Any, Any], ...]
 
@@ -28,17 +29,17 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        self._clusters: dict[tuple[NodeKind, str], _Built] = {}
+        self._clusters: dict[tuple[NodeKind, str, Client], _Built] = {}
         self._routes: dict[Any, _Built] = {}
         self._hosts: dict[Any, _Built] = {}
         self.hits = 0
         self.misses = 0
 
     def clusters(
-        self, kind: NodeKind, service: Service, rule: ConfigObject | None, make: Callable[[], Clusters]
+        self, kind: NodeKind, service: Service, rule: ConfigObject | None, client: Client, make: Callable[[], Clusters]
     ) -> Clusters:
-        """Return the clusters of a service, made before from the same service and rule, or now."""
-        result: Clusters = self._find(self._clusters, (kind, service.host), (service, rule), make)
+        """Return the clusters of a service for clients at one place, made before from the same service and rule, or now."""
+        result: Clusters = self._find(self._clusters, (kind, service.host, client), (service, rule), make)
         return result
 
     def route_configuration(self, key: Any, inputs: Any, make: Callable[[], Any]) -> Any:
@@ -63,7 +64,10 @@ class Memo:
     def forget(self, hosts: Iterable[str], scopes: Iterable[Any]) -> None:
         """Drop what belongs to other hosts or scopes than these."""
         kept_hosts, kept_scopes = frozenset(hosts), frozenset(scopes)
-        self._clusters = {key: built for key, built in self._clusters.items() if key[1] in kept_hosts}
+        places = {"", *(scope.locality for scope in kept_scopes)}
+        self._clusters = {
+            key: built for key, built in self._clusters.items() if key[1] in kept_hosts and key[2].locality in places
+        }
         self._routes = {key: built for key, built in self._routes.items() if key[0] in kept_scopes}
         self._hosts = {
             key: built for key, built in self._hosts.items() if key[0] in kept_scopes and key[2] in kept_hosts

@@ -9,6 +9,8 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_controlplane.model.claims import listener_addresses
+from isthmus_controlplane.model.composed import keys_of
+from isthmus_controlplane.model.locality import considers_locality
 from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.references import references_of
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
@@ -23,6 +25,7 @@ from isthmus_controlplane.translate.gateways import Gateways
 from isthmus_controlplane.translate.http_filters import filters_of
 from isthmus_controlplane.translate.inbound import Inbound
 from isthmus_controlplane.translate.listeners import api_listener, http_listener, tcp_listener, virtual_outbound
+from isthmus_controlplane.translate.locality import NOWHERE, Client
 from isthmus_controlplane.translate.memo import Clusters, Memo
 from isthmus_controlplane.translate.names import (
     BLACK_HOLE_CLUSTER,
@@ -164,8 +167,12 @@ class _Translator:
                     yield ENDPOINT_TYPE, cluster.name, assignment, keys
 
     def _service_clusters(self, service: Service, rule: ConfigObject | None) -> Clusters:
-        kind = self.scope.kind
-        return self.memo.clusters(kind, service, rule, lambda: tuple(service_clusters(service, rule, kind)))
+        kind, client = self.scope.kind, NOWHERE
+        if rule is not None and considers_locality(rule):
+            client = Client(self.scope.locality, self.model.mesh.locality_failover)
+        return self.memo.clusters(
+            kind, service, rule, client, lambda: tuple(service_clusters(service, rule, kind, client))
+        )
 
     def _hashing(self) -> dict[str, ConfigObject]:
         """The DestinationRules that routes depend on; gRPC clients do not hash."""
@@ -271,8 +278,10 @@ class _Translator:
     def _filters(self, members: Iterable[tuple[Service, Port]]) -> tuple[frozenset[str], tuple[ObjectKey, ...]]:
         """Name the HTTP filters that routes to these services need, and the VirtualServices that need them."""
         governing = (self.model.route(service.host, self.scope.namespace) for service, _ in members)
-        needs = {obj.key: filters_of(obj.spec, self.scope.kind) for obj in governing if obj is not None}
-        return frozenset().union(*needs.values()), tuple(key for key, filters in needs.items() if filters)
+        needs = {keys_of(obj): filters_of(obj.spec, self.scope.kind) for obj in governing if obj is not None}
+        return frozenset().union(*needs.values()), tuple(
+            key for keys, filters in needs.items() if filters for key in keys
+        )
 
     def _route_configuration(self, name: str, members: Iterable[tuple[Service, Port]], domains: Domains) -> None:
         claimed = self._claim_domains(members, domains)
@@ -338,7 +347,7 @@ class _Translator:
         if governing is None:
             return (service.key, *self._hashed_by(service.host))
         targets = references_of(governing, self.model.services) if self.context.hashing else ()
-        return (service.key, governing.key, *(key for target in targets for key in self._hashed_by(target.host)))
+        return (service.key, *keys_of(governing), *(key for target in targets for key in self._hashed_by(target.host)))
 
     def _hashed_by(self, host: str) -> tuple[ObjectKey, ...]:
         rule = self.context.hashing.get(host)

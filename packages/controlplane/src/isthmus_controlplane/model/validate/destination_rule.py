@@ -21,5 +21,5 @@ def validate_destination_rule(spec: Any) -> Iterator[FieldProblem]:
         if subset.name in seen:
             yield FieldProblem(f"{path}.name", f"{shown(subset.name)} is used by another subset: names must differ")
         seen.add(subset.name)
-        yield from check_traffic_policy(subset.traffic_policy, f"{path}.trafficPolicy")
+        yield from check_traffic_policy(subset.traffic_policy, f"{path}.trafficPolicy", spec.traffic_policy)
     yield from check_export_to(spec.export_to)

@@ -14,6 +14,7 @@ from isthmus_controlplane.model.validate.text import (
     check_header_format,
     check_header_name,
     check_header_value,
+    check_label_name,
     check_port,
     check_regex,
     check_substitution,
@@ -41,19 +42,22 @@ def check_action(route: Any, path: str) -> Iterator[FieldProblem]:
             ("route", bool(route.route)),
             ("redirect", route.HasField("redirect")),
             ("directResponse", route.HasField("direct_response")),
+            ("delegate", route.HasField("delegate")),
         )
         if present
     ]
     if len(given) != 1:
         found = " and ".join(given) or "nothing"
-        yield FieldProblem(path, f"has {found}: give exactly one of route, redirect and directResponse")
+        yield FieldProblem(path, f"has {found}: give exactly one of route, redirect, directResponse and delegate")
         return
     if route.route:
         yield from _destinations(route, path)
     elif route.HasField("redirect"):
         yield from _redirect(route.redirect, f"{path}.redirect")
-    else:
+    elif route.HasField("direct_response"):
         yield from _direct_response(route.direct_response, f"{path}.directResponse")
+    else:
+        yield from _delegate(route.delegate, f"{path}.delegate")
     yield from _route_only_fields(route, path)
     if route.HasField("fault"):
         yield from check_fault(route.fault, f"{path}.fault")
@@ -70,11 +74,17 @@ def _route_only_fields(route: Any, path: str) -> Iterator[FieldProblem]:
     if route.HasField("rewrite"):
         yield from _rewrite(route.rewrite, f"{path}.rewrite")
     yield from check_mirrors(route, path)
-    if not route.route:
+    if not route.route and not route.HasField("delegate"):
         for field, _ in route.ListFields():
             if field.name in _NEEDS_ROUTE:
                 message = "has no effect beside redirect or directResponse: remove it"
                 yield FieldProblem(f"{path}.{field.json_name}", message)
+
+
+def _delegate(delegate: Any, path: str) -> Iterator[FieldProblem]:
+    yield from check_label_name(delegate.name, f"{path}.name")
+    if delegate.namespace:
+        yield from check_label_name(delegate.namespace, f"{path}.namespace")
 
 
 def _destinations(route: Any, path: str) -> Iterator[FieldProblem]:

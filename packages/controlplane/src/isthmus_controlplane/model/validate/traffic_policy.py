@@ -7,6 +7,7 @@ from typing import Any
 
 from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import LoadBalancerSettings
 from isthmus_controlplane.model.fields import FieldProblem, shown
+from isthmus_controlplane.model.validate.locality import check_locality_setting
 from isthmus_controlplane.model.validate.text import (
     check_duration,
     check_header_name,
@@ -20,9 +21,10 @@ MAX_TABLE_SIZE = 5_000_011  # Cluster.MaglevLbConfig.table_size
 _WHOLE = 100  # per cent
 
 
-def check_traffic_policy(policy: Any, path: str) -> Iterator[FieldProblem]:
-    """Yield what is wrong with one TrafficPolicy."""
-    yield from _settings(policy, path)
+def check_traffic_policy(policy: Any, path: str, outer: Any = None) -> Iterator[FieldProblem]:
+    """Yield what is wrong with one TrafficPolicy; ``outer``: that of the rule, whose fields a subset takes over."""
+    inherited = outer is not None and outer.HasField("outlier_detection")
+    yield from _settings(policy, path, detects=inherited or policy.HasField("outlier_detection"))
     seen: set[int] = set()
     for index, setting in enumerate(policy.port_level_settings):
         below = f"{path}.portLevelSettings[{index}]"
@@ -30,13 +32,15 @@ def check_traffic_policy(policy: Any, path: str) -> Iterator[FieldProblem]:
         if setting.port.number in seen:
             yield FieldProblem(f"{below}.port.number", f"{setting.port.number} has two settings: keep one")
         seen.add(setting.port.number)
-        yield from _settings(setting, below)
+        yield from _settings(setting, below, detects=setting.HasField("outlier_detection"))
 
 
-def _settings(policy: Any, path: str) -> Iterator[FieldProblem]:
+def _settings(policy: Any, path: str, *, detects: bool) -> Iterator[FieldProblem]:
     if policy.load_balancer.HasField("consistent_hash"):
         yield from _consistent_hash(policy.load_balancer.consistent_hash, f"{path}.loadBalancer.consistentHash")
     yield from _warmup(policy.load_balancer, f"{path}.loadBalancer")
+    locality = policy.load_balancer.locality_lb_setting
+    yield from check_locality_setting(locality, f"{path}.loadBalancer.localityLbSetting", detects=detects)
     yield from check_connection_pool(policy.connection_pool, f"{path}.connectionPool")
     yield from _outlier_detection(policy.outlier_detection, f"{path}.outlierDetection")
 

@@ -22,7 +22,7 @@ from isthmus_controlplane.model.validate.text import (
 def validate_virtual_service(spec: Any) -> Iterator[FieldProblem]:
     """Yield what is wrong with a VirtualService."""
     if not spec.hosts:
-        yield FieldProblem("spec.hosts", "is empty: give the hosts whose requests these routes take")
+        yield from _delegate(spec)
     in_mesh = not spec.gateways or MESH_GATEWAY in spec.gateways
     for index, host in enumerate(spec.hosts):
         if in_mesh or host != ANY_HOST:
@@ -46,12 +46,26 @@ def validate_virtual_service(spec: Any) -> Iterator[FieldProblem]:
     yield from check_export_to(spec.export_to)
 
 
+def _delegate(spec: Any) -> Iterator[FieldProblem]:
+    """Without hosts an object only continues others, which say where its routes hold."""
+    for name in ("gateways", "tls", "tcp"):
+        if getattr(spec, name):
+            message = "is set, but spec.hosts is empty: such an object is delegated to, and has only http; give hosts or remove this"
+            yield FieldProblem(f"spec.{name}", message)
+    for index, route in enumerate(spec.http):
+        if route.HasField("delegate"):
+            message = "stands in an object without hosts: what is delegated to cannot delegate; give hosts or write the routes here"
+            yield FieldProblem(f"spec.http[{index}].delegate", message)
+
+
 def _gateways(spec: Any, path: str) -> Iterator[FieldProblem]:
     for index, gateway in enumerate(spec.gateways):
         namespace, slash, name = gateway.rpartition("/")
         if slash:
             yield from check_label_name(namespace, f"{path}.gateways[{index}]")
         yield from check_label_name(name, f"{path}.gateways[{index}]")
+    if not spec.hosts:
+        return  # those of whatever delegates to it
     known = list(spec.gateways) or [MESH_GATEWAY]
     for kind in ("http", "tls", "tcp"):
         for number, route in enumerate(getattr(spec, kind)):

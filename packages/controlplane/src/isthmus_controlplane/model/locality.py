@@ -1,0 +1,36 @@
+"""Where clients and endpoints are: ``region/zone/subzone``, and which DestinationRules care."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from isthmus_controlplane.stores.base import ConfigObject
+
+ANY = "*"
+
+
+def parts_of(locality: str) -> tuple[str, str, str]:
+    """Return region, zone and subzone, each empty where it is not said."""
+    region, zone, sub_zone = (*locality.split("/"), "", "")[:3]
+    return region, zone, sub_zone
+
+
+def lies_in(locality: str, wanted: str) -> bool:
+    """Whether a place is one that ``wanted`` means: a part that is ``*``, or that it does not say, means any."""
+    return all(part in {"", ANY, own} for own, part in zip(parts_of(locality), parts_of(wanted), strict=True))
+
+
+def policies_of(rule: Any) -> Iterator[Any]:
+    """Yield the traffic policies of a DestinationRule, those of ports and subsets too."""
+    for policy in (rule.traffic_policy, *(subset.traffic_policy for subset in rule.subsets)):
+        yield policy
+        yield from policy.port_level_settings
+
+
+def considers_locality(rule: ConfigObject) -> bool:
+    """Whether what a client gets by a DestinationRule may depend on where the client is."""
+    return any(
+        policy.HasField("outlier_detection") or policy.load_balancer.HasField("locality_lb_setting")
+        for policy in policies_of(rule.spec)
+    )
