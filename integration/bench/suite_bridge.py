@@ -1,4 +1,5 @@
 """Suite ``bridge``: up to 100,000 services x 10 endpoints, one in a thousand of 20,000; one endpoint of one service changes at a time.
+In the case ``1k-of-20k`` it is always the one service of 20,000 endpoints.
 
 ``p50_us`` and ``p99_us`` are the times from a change to its delta response at the sink, less the debounce. ``extra`` has the times
 from the start of the program until everything is served (``full_sync_s``) and, restarted from its warm-start file with a registry that
@@ -22,6 +23,7 @@ from typing import Any
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
+from bench.bridge_program import BIG_AT, BIG_EVERY
 from bench.procstat import cpu_seconds, memory
 from bench.result import Sample, percentile
 from harness.ports import free_port
@@ -36,13 +38,26 @@ CHANGE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How many services; ``big`` endpoints for every thousandth."""
+    """How many services; ``big`` endpoints for every thousandth, and whether only those change."""
 
     services: int
     big: int = 0
+    only_big: bool = False
+
+    def changing(self, number: int) -> int:
+        """The service that the change of that number concerns."""
+        if self.only_big:
+            return (number * BIG_EVERY + BIG_AT) % self.services
+        return number * 37 % self.services
 
 
-CASES = {"1k": Case(1000), "10k": Case(10_000), "100k": Case(100_000), "100k-big": Case(100_000, 20_000)}
+CASES = {
+    "1k": Case(1000),
+    "1k-of-20k": Case(1000, 20_000, only_big=True),
+    "10k": Case(10_000),
+    "100k": Case(100_000),
+    "100k-big": Case(100_000, 20_000),
+}
 
 
 def cases() -> tuple[str, ...]:
@@ -115,7 +130,7 @@ def _changes(case: Case, process: subprocess.Popen[str], port: int, seconds: flo
         cpu, end, number = cpu_seconds([process.pid]), time.monotonic() + seconds, 0
         assert process.stdin is not None
         while number < 3 or time.monotonic() < end:
-            service = number * 37 % case.services
+            service = case.changing(number)
             at = time.monotonic()
             process.stdin.write(f"change {service} {20_000 + number % 40_000}\n")
             process.stdin.flush()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.claim_check import violations
 from isthmus_mcp_bridge.catalog.fold import fold
-from isthmus_mcp_bridge.convert.preflight import entry_violations
 from isthmus_mcp_bridge.convert.publication import Publication
 from isthmus_mcp_bridge.convert.service_entry import to_service_entry
 from isthmus_mcp_bridge.events import OriginChanged, OriginReport, RegistryEvent, SourceListed, SourceSuspected
@@ -111,7 +110,7 @@ def test_replicas_that_see_other_orders_publish_the_same_bytes(orders: list[list
 def test_a_merge_of_good_claims_is_a_good_entry(claims: Sequence[ServiceClaim]) -> None:
     good = [claim for claim in claims if not violations(claim)]
     if good:
-        assert entry_violations(to_service_entry(fold(KEYS[0], good))) == ()
+        assert to_service_entry(fold(KEYS[0], good)).violations == ()
 
 
 def sockets(catalog: Catalog) -> set[tuple[str, str, int]]:

@@ -10,7 +10,8 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from isthmus_mcp_bridge.catalog.alarm import Alarms
-from isthmus_mcp_bridge.catalog.fold import Choose, fold
+from isthmus_mcp_bridge.catalog.fold import arranged, assembled, fold, reduced_workloads
+from isthmus_mcp_bridge.catalog.refold import Folded, folded, refold
 from isthmus_mcp_bridge.catalog.retention import Claims
 from isthmus_mcp_bridge.catalog.rules import DEFAULT_RULES, MergeRules
 from isthmus_mcp_bridge.catalog.sources import Source, SourceLimits, Touched
@@ -57,6 +58,8 @@ class Catalog:
         self._origins: dict[ServiceKey, set[tuple[int, str, str]]] = {}
         self._merged: dict[ServiceKey, MergedService] = {}
         self._dirty: dict[str, dict[ServiceKey, None]] = {name: {} for name in precedence}
+        self._folded: dict[ServiceKey, Folded] = {}
+        """Of big services, what their next merge can be made from."""
         self._warming: Alarms[ServiceKey] = Alarms()
         self.dual_modes = DualModes()
 
@@ -154,7 +157,11 @@ class Catalog:
             for _, name, origin in sorted(self._origins.get(key, ()))
             if (claim := self._sources[name].actual(origin, key)) is not None
         ]
-        return self._merge(key, found, now, functools.partial(self._look, key, now=now))
+        if not found:
+            return None
+        look = functools.partial(self._look, key, now=now)
+        merged = fold(key, [one.claim for one in found], self.rules, self._epoch_ms(now), look)
+        return _with_sources(merged, found)
 
     def _claims(self, key: ServiceKey) -> Iterator[tuple[str, str, ServiceClaim]]:
         for _, name, origin in sorted(self._origins.get(key, ())):
@@ -202,28 +209,42 @@ class Catalog:
         found = self.claims(key)
         if not found:
             self.dual_modes.forget(key)
-        merged = self._merge(key, found, now, functools.partial(self._choose, key, now=now))
+        merged = self._merge_again(key, found) or self._merge_anew(key, found, now)
         if self.vips is not None:
             merged = self._with_vip(key, merged, now)
-        now_ms = self._epoch_ms(now)
-        warm_ups = (one.warm_up for sourced in found for one in sourced.claim.endpoints if one.warm_up is not None)
+        return merged
+
+    def _merge_again(self, key: ServiceKey, found: Sequence[SourcedClaim]) -> MergedService | None:
+        """The merge, made from the one before; None where there is none or it does not do."""
+        before = self._folded.get(key)
+        if before is None or self.dual_modes.concerned(key):
+            return None
+        again = refold(key, [one.claim for one in found], self.rules, before)
+        if again is None:
+            return None
+        self._folded[key] = again[1]
+        return _with_sources(again[0], found)
+
+    def _merge_anew(self, key: ServiceKey, found: Sequence[SourcedClaim], now: float) -> MergedService | None:
+        self._folded.pop(key, None)
+        now_ms, claims = self._epoch_ms(now), [one.claim for one in found]
+        warm_ups = (one.warm_up for claim in claims for one in claim.endpoints if one.warm_up is not None)
         step_ms = next_step_ms(warm_ups, now_ms)
         self._warming.set(key, None if step_ms is None else step_ms / 1000 - self.epoch_offset_s)
-        return merged
+        if not found:
+            return None
+        half = arranged(claims, self.rules, now_ms, functools.partial(self._choose, key, now=now))
+        merged = assembled(key, claims, half, reduced_workloads(half))
+        kept = None if self.dual_modes.concerned(key) else folded(claims, merged, half)
+        if kept is not None:
+            self._folded[key] = kept
+        return _with_sources(merged, found)
 
     def _choose(self, key: ServiceKey, endpoints: Endpoints, *, now: float) -> Endpoints:
         return self.dual_modes.choose(key, endpoints, self.rules, now)
 
     def _look(self, key: ServiceKey, endpoints: Endpoints, *, now: float) -> Endpoints:
         return self.dual_modes.look(key, endpoints, self.rules, now)[1]
-
-    def _merge(
-        self, key: ServiceKey, found: Sequence[SourcedClaim], now: float, choose: Choose
-    ) -> MergedService | None:
-        if not found:
-            return None
-        merged = fold(key, [one.claim for one in found], self.rules, self._epoch_ms(now), choose)
-        return dataclasses.replace(merged, sources=tuple(sorted({one.source for one in found})))
 
     def _with_vip(self, key: ServiceKey, merged: MergedService | None, now: float) -> MergedService | None:
         """A service without an address gets a virtual one; a service that has to give its own up is folded again."""
@@ -241,3 +262,7 @@ class Catalog:
 
     def _epoch_ms(self, now: float) -> int:
         return int((now + self.epoch_offset_s) * 1000)
+
+
+def _with_sources(merged: MergedService, found: Sequence[SourcedClaim]) -> MergedService:
+    return dataclasses.replace(merged, sources=tuple(sorted({one.source for one in found})))

@@ -12,6 +12,7 @@ import enum
 import math
 from collections.abc import Iterable
 
+from isthmus_mcp_bridge.catalog.narrow import narrowed
 from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey
 
 MAX_TRACKED = 100_000
@@ -77,6 +78,8 @@ class Damper:
         """What the origin claims about the service became something else."""
         if self._limits is None:
             return
+        if old is not None and new is not None:
+            old, new = narrowed(old, new)
         before, after = _up(old), _up(new)
         for socket in before.keys() - after.keys():
             self._lost(place, socket, before[socket], now)

@@ -6,15 +6,16 @@ together.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from isthmus_mcp_bridge.catalog import fields
 from isthmus_mcp_bridge.catalog.gathered import Gathered, gather
-from isthmus_mcp_bridge.catalog.ports import resolve_ports
+from isthmus_mcp_bridge.catalog.ports import PortTable, resolve_ports
 from isthmus_mcp_bridge.catalog.rules import DEFAULT_RULES, MergeRules
 from isthmus_mcp_bridge.catalog.warm_up import share_percent
-from isthmus_mcp_bridge.catalog.workloads import PlacedEndpoint, arrange, weighing
+from isthmus_mcp_bridge.catalog.workloads import Arrangement, PlacedEndpoint, arrange, weighing
 from isthmus_mcp_bridge.model import (
     ORDINARY_WEIGHT,
     EndpointClaim,
@@ -42,6 +43,23 @@ def fold(
     ``now_ms`` (Unix epoch) decides how far instances are warmed up. ``choose`` says which endpoints are shown (dual mode); all that are up
     otherwise.
     """
+    found = arranged(claims, rules, now_ms, choose)
+    return assembled(key, claims, found, reduced_workloads(found))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arranged:
+    """A fold before its weights are reduced; ``shown``: whether any endpoint is published."""
+
+    table: PortTable
+    arrangement: Arrangement
+    shown: bool
+
+
+def arranged(
+    claims: Sequence[ServiceClaim], rules: MergeRules, now_ms: int = 0, choose: Choose | None = None
+) -> Arranged:
+    """The first half of ``fold``."""
     table = resolve_ports(claims)
     gathered = gather(claims, table)
     shown = (
@@ -50,13 +68,20 @@ def fold(
         else {one: found for one, found in gathered.items() if found.is_up(rules)}
     )
     endpoints = [_place(endpoint, found, rules, now_ms) for endpoint, found in shown.items()]
-    arrangement = arrange([port.name for port in table.ports], endpoints)
-    kept = arrangement.ports if endpoints else {port.name for port in table.ports}
+    return Arranged(table, arrange([port.name for port in table.ports], endpoints), bool(endpoints))
+
+
+def assembled(
+    key: ServiceKey, claims: Sequence[ServiceClaim], found: Arranged, workloads: tuple[Workload, ...]
+) -> MergedService:
+    """The second half of ``fold``; ``workloads`` are those of the arrangement, sorted, with their final weights."""
+    table, arrangement = found.table, found.arrangement
+    kept = arrangement.ports if found.shown else {port.name for port in table.ports}
     created = [claim.created_ms for claim in claims if claim.created_ms is not None]
     return MergedService(
         key=key,
         ports=tuple(sorted((port for port in table.ports if port.name in kept), key=lambda port: port.number)),
-        workloads=_with_reduced_weights(arrangement.workloads),
+        workloads=workloads,
         addresses=next((tuple(sorted(set(claim.addresses))) for claim in claims if claim.addresses), ()),
         raw_names=tuple(sorted({name for claim in claims for name in claim.raw_names})),
         created_ms=min(created, default=0),
@@ -96,10 +121,33 @@ def _place_one(key: EndpointKey, claim: EndpointClaim, service_ports: set[str]) 
     return PlacedEndpoint(key.port, frozenset(service_ports), workload)
 
 
-def _with_reduced_weights(workloads: Sequence[Workload]) -> tuple[Workload, ...]:
-    """Weights in lowest terms; none at all when they are equal, which is how Istio spells that."""
-    weights = {workload.weight for workload in workloads}
-    if len(weights) <= 1:
-        return tuple(sorted((weighing(one, 0) for one in workloads), key=workload_order))
-    divisor = math.gcd(*weights)
-    return tuple(sorted((weighing(one, one.weight // divisor) for one in workloads), key=workload_order))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reduction:
+    """How weights are published: in lowest terms; not at all when they are equal, which is how Istio spells that.
+
+    ``equal`` is the weight that all workloads have, or 0 where they differ.
+    """
+
+    equal: int
+    divisor: int
+
+    def reduced(self, workloads: Iterable[Workload]) -> list[Workload]:
+        """The workloads as they are published, sorted."""
+        weighed = (weighing(one, 0 if self.equal else one.weight // self.divisor) for one in workloads)
+        return sorted(weighed, key=workload_order)
+
+    def original(self, weight: int) -> int:
+        """The weight of which a published one was made."""
+        return self.equal or weight * self.divisor
+
+
+def reduction(weights: Collection[int]) -> Reduction:
+    """How these weights (positive, each named at least once) are published."""
+    distinct = set(weights)
+    return Reduction(next(iter(distinct), 1), 1) if len(distinct) <= 1 else Reduction(0, math.gcd(*distinct))
+
+
+def reduced_workloads(found: Arranged) -> tuple[Workload, ...]:
+    """The workloads of an arrangement as they are published."""
+    workloads = found.arrangement.workloads
+    return tuple(reduction({one.weight for one in workloads}).reduced(workloads))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from isthmus_mcp_bridge.catalog.narrow import narrowed
 from isthmus_mcp_bridge.model import EndpointClaim, Presence, ServiceClaim, ServiceKey
 
 Claims = dict[ServiceKey, ServiceClaim]
@@ -57,6 +58,8 @@ def lost_endpoints(old: Claims, new: Claims) -> int:
         now = new.get(key)
         if now is claim or (now is not None and now.endpoints == claim.endpoints):
             continue
+        if now is not None:
+            claim, now = narrowed(claim, now)
         mentioned = {(one.network, one.address, one.port) for one in now.endpoints} if now is not None else set()
         lost += len({(one.network, one.address, one.port) for one in claim.endpoints} - mentioned)
     return lost

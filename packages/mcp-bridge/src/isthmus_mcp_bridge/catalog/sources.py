@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from isthmus_mcp_bridge.catalog.claim_check import violations
+from isthmus_mcp_bridge.catalog.claim_check import Violation, violations
 from isthmus_mcp_bridge.catalog.damping import Damper, DampingLimits
 from isthmus_mcp_bridge.catalog.freshness import Freshness, FreshnessLimits
 from isthmus_mcp_bridge.catalog.guard import GuardLimits, RemovalGuard
+from isthmus_mcp_bridge.catalog.narrow import BIG, changed_endpoints, sharing
 from isthmus_mcp_bridge.catalog.retention import Claims, doubted, lost_endpoints, retained
 from isthmus_mcp_bridge.events import OriginReport, Problem, SourceState
 from isthmus_mcp_bridge.model import Presence, ServiceClaim, ServiceKey
@@ -248,7 +249,7 @@ class Source:
         claims: Claims = dict(old) if report.unreadable else {}
         problems = list(report.problems)
         for claim in report.claims:
-            broken = violations(claim)
+            claim, broken = _compared(old.get(claim.key), claim)
             if not broken:
                 claims[claim.key] = claim
                 continue
@@ -264,6 +265,16 @@ class Source:
     def _note_unreadable(self, origin: str, unreadable: bool) -> None:
         if unreadable != (origin in self.unreadable):
             self.unreadable = self.unreadable ^ {origin}
+
+
+def _compared(old: ServiceClaim | None, claim: ServiceClaim) -> tuple[ServiceClaim, tuple[Violation, ...]]:
+    """The claim, sharing with the one before what is equal, and the rules that it breaks; the one before broke none."""
+    if old is None or len(claim.endpoints) < BIG:
+        return claim, violations(claim)
+    claim = sharing(old, claim)
+    if claim.ports == old.ports and not violations(changed_endpoints(old, claim)):
+        return claim, ()
+    return claim, violations(claim)
 
 
 def _united(one: Touched, other: Touched) -> Touched:

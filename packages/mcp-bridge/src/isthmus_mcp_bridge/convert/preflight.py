@@ -6,17 +6,22 @@ the one service its update, never the mesh its services.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
-from isthmus_api.istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
 from isthmus_mcp_bridge.catalog import istio_rules
 from isthmus_mcp_bridge.catalog.claim_check import Violation
+from isthmus_mcp_bridge.model import Workload
 
 
-def entry_violations(entry: ServiceEntry) -> tuple[Violation, ...]:
-    """All rules that the entry breaks; none means that istiod takes it."""
-    return tuple(_head(entry)) + tuple(_ports(entry)) + tuple(_endpoints(entry))
+def head_violations(entry: ServiceEntry) -> tuple[Violation, ...]:
+    """All rules that the entry breaks as far as its endpoints do not matter."""
+    return tuple(_head(entry)) + tuple(_ports(entry))
+
+
+def workload_violations(workloads: Sequence[Workload], names: Collection[str], start: int = 0) -> tuple[Violation, ...]:
+    """All rules that the endpoints break, the first of which has the index ``start``; ``names`` are the service's ports."""
+    return tuple(one for index, workload in enumerate(workloads, start) for one in _workload(workload, names, index))
 
 
 def _head(entry: ServiceEntry) -> Iterator[Violation]:
@@ -30,7 +35,7 @@ def _head(entry: ServiceEntry) -> Iterator[Violation]:
             yield Violation(f"addresses[{index}]", address, "must be an IP address or CIDR")
     if entry.resolution != ServiceEntry.STATIC:
         yield Violation("resolution", str(entry.resolution), "must be STATIC")
-    if entry.HasField("workload_selector") and entry.endpoints:
+    if entry.HasField("workload_selector"):
         yield Violation("workload_selector", "", "must not stand beside endpoints")
 
 
@@ -51,22 +56,17 @@ def _ports(entry: ServiceEntry) -> Iterator[Violation]:
         numbers.add(port.number)
 
 
-def _endpoints(entry: ServiceEntry) -> Iterator[Violation]:
-    names = {port.name for port in entry.ports}
-    for index, endpoint in enumerate(entry.endpoints):
-        path = f"endpoints[{index}]"
-        if not istio_rules.is_ip(endpoint.address):
-            yield Violation(f"{path}.address", endpoint.address, "must be an IP address")
-        if len(endpoint.ports) != len(names) or any(name not in endpoint.ports for name in names):
-            # Istio takes a missing one for the service port's own number, where nothing listens.
-            yield Violation(f"{path}.ports", ", ".join(endpoint.ports), "must have exactly the ports of the service")
-        yield from _endpoint_values(endpoint, path)
-
-
-def _endpoint_values(endpoint: WorkloadEntry, path: str) -> Iterator[Violation]:
-    for name, number in endpoint.ports.items():
+def _workload(workload: Workload, names: Collection[str], index: int) -> Iterator[Violation]:
+    path = f"endpoints[{index}]"
+    if not istio_rules.is_ip(workload.address):
+        yield Violation(f"{path}.address", workload.address, "must be an IP address")
+    if len(workload.ports) != len(names) or any(name not in names for name, _ in workload.ports):
+        # Istio takes a missing one for the service port's own number, where nothing listens.
+        ports = ", ".join(name for name, _ in workload.ports)
+        yield Violation(f"{path}.ports", ports, "must have exactly the ports of the service")
+    for name, number in workload.ports:
         if not istio_rules.is_port(number):
             yield Violation(f"{path}.ports.{name}", str(number), "must be from 1 to 65535")
-    for key, value in endpoint.labels.items():
+    for key, value in workload.labels:
         if not istio_rules.is_label_key(key) or not istio_rules.is_label_value(value):
             yield Violation(f"{path}.labels.{key}", value, "must be an Istio label")

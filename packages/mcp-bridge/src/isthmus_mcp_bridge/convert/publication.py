@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from isthmus_mcp_bridge.catalog.catalog import ServiceChange
 from isthmus_mcp_bridge.catalog.claim_check import Violation
-from isthmus_mcp_bridge.convert.preflight import entry_violations
 from isthmus_mcp_bridge.convert.resource import to_resource
-from isthmus_mcp_bridge.convert.service_entry import to_service_entry
+from isthmus_mcp_bridge.convert.service_entry import Entry, to_service_entry
 from isthmus_mcp_bridge.mcp.snapshot import EMPTY, Collection, SnapshotResource
+
+BIG = 256
+"""Workloads from which on a service's bytes are kept apart, so that its next entry can take over those that stay the same."""
 
 
 class Publication:
@@ -19,6 +22,7 @@ class Publication:
         self._collection = EMPTY
         self._changes: dict[str, SnapshotResource | None] = {}
         self._quarantined: dict[str, tuple[Violation, ...]] = {}
+        self._big: dict[str, Entry] = {}
 
     @property
     def quarantined(self) -> Mapping[str, tuple[Violation, ...]]:
@@ -33,15 +37,24 @@ class Publication:
             self._quarantined.pop(name, None)
             if change.merged is None:
                 self._changes[name] = None
+                self._big.pop(name, None)
                 continue
-            entry = to_service_entry(change.merged)
-            broken = entry_violations(entry)
-            if broken:
-                self._quarantined[name] = broken
+            entry = to_service_entry(change.merged, self._big.get(name))
+            if entry.violations:
+                self._quarantined[name] = entry.violations
                 refused.append(name)
             else:
-                self._changes[name] = to_resource(change.merged, entry)
+                self._changes[name] = resource = to_resource(change.merged, entry)
+                self._keep(name, entry, resource)
         return refused
+
+    def _keep(self, name: str, entry: Entry, resource: SnapshotResource) -> None:
+        """Keep the entry of a big service; its bytes are those in the resource, in which they stand last."""
+        if len(entry.workloads) >= BIG:
+            endpoints = memoryview(resource.packed)[len(resource.packed) - len(entry.endpoints) :]
+            self._big[name] = dataclasses.replace(entry, endpoints=endpoints)
+        else:
+            self._big.pop(name, None)
 
     def collection(self) -> Collection:
         """The collection with everything taken so far; the same object while nothing changed."""

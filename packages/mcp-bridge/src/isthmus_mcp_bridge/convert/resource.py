@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from isthmus_api.istio.mcp.v1alpha1.metadata_pb2 import Metadata
 from isthmus_api.istio.mcp.v1alpha1.resource_pb2 import Resource
 from isthmus_api.istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry
+from isthmus_mcp_bridge.convert.service_entry import Entry
 from isthmus_mcp_bridge.mcp.snapshot import HASH_DIGITS, SnapshotResource
+from isthmus_mcp_bridge.mcp.wire import embedded, varint
 from isthmus_mcp_bridge.model import MergedService
 
 TYPE_URL_PREFIX = "type.googleapis.com/"
@@ -22,9 +22,15 @@ RAW_LABELS = "isthmus.dev/raw-labels"
 """Annotation: labels that had to be mended for Istio, as a JSON object from what they became to what they were."""
 MAX_RAW_LABELS = 100
 """Mended labels kept in the annotation, those of the first by name; an instance's own metadata may be endless."""
+_ENTRY_URL = (TYPE_URL_PREFIX + ServiceEntry.DESCRIPTOR.full_name).encode()
+_RESOURCE_URL = (TYPE_URL_PREFIX + Resource.DESCRIPTOR.full_name).encode()
+_METADATA, _BODY, _VALUE = 1, 2, 2
+"""Field numbers of Resource, and of Any."""
+
+Part = bytes | memoryview
 
 
-def to_resource(service: MergedService, entry: ServiceEntry) -> SnapshotResource:
+def to_resource(service: MergedService, entry: Entry) -> SnapshotResource:
     """The resource of a service: ``namespace/host``, its version the hash of everything else in it.
 
     ``create_time`` is when a registry first knew the service, or the epoch where none says so: it never depends on when
@@ -36,14 +42,24 @@ def to_resource(service: MergedService, entry: ServiceEntry) -> SnapshotResource
         mended = dict(sorted(service.raw_labels, reverse=True)[-MAX_RAW_LABELS:])
         annotations[RAW_LABELS] = json.dumps(mended, ensure_ascii=False, sort_keys=True)
     metadata = Metadata(name=service.key.name, create_time=created, annotations=annotations)
-    resource = Resource(metadata=metadata, body=_pack(entry))
-    digest = hashlib.sha256(resource.SerializeToString(deterministic=True)).hexdigest()[:HASH_DIGITS]
-    resource.metadata.version = digest
-    packed = _pack(resource).SerializeToString(deterministic=True)
-    return SnapshotResource(service.key.name, digest, packed, service.sources)
+    size = len(entry.head) + len(entry.endpoints)
+    body = (*_any_parts(_ENTRY_URL, size), entry.head, entry.endpoints)
+    unversioned = _resource_parts(metadata, body)
+    digest = hashlib.sha256()
+    for part in unversioned:
+        digest.update(part)
+    metadata.version = digest.hexdigest()[:HASH_DIGITS]
+    resource = _resource_parts(metadata, body)
+    packed = b"".join((*_any_parts(_RESOURCE_URL, sum(map(len, resource))), *resource))
+    return SnapshotResource(service.key.name, metadata.version, packed, service.sources)
 
 
-def _pack(message: Message) -> Any:
-    """An Any whose bytes are deterministic (``Any.Pack`` is only so when asked)."""
-    type_url = TYPE_URL_PREFIX + message.DESCRIPTOR.full_name
-    return Any(type_url=type_url, value=message.SerializeToString(deterministic=True))
+def _resource_parts(metadata: Metadata, body: tuple[Part, ...]) -> tuple[Part, ...]:
+    """A Resource, deterministically serialised; the body's parts are not copied, as they may be megabytes."""
+    head = embedded(_METADATA, metadata.SerializeToString(deterministic=True))
+    return (head, varint(_BODY << 3 | 2) + varint(sum(map(len, body))), *body)
+
+
+def _any_parts(type_url: bytes, size: int) -> tuple[bytes, ...]:
+    """An Any as far as the value of ``size`` bytes that follows."""
+    return (embedded(1, type_url), varint(_VALUE << 3 | 2) + varint(size))

@@ -39,6 +39,10 @@ class DualModes:
         self.policies = new
         return {key for key in services if any(_may_concern(policy, key) for policy in moved)}
 
+    def concerned(self, service: ServiceKey) -> bool:
+        """Whether a policy may concern the service."""
+        return any(_may_concern(policy, service) for policy in self.policies)
+
     def choose(self, service: ServiceKey, endpoints: Endpoints, rules: MergeRules, now: float) -> Endpoints:
         """The endpoints that mesh consumers are shown, and remember it."""
         decisions, chosen = self.look(service, endpoints, rules, now)
