@@ -23,6 +23,7 @@ class Ledger:
         self._attempted: dict[str, set[str]] = {}
         """Names of which a creation was begun in this session; its outcome may be unknown."""
         self._retiring: dict[str, dict[str, float]] = {}
+        self._draining: dict[str, dict[str, float]] = {}
 
     def want(self, folder: str, key: InstanceKey, wanted: Wanted | None) -> bool:
         """The instance shall have these entries; None: it is no affair of ours any more. Whether that is news."""
@@ -67,10 +68,12 @@ class Ledger:
         names = {one.name for one in seen}
         self._mine[folder] = {name for name in self.mine(folder) if name in names}
         terms = Terms(self.cluster, self.overlap_s, now)
-        found = plan(self.wanted.get(folder, {}), seen, self.mine(folder), self._retiring.get(folder, {}), terms)
+        before = {**self._draining.get(folder, {}), **self._retiring.get(folder, {})}
+        found = plan(self.wanted.get(folder, {}), seen, self.mine(folder), before, terms)
         self._retiring[folder] = dict(found.retiring)
+        self._draining[folder] = dict(found.draining)
         self.pending[folder] = found
-        for table in (self._mine, self._attempted, self._retiring, self.wanted):
+        for table in (self._mine, self._attempted, self._retiring, self._draining, self.wanted):
             if not table.get(folder, True):
                 del table[folder]
         if not found.transactions and not found.blocked:

@@ -7,6 +7,7 @@ The rules:
 - Of the entries of one instance that our cluster wrote, those with the greatest epoch count. Who holds a smaller one stands back.
 - A new entry is written before, or together with, the removal of those that it replaces, so no consumer sees a moment without either.
 - The same address in another form is replaced at once, one that is down as well; another address stays for the overlap.
+- The overlap is counted from when another address came first, so that one which the policy lets drain does not drain a second time.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ class Transaction:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """``retiring``: entries that are to be withdrawn, and since when; ``outdone``: instances of which a greater epoch stands."""
+    """``retiring``: entries that are to be withdrawn, and since when; ``draining``: those that are still wanted, but behind another
+    address, and since when; ``outdone``: instances of which a greater epoch stands."""
 
     transactions: tuple[Transaction, ...] = ()
     retiring: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    draining: Mapping[str, float] = dataclasses.field(default_factory=dict)
     outdone: Mapping[InstanceKey, int] = dataclasses.field(default_factory=dict)
     blocked: tuple[tuple[InstanceKey, Address], ...] = ()
     """Addresses that somebody else has registered."""
@@ -55,7 +58,7 @@ def plan(
     retiring: Mapping[str, float],
     terms: Terms,
 ) -> Plan:
-    """See the module. ``mine`` are the names that belong to our own session."""
+    """See the module. ``mine`` are the names that belong to our own session; ``retiring`` says since when others come before an entry."""
     own: dict[InstanceKey, list[SeenEntry]] = {}
     others: dict[tuple[object, Address], list[SeenEntry]] = {}
     for entry in seen:
@@ -70,6 +73,7 @@ def plan(
     return Plan(
         tuple(one for part in found for one in part.transactions),
         {name: since for part in found for name, since in part.retiring.items()},
+        {name: since for part in found for name, since in part.draining.items()},
         {key: epoch for part in found for key, epoch in part.outdone.items()},
         tuple(one for part in found for one in part.blocked),
     )
@@ -148,10 +152,20 @@ class _Instance:
         due += dead
         if due:
             transactions.append(Transaction(self._key, delete=tuple(sorted(due))))
-        return Plan(tuple(transactions), retiring, blocked=tuple(blocked))
+        return Plan(tuple(transactions), retiring, self._draining(wanted), blocked=tuple(blocked))
 
     def _shown(self, wanted: Wanted) -> set[Address]:
         return {entry.address for entry in wanted.entries}
+
+    def _draining(self, wanted: Wanted) -> dict[str, float]:
+        """Since when each entry that is wanted stands behind another one, whatever form it had."""
+        found = {}
+        for entry in wanted.entries[1:]:
+            names = {entry.name, *(one.name for one in self._own if one.address == entry.address)}
+            found[entry.name] = min(
+                (self._before[name] for name in names & self._before.keys()), default=self._terms.now
+            )
+        return found
 
     def _retire(self, entries: Iterable[SeenEntry]) -> tuple[list[str], dict[str, float]]:
         """The entries whose overlap is over, and those that still stay, with when they began to."""
