@@ -147,7 +147,7 @@ def client(server: ZooKeeper) -> Iterator[KazooClient]:
     one.close()
 
 
-def replica(server: ZooKeeper, home: Path, name: str, **backsync: Any) -> Bridge:
+def replica(server: ZooKeeper, home: Path, name: str, *, warm: bool = False, **backsync: Any) -> Bridge:
     layouts = (("zoo", "dubbo"), ("sofa", "sofarpc"))
     registries = [
         {"name": one, "zookeeper": {"servers": server.address, "layout": layout, "session_timeout_s": 10}}
@@ -157,6 +157,7 @@ def replica(server: ZooKeeper, home: Path, name: str, **backsync: Any) -> Bridge
         "registration": {"grace_s": 2},
         "backsync": {"cluster": "east", "registries": ["zoo", "sofa"], "overlap_s": 1, **backsync},
         "debounce": {"quiet_ms": 10, "longest_ms": 100},
+        **({"warm_start": {"path": str(home / "warm")}} if warm else {}),
     }
     return Bridge(registries, home, name=name, more=more)
 
@@ -167,6 +168,27 @@ def leases(bridge: Bridge) -> dict[str, str]:
 
 def collection(bridge: Bridge) -> Any:
     return json.loads(bridge.admin("/collection").text)["services"]
+
+
+def test_an_application_is_shown_whose_sidecar_dies_with_the_only_bridge(
+    server: ZooKeeper, client: KazooClient, tmp_path: Path
+) -> None:
+    """It did not register itself: the bridge that comes back knows its address from before."""
+    with ExitStack() as stack:
+        bridge = stack.enter_context(replica(server, tmp_path, "one", warm=True))
+        native = stack.enter_context(application())
+        dubbo = stack.enter_context(Watcher(client, DUBBO))
+        sidecar = Sidecar(0, [bridge], native, tmp_path)
+        stack.enter_context(sidecar.proxy)
+        sidecar.publish()
+        eventually(lambda: dubbo.now == [f"dubbo 127.0.0.1:{sidecar.port}"], what="the sidecar's entry")
+        kept = tmp_path / "warm.leases"
+        eventually(lambda: kept.is_file() and INTERFACE in kept.read_text(), what="the lease on disk")
+        sidecar.proxy.kill()
+        bridge.kill()
+        bridge.restart()
+        eventually(lambda: dubbo.now == [f"dubbo 127.0.0.1:{native}"], what="the application's own address")
+        assert leases(bridge) == {"sidecar0": "over"}
 
 
 def test_a_killed_bridge_leaves_no_hole_and_no_ghost(server: ZooKeeper, client: KazooClient, tmp_path: Path) -> None:

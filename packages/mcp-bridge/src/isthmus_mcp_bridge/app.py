@@ -28,7 +28,7 @@ from isthmus_mcp_bridge.catalog.barrier import Barrier
 from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.catalog.debounce import FairDebounce
 from isthmus_mcp_bridge.catalog.vips import VipTable
-from isthmus_mcp_bridge.config.model import Address, BridgeConfig, McpConfig
+from isthmus_mcp_bridge.config.model import Address, BridgeConfig, McpConfig, WarmStartConfig
 from isthmus_mcp_bridge.dualmode.build import build_policies
 from isthmus_mcp_bridge.dualmode.policy_book import PolicyBook
 from isthmus_mcp_bridge.dualmode.report import GAUGES as DUAL_MODE_GAUGES
@@ -48,7 +48,9 @@ from isthmus_mcp_bridge.mcp.service import (
 from isthmus_mcp_bridge.mcp.tls import server_credentials
 from isthmus_mcp_bridge.observe.metrics import Metrics, Sample
 from isthmus_mcp_bridge.publisher import EVENTS_METRIC, POLICIES, PUBLISHED_METRIC, Publisher
+from isthmus_mcp_bridge.registration.lease_store import LeaseStore
 from isthmus_mcp_bridge.registration.model import NAME as REGISTRATION
+from isthmus_mcp_bridge.registration.registrations import Registrations
 from isthmus_mcp_bridge.registration.service import REQUESTS_METRIC as REGISTRATION_REQUESTS_METRIC
 from isthmus_mcp_bridge.registration.service import STREAMS_METRIC, RegistrationService
 from isthmus_mcp_bridge.registries.base import Registry
@@ -86,6 +88,7 @@ GAUGES = {
     "isthmus_bridge_source_damping_overflows": "Losses not counted for damping because there were too many.",
     "isthmus_bridge_vip_collisions": "How often a service did not get its first choice of a virtual address.",
     "isthmus_bridge_warm_start_failures": "Writes of the warm-start file that failed.",
+    "isthmus_bridge_lease_store_failures": "Writes of the file of leases that failed.",
     "isthmus_bridge_services": "Services merged from all registries.",
     "isthmus_bridge_streams": "Open streams of sinks.",
     "isthmus_bridge_ready": "1 once services are served.",
@@ -159,6 +162,11 @@ async def serve(
         if restored is not None:
             publisher.restore(restored)
         runs.append(functools.partial(store.run, publisher.catalog))
+        if parts.registrations is not None:
+            leases = _lease_store(config.warm_start, parts.registrations)
+            metrics.collect_from(lambda: [Sample("isthmus_bridge_lease_store_failures", leases.failures)])
+            await asyncio.to_thread(leases.load)
+            runs.append(leases.run)
     registration = RegistrationService(parts.registrations, metrics) if parts.registrations is not None else None
     if registration is not None and parts.write_back is not None:
         runs.append(functools.partial(yield_leases, parts.write_back.writers, registration.move_away))
@@ -169,6 +177,11 @@ async def serve(
         _handing_over(registration, parts),
     ):
         yield addresses
+
+
+def _lease_store(config: WarmStartConfig, registrations: Registrations) -> LeaseStore:
+    path = config.path.with_name(f"{config.path.name}.leases")
+    return LeaseStore(path, registrations, config.max_age_s, time.time)
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from isthmus_mcp_bridge.backsync.write_back import wanted_of
 from isthmus_mcp_bridge.dualmode.instance import Address
 from isthmus_mcp_bridge.dualmode.show import mesh_else_native
 from isthmus_mcp_bridge.model import ServiceKey
-from isthmus_mcp_bridge.registration.leases import LeaseLimits, LeaseTable
+from isthmus_mcp_bridge.registration.leases import KeptLease, LeaseLimits, LeaseTable
 from isthmus_mcp_bridge.registration.model import InstanceKey, Offer, SdkService
 from isthmus_mcp_bridge.testing.memory_store import MemoryServer
 
@@ -61,6 +61,8 @@ class Replica:
     reachable: bool = True
     unreachable_since: float = 0.0
     session: int = 0
+    kept: list[KeptLease] = field(default_factory=list)
+    """On disk when it died."""
 
 
 class World:
@@ -135,12 +137,14 @@ class World:
         if not replica.alive:
             return
         self.dead_sessions.append((self.now + SESSION_S, replica.session))
-        replica.alive = False
+        replica.alive, replica.kept = False, replica.table.kept()
         self.lose_bridge(bridge)
 
     def start_bridge(self, bridge: int) -> None:
         if not self.replicas[bridge].alive:
+            kept = self.replicas[bridge].kept
             self.replicas[bridge] = Replica(session=self.server.open_session())
+            self.replicas[bridge].table.restore(kept, self.now)
             self.reconnect()
 
     def partition(self, bridge: int) -> None:
@@ -258,6 +262,10 @@ class World:
         while True:
             names = self.server.names(self.place)
             seen = [one for name in sorted(names) if (one := self.layout.read(name, "com.x.Foo")) is not None]
+            for one in seen:
+                if one.key is not None and one.marks is not None:
+                    replica.table.outdo_restored(one.key, one.marks.epoch)
+            self.tell(replica)
             found = replica.ledger.plan(self.place, seen, self.now)
             for key, epoch in found.outdone.items():
                 replica.ledger.want(self.place, key, None)

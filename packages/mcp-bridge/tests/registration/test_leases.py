@@ -249,3 +249,73 @@ def test_whatever_happens_the_table_agrees_with_itself(script: list[tuple[str, i
             assert lease.offers or lease.node in open_nodes
             if lease.broken_at is not None and now >= lease.broken_at + 3.0 and kind == "time":
                 assert all(not shadow[one].instance.mesh_up for one in lease.offers)
+
+
+def restored(table: LeaseTable, now: float = 0.0) -> LeaseTable:
+    """Another table that knows what this one keeps."""
+    again = LeaseTable(LIMITS)
+    again.restore(table.kept(), now)
+    return again
+
+
+def test_after_a_restart_only_what_answers_itself_is_shown_once_the_grace_is_over(table: LeaseTable) -> None:
+    table.say(1, offers(offer(), offer("alone", native=None), offer("mute", health=Health.SILENT)))
+    again = restored(table)
+    assert again.instances == [key()]
+    assert again.take_probes(0.0) == [(key(), NATIVE, MESH)]
+    again.probed(key(), up=True, now=0.1)
+    assert up(again) is None, "the sidecar may still come"
+    again.tick(LIMITS.grace_s)
+    assert up(again) == (True, False)
+    assert again.take_changed() == {key(): False}
+    for now in (4.0, 5.0):
+        again.probed(key(), up=False, now=now)
+    assert again.instances == []
+    assert again.leases == {}
+
+
+def test_after_a_restart_nothing_is_shown_of_an_application_that_does_not_answer(table: LeaseTable) -> None:
+    again = restored(table)
+    for now in (0.1, 1.2):
+        again.probed(key(), up=False, now=now)
+        assert up(again) is None
+    again.tick(LIMITS.grace_s)
+    assert again.instances == []
+
+
+@pytest.mark.parametrize("at", [1.0, 10.0])
+def test_a_sidecar_that_comes_back_takes_its_restored_lease(table: LeaseTable, at: float) -> None:
+    again = restored(table)
+    again.probed(key(), up=True, now=0.1)
+    again.tick(at)
+    with pytest.raises(LeaseRefused):
+        again.begin(1, "node", "zone", 9, at)
+    again.begin(2, "node", "zone", 11, at)
+    again.say(2, offers(offer()))
+    assert up(again) == (True, True)
+    assert held(again).epoch == 11
+    again.say(2, {})
+    assert again.kept() == []
+
+
+def test_a_restored_lease_gives_way_to_what_another_replica_has_written_since(table: LeaseTable) -> None:
+    again = restored(table)
+    again.outdo_restored(key(), 10)
+    assert again.instances == [key()], "that is its own entry of before"
+    again.outdo_restored(key(), 11)
+    assert again.instances == []
+    table.outdo_restored(key(), 99)
+    assert up(table) == (True, True), "a lease with a stream is told by its registry"
+
+
+def test_what_is_restored_is_bounded_and_leaves_what_is_held_alone(table: LeaseTable) -> None:
+    again = LeaseTable(LeaseLimits(max_leases=2))
+    again.begin(1, "other", "", 20, 0.0)
+    again.say(1, offers(offer()))
+    again.restore(table.kept(), 0.0)
+    assert list(again.leases) == ["other"]
+    assert held(again).epoch == 20
+    full = LeaseTable(LeaseLimits(max_leases=1))
+    full.begin(1, "other", "", 20, 0.0)
+    full.restore(table.kept(), 0.0)
+    assert list(full.leases) == ["other"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from isthmus_mcp_bridge.dualmode.policy import Policy, PolicyError
 from isthmus_mcp_bridge.dualmode.policy_book import PolicyBook
 from isthmus_mcp_bridge.warm.lines import decode, encode
+from isthmus_mcp_bridge.warm.replacing import replace_file
 
 FORMAT = b"isthmus-policies-1"
 FLUSH_S = 1.0
@@ -82,16 +82,10 @@ class PolicyStore:
 
     def _replace(self, data: bytes, policies: tuple[Policy, ...], heard_at: float) -> None:
         with self._writing:
-            scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
             try:
-                with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                scratch.replace(self._path)
+                replace_file(self._path, data)
                 self._written = (policies, heard_at)
             except OSError as error:
-                scratch.unlink(missing_ok=True)
                 self._failed(error)
 
     def _failed(self, error: OSError) -> None:

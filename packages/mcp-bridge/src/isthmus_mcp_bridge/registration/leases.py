@@ -5,12 +5,15 @@ the sidecar may go on at this replica or another one; only where nobody answers 
 one is shown at once. After the grace the mesh addresses count as down; an instance whose application
 can still be reached at its own address stays, as long as probes of that address succeed. A sidecar that says that it publishes nothing
 leaves nothing.
+
+What a table keeps of its leases can be restored in another one, after a restart: nothing is claimed of them in their grace, in which the
+sidecar may come back; after it only what answers at its own address.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from isthmus_mcp_bridge.dualmode.instance import Address
 from isthmus_mcp_bridge.model import ServiceKey
@@ -66,6 +69,8 @@ class Lease:
     probes: dict[InstanceKey, _Probe] = dataclasses.field(default_factory=dict)
     outdone: dict[InstanceKey, int] = dataclasses.field(default_factory=dict)
     """Instances that a greater epoch holds, here or at another replica."""
+    restored: bool = False
+    """Known from before a restart only."""
 
     @property
     def state(self) -> str:
@@ -73,6 +78,16 @@ class Lease:
         if self.stream is not None:
             return "leaving" if self.leaving else "open"
         return "over" if self.over else "grace"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeptLease:
+    """What of a lease outlives a restart: the offers of which the application itself can be reached."""
+
+    node: str
+    zone: str
+    epoch: int
+    offers: tuple[Offer, ...]
 
 
 class LeaseTable:
@@ -159,6 +174,35 @@ class LeaseTable:
             self._forget_if_empty(lease)
             self._moved.add(key)
 
+    def kept(self) -> list[KeptLease]:
+        """What is worth to be kept over a restart, by node."""
+        found = []
+        for node, lease in sorted(self.leases.items()):
+            offers = tuple(one for _, one in sorted(lease.offers.items()) if _is_reachable_itself(one))
+            if offers:
+                found.append(KeptLease(node, lease.zone, lease.epoch, offers))
+        return found
+
+    def restore(self, kept: Iterable[KeptLease], now: float) -> None:
+        """Leases from before a restart; their grace begins. What does not fit, or is held already, is left out."""
+        for one in kept:
+            if one.node in self.leases or len(self.leases) >= self.limits.max_leases:
+                continue
+            lease = Lease(one.node, one.zone, one.epoch, None, now, broken_at=now, restored=True)
+            for offer in one.offers:
+                if self._holder(offer.key) is None and not self._refusal(lease, offer.key):
+                    lease.offers[offer.key] = offer
+            if lease.offers:
+                self.leases[one.node] = lease
+                self._begin_probes(lease, now)
+
+    def outdo_restored(self, key: InstanceKey, epoch: int) -> None:
+        """Another replica has written the instance with this epoch: if it is greater than that of a restored lease, this one is history."""
+        lease = self._holder(key)
+        if lease is not None and lease.restored and lease.epoch < epoch:
+            self._drop(lease, key)
+            self._forget_if_empty(lease)
+
     def probed(self, key: InstanceKey, up: bool, now: float, *, mesh_up: bool = True) -> None:
         """Whether the native address has answered, and the mesh address."""
         lease = self._holder(key)
@@ -208,7 +252,7 @@ class LeaseTable:
     def registered(self, key: InstanceKey, service: ServiceKey) -> Registered | None:
         """The instance as it is now; None if nobody holds it."""
         lease = self._holder(key)
-        if lease is None:
+        if lease is None or (lease.restored and not lease.over):
             return None
         offer = lease.offers[key]
         probe = lease.probes.get(key)
@@ -231,7 +275,7 @@ class LeaseTable:
     def _begin_probes(self, lease: Lease, now: float) -> None:
         self._ending.add(lease.node)
         for key, offer in lease.offers.items():
-            if offer.native is not None and offer.health is not Health.SILENT:
+            if _is_reachable_itself(offer):
                 lease.probes[key] = _Probe(now)
 
     def _finish(self, lease: Lease) -> None:
@@ -290,3 +334,8 @@ class LeaseTable:
         if not lease.offers and lease.stream is None:
             self.leases.pop(lease.node, None)
             self._ending.discard(lease.node)
+
+
+def _is_reachable_itself(offer: Offer) -> bool:
+    """Whether consumers may do without the sidecar."""
+    return offer.native is not None and offer.health is not Health.SILENT

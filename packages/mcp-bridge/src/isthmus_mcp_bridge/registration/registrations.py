@@ -54,6 +54,8 @@ class Registrations:
         self.naming = naming
         self.leases = LeaseTable(limits)
         self.probes = 0
+        self.revision = 0
+        """Grows whenever something of the leases has changed."""
         self.now = now
         self._probe = probe
         self._listeners: list[Listener] = []
@@ -72,7 +74,9 @@ class Registrations:
 
     def changed(self) -> None:
         """The lease table has changed: what follows is told now, and claimed soon."""
-        for key, moved in self.leases.take_changed().items():
+        changed = self.leases.take_changed()
+        self.revision += bool(changed)
+        for key, moved in changed.items():
             found = self.leases.registered(key, naming_of(self.naming.rule, key.service).key)
             if found == self._local.get(key):
                 continue
@@ -95,6 +99,7 @@ class Registrations:
         found: dict[InstanceKey, Registered] = {}
         for one in sorted(instances, key=lambda one: one.epoch):
             found[one.key] = one
+            self.leases.outdo_restored(one.key, one.epoch)
         before = self._learned.pop((registry, origin), {})
         if found:
             self._learned[registry, origin] = found
