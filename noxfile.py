@@ -113,6 +113,14 @@ def dualmode_matrix(session: nox.Session) -> None:
 
 
 @nox.session
+def dualmode_move(session: nox.Session) -> None:
+    """Move a service to the mesh and back under load, with mishaps: ``-- [--instances N] [--consumers N] [--seconds S] [--seed N]
+    [--json FILE] [--plot FILE]``; needs ZooKeeper."""
+    session.install(*_editable(EVERYTHING), *INTEGRATION)
+    session.run("python", "-m", "move", *session.posargs, env={"PYTHONPATH": str(ROOT / "integration")})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run a small shop through the whole mesh; ``-- --once`` plays it through, checks it and exits."""
     session.install(*_editable(EVERYTHING), "-r", "integration/requirements.txt")
