@@ -164,9 +164,62 @@ def routes() -> list[dict[str, Any]]:
             {"match": [{"method": {"exact": "POST"}}], "headers": {"request": {"set": {"x-by": "team"}}}} | to(RATINGS),
             to(REVIEWS),
         ]}, "team"),
+        *gateway_api(),
         document("DestinationRule", "near", {"host": "near.shop", "trafficPolicy": {"outlierDetection": {}}}),
         document("DestinationRule", "shared", {"host": "shared.shop", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {
             "distribute": [{"from": "here/*", "to": {"there": 100}}]}}}}),
+    ]  # fmt: skip
+
+
+def gateway_api() -> list[dict[str, Any]]:
+    """Routes of the Gateway API, at both gateways and beside a service in the mesh."""
+    istio = "networking.istio.io"
+    at_both = [{"group": istio, "kind": "Gateway", "name": name} for name in PROXIES]
+
+    def backend(host: str, **fields: Any) -> dict[str, Any]:
+        return {"group": istio, "kind": "Hostname", "name": host, "port": 8080} | fields
+
+    def path(value: str, kind: str = "PathPrefix") -> dict[str, Any]:
+        return {"path": {"type": kind, "value": value}}
+
+    def replaced(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+        return {"type": kind, name: {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/echo"}} | fields}
+
+    headers = {
+        "type": "RequestHeaderModifier",
+        "requestHeaderModifier": {"set": [{"name": "x-share", "value": "100%"}]},
+    }
+    answer = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"add": [{"name": "x-by", "value": "route"}]}}
+    return [
+        document("HTTPRoute", "api", {"parentRefs": at_both, "hostnames": ["api.example"], "rules": [
+            {"matches": [path("/")], "backendRefs": [backend(REVIEWS)], "filters": [answer]},
+            {"matches": [path("/a")], "backendRefs": [backend(RATINGS)], "timeouts": {"request": "9s", "backendRequest": "5s"}},
+            {"matches": [path("/a/b", "Exact"), path("/a/.*/z", "RegularExpression") | {"method": "PUT"}],
+             "backendRefs": [backend(REVIEWS)]},
+            {"matches": [path("/a") | {"headers": [{"name": "x-version", "value": "v1"}]}], "backendRefs": [backend(REVIEWS)]},
+            {"matches": [path("/a") | {"queryParams": [{"name": "v", "value": "[12]", "type": "RegularExpression"}]}],
+             "backendRefs": [backend(REVIEWS)]},
+            {"matches": [path("/rewritten")], "backendRefs": [backend(REVIEWS, filters=[headers])],
+             "filters": [replaced("URLRewrite", "urlRewrite", hostname="inner.shop")]},
+            {"matches": [path("/redirected")], "filters": [replaced("RequestRedirect", "requestRedirect", hostname="new.example")]},
+            {"matches": [path("/secured")], "filters": [{"type": "RequestRedirect", "requestRedirect": {
+                "scheme": "https", "port": 8443, "statusCode": 301, "path": {"type": "ReplaceFullPath", "replaceFullPath": "/in"}}}]},
+            {"matches": [path("/nobody")], "backendRefs": [backend("nowhere.shop")]},
+            {"matches": [path("/nothing")]},
+            {"matches": [path("/copied")], "backendRefs": [backend(REVIEWS)],
+             "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": backend(RATINGS)}}]},
+        ]}),
+        document("HTTPRoute", "api-too", {"parentRefs": at_both, "hostnames": ["api.example"], "rules": [
+            {"matches": [path("/a/b/c")], "backendRefs": [backend(REVIEWS)]},
+        ]}),
+        document("GRPCRoute", "calls", {"parentRefs": at_both, "hostnames": ["grpc.example"], "rules": [
+            {"matches": [{"method": {"service": "shop.Reviews"}}], "backendRefs": [backend(REVIEWS)]},
+            {"matches": [{"method": {"service": "shop.Reviews", "method": "Rate"}}], "backendRefs": [backend(RATINGS)]},
+        ]}),
+        document("HTTPRoute", "in-mesh", {"parentRefs": [{"group": istio, "kind": "ServiceEntry", "name": "reviews-shop"}], "rules": [
+            {"matches": [path("/meshed")], "filters": [replaced("RequestRedirect", "requestRedirect")]},
+            {"backendRefs": [backend(REVIEWS)]},
+        ]}),
     ]  # fmt: skip
 
 
@@ -396,6 +449,90 @@ def test_the_place_of_the_client_decides_who_answers(world: World, path: str, se
     for _ in range(10):
         answer = alike(asked(world.http, path, headers={"host": "team.example"}))
         assert answer.json()["service"] == service
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "service"),
+    [
+        ("GET", "/", {}, 200, "reviews"),
+        ("GET", "/a", {}, 200, "ratings"),
+        ("GET", "/a/x", {}, 200, "ratings"),
+        ("GET", "/ab", {}, 200, "reviews"),
+        ("GET", "/a/b", {}, 200, "reviews"),
+        ("GET", "/a/b/c/d", {}, 200, "reviews"),
+        ("GET", "/a/b/cd", {}, 200, "ratings"),
+        ("GET", "/a/x", {"x-version": "v1"}, 200, "reviews"),
+        ("GET", "/a/x?v=2", {}, 200, "reviews"),
+        ("GET", "/a/x?v=3", {}, 200, "ratings"),
+        ("GET", "/redirected", {}, 302, ""),
+        ("GET", "/redirected/x?y=z", {}, 302, ""),
+        ("GET", "/secured/x", {}, 301, ""),
+        ("GET", "/nobody", {}, 500, ""),
+        ("GET", "/nothing", {}, 500, ""),
+        ("GET", "/copied", {}, 200, "reviews"),
+    ],
+)
+def test_http_routes_of_the_gateway_api(
+    world: World, method: str, path: str, headers: dict[str, str], status: int, service: str
+) -> None:
+    asking = functools.partial(asked, world.http, path, method=method, headers={"host": "api.example"} | headers)
+    if status // 100 == 3:  # where it leads holds the port of the gateway, which each has of its own
+        ours, theirs = (_without_port(asking()[name], world.http[name]) for name in PROXIES)
+        assert ours == theirs == (status, ours[1])
+        return
+    answer = alike(asking())
+    assert answer.status == status
+    assert not service or answer.json()["service"] == service
+
+
+def _without_port(answer: Response, port: int) -> tuple[int, str]:
+    return answer.status, (answer.header("location") or "").replace(f":{port}/", ":PORT/")
+
+
+def test_where_redirects_of_the_gateway_api_lead(world: World) -> None:
+    for path, location in (
+        ("/redirected", "http://new.example:{port}/echo"),
+        ("/redirected/x?y=z", "http://new.example:{port}/echo/x?y=z"),
+        ("/secured/x", "https://api.example:8443/in"),
+    ):
+        for name, answer in asked(world.http, path, headers={"host": "api.example"}).items():
+            assert answer.header("location") == location.format(port=world.http[name])
+
+
+def test_what_a_route_of_the_gateway_api_changes(world: World) -> None:
+    for answer in asked(world.http, "/rewritten/x", headers={"host": "api.example"}).values():
+        seen = answer.json()
+        assert seen["target"] == "/echo/x"
+        assert ["x-share", "100%"] in seen["headers"]
+        assert ["host", "inner.shop"] in seen["headers"]
+    for answer in asked(world.http, "/", headers={"host": "api.example"}).values():
+        assert answer.header("x-by") == "route"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "service"),
+    [("/shop.Reviews/Rate", 200, "ratings"), ("/shop.Reviews/Get", 200, "reviews"), ("/shop.Other/Get", 404, "")],
+)
+def test_grpc_routes(world: World, path: str, status: int, service: str) -> None:
+    answer = alike(asked(world.http, path, method="POST", headers={"host": "grpc.example"}))
+    assert answer.status == status
+    assert not service or answer.json()["service"] == service
+
+
+def test_a_route_beside_a_service_in_the_mesh(world: World) -> None:
+    for name in PROXIES:
+        answer = fetch(f"127.0.0.1:{world.outbound[name]}", "/meshed/x", headers={"host": REVIEWS})
+        assert (answer.status, (answer.header("location") or "").rpartition("/echo")[2]) == (302, "/x")
+    assert alike(asked(world.outbound, "/", headers={"host": REVIEWS})).status == 200
+
+
+def test_what_is_said_of_routes_of_the_gateway_api(world: World) -> None:
+    (item,) = json.loads(world.plane.ctl("get", "httproutes", "api", "-o", "json").stdout)
+    assert item["apiVersion"] == "gateway.networking.k8s.io/v1"
+    said = world.plane.ctl("status", check=False).stdout
+    assert "HTTPRoute default/api  ResolvedRefs=False" in " ".join(said.split("\n")).replace("   ", "  ")
+    explained = world.plane.ctl("explain", "isthmus-router", "api.example", "/a/b/c", check=False).stdout
+    assert "HTTPRoute default/api-too spec.rules[0].matches[0]" in explained
 
 
 def test_bytes_at_a_gateway(world: World) -> None:

@@ -320,6 +320,53 @@ def with_endpoints_inline(cluster: dict[str, Any], endpoints: Mapping[str, Messa
     return cluster
 
 
+def gateway_api() -> list[ConfigObject]:
+    """Routes of the Gateway API with everything that they can say."""
+    istio = "networking.istio.io"
+    edge = {"group": istio, "kind": "Gateway", "name": "edge"}
+    mesh = {"group": istio, "kind": "ServiceEntry", "name": "ratings-shop"}
+
+    def to(name: str = HOST, **fields: Any) -> dict[str, Any]:
+        return {"group": istio, "kind": "Hostname", "name": name, "port": 8080} | fields
+
+    def value(**fields: str) -> list[dict[str, str]]:
+        return [{"name": name, "value": each, "type": "RegularExpression"} for name, each in fields.items()]
+
+    edits = {"set": [{"name": "x-a", "value": "50%"}], "add": [{"name": "x-b", "value": "1"}], "remove": ["x-c"]}
+    changed = [
+        {"type": "RequestHeaderModifier", "requestHeaderModifier": edits},
+        {"type": "ResponseHeaderModifier", "responseHeaderModifier": edits},
+    ]
+    prefix = {"type": "ReplacePrefixMatch", "replacePrefixMatch": ""}
+    full = {"type": "ReplaceFullPath", "replaceFullPath": "/x"}
+    rules: list[dict[str, Any]] = [
+        {"matches": [{"path": {"value": "/p/"}, "headers": value(a="b.*"), "queryParams": value(c="d|e"), "method": "PUT"}],
+         "filters": [*changed, {"type": "URLRewrite", "urlRewrite": {"hostname": "a", "path": prefix}},
+                     {"type": "RequestMirror", "requestMirror": {"backendRef": to(), "fraction": {"numerator": 1, "denominator": 3}}}],
+         "backendRefs": [to(weight=9, filters=changed), to("nowhere.shop")],
+         "timeouts": {"request": "0s", "backendRequest": "1s"}},
+        {"matches": [{"path": {"type": "RegularExpression", "value": "/r/[0-9]+"}}], "backendRefs": [to()],
+         "filters": [{"type": "URLRewrite", "urlRewrite": {"path": full}}]},
+        {"matches": [{"path": {"value": "/q"}}], "filters": [{"type": "RequestRedirect", "requestRedirect": {
+            "path": prefix, "scheme": "https", "hostname": "a", "port": 9, "statusCode": 308}}]},
+        {"matches": [{"path": {"type": "Exact", "value": "/f"}}],
+         "filters": [{"type": "RequestRedirect", "requestRedirect": {"path": full}}]},
+        {"backendRefs": []},
+    ]  # fmt: skip
+    calls = [
+        {
+            "matches": [{"method": {"service": "a.B"}, "headers": value(a="b")}],
+            "backendRefs": [to()],
+            "filters": changed,
+        },
+        {"matches": [{"method": {"method": "C"}}], "backendRefs": [to()]},
+    ]
+    return [
+        make("HTTPRoute", "both", {"parentRefs": [edge, mesh], "hostnames": ["*.api.example"], "rules": rules}),
+        make("GRPCRoute", "calls", {"parentRefs": [edge], "hostnames": ["grpc.example"], "rules": calls}),
+    ]
+
+
 def gateways(files: CertificateFiles) -> list[ConfigObject]:
     def server(number: int, protocol: str, *hosts: str, **tls: Any) -> dict[str, Any]:
         port = {"number": number, "name": f"p{number}{hosts[0].replace('*', '')}", "protocol": protocol}
@@ -362,6 +409,7 @@ def gateways(files: CertificateFiles) -> list[ConfigObject]:
         make("Gateway", "edge", {"selector": {"istio": "ingress"}, "servers": servers}),
         make("VirtualService", "edge", {"hosts": ["*.example", "c.example"], "gateways": ["default/edge"], "http": routes,
                                         "tls": through, "tcp": [{"route": [{"destination": {"host": "db.shop"}}]}]}),
+        *gateway_api(),
         make("VirtualService", "edge-too", {"hosts": ["*"], "gateways": ["edge"], "http": [{"route": TO_HOST}]}),
     ]  # fmt: skip
 

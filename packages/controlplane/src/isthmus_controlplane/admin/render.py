@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from isthmus_controlplane.model.document import to_document
+from isthmus_controlplane.model.gateway_api import RouteStatus
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.resource_type import resource_type
-from isthmus_controlplane.stores.base import ConfigObject, Problem, StoreState
+from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, StoreState
 from isthmus_controlplane.telemetry.load_window import WINDOW_S, host_of
 from isthmus_controlplane.telemetry.services import Telemetry
 from isthmus_controlplane.translate.attribution import Cause
@@ -112,8 +113,37 @@ def paths_of(key: str, rejected: Iterable[dict[str, Any]]) -> list[str]:
     return sorted({c["path"] for each in rejected for c in each["causes"] if c["object"] == key and c["path"]})
 
 
-def conditions(rejected: list[dict[str, Any]], key: str = "") -> list[dict[str, Any]]:
-    """Conditions of an object, in the form of Kubernetes: ``Accepted`` is False while clients reject what it became."""
+def conditions(
+    rejected: list[dict[str, Any]], key: str = "", attached: RouteStatus | None = None
+) -> list[dict[str, Any]]:
+    """Conditions of an object, in the form of Kubernetes: ``Accepted`` is False while clients reject what it became.
+
+    A route of the Gateway API (``attached``) is not accepted either where nothing takes it, and has ``ResolvedRefs``.
+    """
+    if attached is None:
+        return _accepted(rejected, key)
+    reason, message = attached.resolved
+    resolved = _condition("ResolvedRefs", reason, message)
+    if attached.accepted[0]:
+        return [_condition("Accepted", *attached.accepted), resolved]
+    return [*_accepted(rejected, key), resolved]
+
+
+def _condition(kind: str, reason: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "status": "False" if reason else "True", "reason": reason or kind, "message": message}
+
+
+def unattached(found: Mapping[ObjectKey, RouteStatus]) -> list[dict[str, Any]]:
+    """The routes of the Gateway API that are not accepted, or name what does not exist."""
+    return [
+        {"object": str(key), "paths": [message.partition(":")[0]], **_condition(kind, reason, message)}
+        for key, status in sorted(found.items())
+        for kind, (reason, message) in (("Accepted", status.accepted), ("ResolvedRefs", status.resolved))
+        if reason
+    ]
+
+
+def _accepted(rejected: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     if not rejected:
         return [{"type": "Accepted", "status": "True", "reason": "NoneRejected", "message": ""}]
     clients = sorted({each["client"] for each in rejected})

@@ -125,7 +125,10 @@ class AdminServer:
                 "clients": self._clients(),
                 "problems": render.problems(self._publisher.problems()),
                 "held": sorted(str(key) for key in self._publisher.world.admission.held),
-                "conditions": render.not_accepted(self._rejections()),
+                "conditions": [
+                    *render.not_accepted(self._rejections()),
+                    *render.unattached(self._publisher.world.admission.attached),
+                ],
                 "pushes": render.pushes(self._xds.pushes()[-1:]),
             }
         )
@@ -243,7 +246,9 @@ class AdminServer:
             render.summary(obj, admission.in_use.get(obj.key), held=obj.key in admission.held)
             | {
                 "object": render.document(obj),
-                "conditions": render.conditions(rejected.get(str(obj.key), []), str(obj.key)),
+                "conditions": render.conditions(
+                    rejected.get(str(obj.key), []), str(obj.key), admission.attached.get(obj.key)
+                ),
             }
             for obj in found
         ]

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +20,7 @@ from isthmus_controlplane.model.composed import keys_of, place_of
 from isthmus_controlplane.model.delegation import is_delegate, with_delegates
 from isthmus_controlplane.model.dual_mode import policy_warnings
 from isthmus_controlplane.model.gateway import MESH_GATEWAY, gateways_of, index_bindings, is_in_mesh, name_of
+from isthmus_controlplane.model.gateway_api import GATEWAY_API_KINDS, RouteStatus, attach_routes
 from isthmus_controlplane.model.kinds import DUAL_MODE
 from isthmus_controlplane.model.locality import considers_locality
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
@@ -45,6 +46,7 @@ class Admission:
         problems: why, sorted; also lesser ones that hold nothing back.
         ranks: order of first arrival.
         built: services by ServiceEntry, so that those of unchanged entries need not be built again.
+        attached: conditions of HTTPRoutes and GRPCRoutes.
         hosts: services of which only the instances differ from the admission before; None where more may differ.
     """
 
@@ -55,6 +57,7 @@ class Admission:
     ranks: Mapping[ObjectKey, int]
     built: Built = dataclasses.field(default_factory=dict, compare=False, repr=False)
     hosts: frozenset[str] | None = dataclasses.field(default=None, compare=False)
+    attached: Mapping[ObjectKey, RouteStatus] = dataclasses.field(default_factory=dict)
 
 
 NOTHING_ADMITTED = Admission(EMPTY_MODEL, {}, frozenset(), (), {})
@@ -84,7 +87,14 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     others = [obj for obj in ordered if obj.key.kind not in {"DestinationRule", "VirtualService"}]
     chosen_by_label = (obj for obj in ordered if obj.key.kind in POLICY_KINDS)
     by_label = index_policies(chosen_by_label, mesh.root_namespace, source_labels(routes.in_use))
-    bindings = index_bindings(routes.in_use)
+    attached = attach_routes(
+        (obj for obj in ordered if obj.key.kind in GATEWAY_API_KINDS), kinds.get("Gateway", ()), claimed.services
+    )
+    problems.update(attached.problems)
+    bindings = index_bindings([*routes.in_use, *attached.bound])
+    for host, found in attached.mesh.items():
+        problems.update(_overruled(route_index.get(host, ()), found, host))
+        route_index[host] = (*route_index.get(host, ()), *found)
     return Admission(
         model=Model(
             mesh,
@@ -101,7 +111,19 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
         problems=tuple(sorted(problems)),
         ranks=ranks,
         built=claimed.built,
+        attached=attached.status,
     )
+
+
+def _overruled(virtual: Iterable[ConfigObject], routes: Iterable[ConfigObject], host: str) -> Iterator[Problem]:
+    """Say which routes of the Gateway API stand behind a VirtualService for the same host."""
+    first = next(iter(virtual), None)
+    for obj in routes if first is not None else ():
+        for key in keys_of(obj):
+            message = (
+                f"{host!r} is already governed by {first.key if first else ''}, which wins: merge the two or remove one"
+            )
+            yield Problem(f"{obj.origin} ({key})", "spec.parentRefs", message)
 
 
 def rank(objects: Objects, old: Mapping[ObjectKey, int]) -> Mapping[ObjectKey, int]:

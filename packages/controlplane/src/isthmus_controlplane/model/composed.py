@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
 
+_KIND = "VirtualService"
 _ROUTE = re.compile(r"spec\.http\[(\d+)\](.*)", re.DOTALL)
 _MATCH = re.compile(r"\.match\[(\d+)\](.*)", re.DOTALL)
 _TARGET = re.compile(r"\.route\[(\d+)\](.*)", re.DOTALL)
@@ -56,12 +57,12 @@ def place_of(obj: ConfigObject, path: str) -> Place:
     if found is None or not isinstance(obj, Composed) or int(found[1]) >= len(obj.parts):
         return Place(obj.key, obj.origin, path)
     part = obj.parts[int(found[1])]
+    same = part.key.kind == _KIND  # else what lies below is named otherwise
     for pattern, paths in ((_MATCH, part.matches), (_TARGET, part.targets)):
         below = pattern.fullmatch(found[2])
         if below is not None and int(below[1]) < len(paths):
-            rest = below[2] if pattern is _MATCH or not part.targets else ""
-            return Place(part.key, part.origin, paths[int(below[1])] + rest)
-    return Place(part.key, part.origin, part.path + ("" if part.targets else found[2]))
+            return Place(part.key, part.origin, paths[int(below[1])] + (below[2] if same else ""))
+    return Place(part.key, part.origin, part.path + (found[2] if same else ""))
 
 
 def keys_of(obj: ConfigObject) -> tuple[ObjectKey, ...]:

@@ -7,6 +7,7 @@ import dataclasses
 from google.protobuf.message import Message
 
 from isthmus_api.dualmode.v1alpha1.dual_mode_pb2 import DualMode
+from isthmus_api.gateway.v1.route_pb2 import GRPCRoute, HTTPRoute
 from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from isthmus_api.istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import Gateway
@@ -19,10 +20,11 @@ from isthmus_api.istio.security.v1beta1.authorization_policy_pb2 import Authoriz
 from isthmus_api.istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
 from isthmus_api.istio.security.v1beta1.request_authentication_pb2 import RequestAuthentication
 from isthmus_api.istio.telemetry.v1alpha1.telemetry_pb2 import Telemetry
-from isthmus_controlplane.model import fields, security_fields
+from isthmus_controlplane.model import fields, gateway_api_fields, security_fields
 
 NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
 SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
+GATEWAY_API = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
 TELEMETRY = ("telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1")
 DUAL_MODE = "DualMode"
 
@@ -52,6 +54,8 @@ KINDS: dict[str, Kind] = {
         Kind("RequestAuthentication", RequestAuthentication, security_fields.REQUEST_AUTHENTICATION, SECURITY),
         Kind("PeerAuthentication", PeerAuthentication, security_fields.PEER_AUTHENTICATION, SECURITY),
         Kind("Telemetry", Telemetry, fields.TELEMETRY, TELEMETRY),
+        Kind("HTTPRoute", HTTPRoute, gateway_api_fields.HTTP_ROUTE, GATEWAY_API),
+        Kind("GRPCRoute", GRPCRoute, gateway_api_fields.GRPC_ROUTE, GATEWAY_API[:1]),
         Kind("WorkloadGroup", WorkloadGroup, fields.WORKLOAD_GROUP),
         Kind(DUAL_MODE, DualMode, fields.DUAL_MODE, ("isthmus.io/v1alpha1",)),
     )

@@ -74,6 +74,8 @@ def set_action(
 
 def _set_forward(route: Any, http: Any, destinations: Destinations) -> None:
     action = RouteAction(timeout=http.timeout if http.HasField("timeout") else Duration())
+    if destinations.of_gateway_api:
+        action.cluster_not_found_response_code = RouteAction.INTERNAL_SERVER_ERROR
     policy = retry_policy(http.retries if http.HasField("retries") else None)
     if policy is not None:
         action.retry_policy.CopyFrom(policy)

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from isthmus_controlplane.model.gateway_api import GATEWAY_API_KINDS
 from isthmus_controlplane.model.model import Model, subsets_of
 from isthmus_controlplane.model.references import destination_port
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate.load_balancer import hash_policy
-from isthmus_controlplane.translate.names import BLACK_HOLE_CLUSTER, cluster_name
+from isthmus_controlplane.translate.names import BLACK_HOLE_CLUSTER, UNRESOLVED_CLUSTER, cluster_name
 from isthmus_controlplane.translate.traffic_policy import traffic_policy
 
 
@@ -56,14 +57,20 @@ class Destinations:
     context: RouteContext
     http: bool = True
 
+    @property
+    def of_gateway_api(self) -> bool:
+        """Whether an HTTPRoute or a GRPCRoute governs, whose missing backends are answered with 500."""
+        return self.governing.key.kind in GATEWAY_API_KINDS
+
     def cluster(self, destination: Any) -> str:
         """Name the cluster; for one that does not exist the black hole, so its share gets 503, or is closed."""
+        missing = UNRESOLVED_CLUSTER if self.of_gateway_api else BLACK_HOLE_CLUSTER
         found = self._find(destination)
         if found is None:
-            return BLACK_HOLE_CLUSTER
+            return missing
         host, port = found
         name = cluster_name(port, destination.subset, host)
-        return name if name in self.context.clusters else BLACK_HOLE_CLUSTER
+        return name if name in self.context.clusters else missing
 
     def hash_policy(self, destination: Any) -> Any:
         """Return the HashPolicy by which the cluster balances, or None."""

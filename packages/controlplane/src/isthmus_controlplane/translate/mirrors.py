@@ -9,7 +9,7 @@ from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
 from envoy.config.route.v3.route_components_pb2 import RouteAction
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from isthmus_controlplane.translate.names import BLACK_HOLE_CLUSTER
+from isthmus_controlplane.translate.names import BLACK_HOLE_CLUSTER, UNRESOLVED_CLUSTER
 from isthmus_controlplane.translate.percent import fraction
 
 ALL = 100.0  # per cent, Istio's default
@@ -25,7 +25,7 @@ def mirrors_of(http: Any) -> Iterator[tuple[Any, float]]:
 
 def mirror_policy(cluster: str, percent: float) -> Any:
     """Return the policy for one mirror; None where nothing is to be copied, or nowhere to copy it to."""
-    if cluster == BLACK_HOLE_CLUSTER or percent == 0:
+    if cluster in {BLACK_HOLE_CLUSTER, UNRESOLVED_CLUSTER} or percent == 0:
         return None
     return RouteAction.RequestMirrorPolicy(
         cluster=cluster,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from isthmus_controlplane.model.validate.text import is_ip_address
 
 BLACK_HOLE_CLUSTER = "BlackHoleCluster"
+# No cluster has this name: a share of requests for it is answered as the route says.
+UNRESOLVED_CLUSTER = "UnresolvedBackend"
 PASSTHROUGH_CLUSTER = "PassthroughCluster"
 HTTP_PROXY = "http_proxy"
 VIRTUAL_OUTBOUND = "virtualOutbound"

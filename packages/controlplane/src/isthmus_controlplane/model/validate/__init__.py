@@ -11,6 +11,7 @@ from isthmus_controlplane.model.validate.destination_rule import validate_destin
 from isthmus_controlplane.model.validate.dual_mode import validate_dual_mode
 from isthmus_controlplane.model.validate.envoy_filter import validate_envoy_filter
 from isthmus_controlplane.model.validate.gateway import validate_gateway
+from isthmus_controlplane.model.validate.gateway_api import validate_grpc_route, validate_http_route
 from isthmus_controlplane.model.validate.security import (
     validate_peer_authentication,
     validate_request_authentication,
@@ -30,6 +31,8 @@ _RULES: dict[str, Callable[[Any], Iterator[FieldProblem]]] = {
     "WorkloadGroup": validate_workload_group,
     "Telemetry": validate_telemetry,
     "VirtualService": validate_virtual_service,
+    "HTTPRoute": validate_http_route,
+    "GRPCRoute": validate_grpc_route,
     "DestinationRule": validate_destination_rule,
     "DualMode": validate_dual_mode,
     "EnvoyFilter": validate_envoy_filter,

@@ -149,14 +149,15 @@ def _headers(headers: Any, path: str) -> Iterator[FieldProblem]:
         for operation, pairs in (("set", operations.set), ("add", operations.add)):
             for name, value in sorted(pairs.items()):
                 below = f"{path}.{side}.{operation}.{name}"
-                yield from _header_edit(name, below)
+                yield from check_header_edit(name, below)
                 yield from check_header_format(value, below)
         for index, name in enumerate(operations.remove):
             below = f"{path}.{side}.remove[{index}]"
-            yield from _header_edit(name, below)
+            yield from check_header_edit(name, below)
 
 
-def _header_edit(name: str, path: str) -> Iterator[FieldProblem]:
+def check_header_edit(name: str, path: str) -> Iterator[FieldProblem]:
+    """Yield what speaks against editing a header by a route."""
     yield from check_header_name(name, path)
     if name.lower() in _PROTECTED_HEADERS:
         yield FieldProblem(path, f"{name} belongs to the connection and cannot be edited: remove this")
