@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from harness.collector import Collector
 from harness.envoy import Envoy
 from harness.eventually import eventually
 from harness.http import Response, fetch
@@ -45,6 +46,7 @@ class World(NamedTuple):
     tcp: Port
     authority: Authority
     admin: Mapping[str, Callable[[], str]]
+    spans: Collector
 
 
 def encoded(raw: bytes) -> str:
@@ -81,6 +83,16 @@ def placed(host: str, endpoints: Mapping[str, int]) -> dict[str, Any]:
             {"address": "127.0.0.1", "ports": {"main": port}, "locality": where} for where, port in endpoints.items()
         ],
     })  # fmt: skip
+
+
+def traced() -> list[dict[str, Any]]:
+    """Spans of every request at the gateways, with tags."""
+    tags = {"team": {"literal": {"value": "shop"}}, "user": {"header": {"name": "x-user", "defaultValue": "nobody"}}}
+    edge = {"selector": {"matchLabels": {"istio": "ingress"}}}
+    return [
+        document("Telemetry", "sampled", {"tracing": [{"providers": [{"name": "spans"}], "randomSamplingPercentage": 0}]}, "istio-system"),
+        document("Telemetry", "edge", edge | {"tracing": [{"randomSamplingPercentage": 100, "customTags": tags}]}),
+    ]  # fmt: skip
 
 
 def policies() -> list[dict[str, Any]]:
@@ -265,14 +277,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         secret = authority.issue("shop", "DNS:secret.example")
         (secrets / "shop.crt").write_text(secret.pem)
         (secrets / "shop.key").write_text(secret.key_pem)
-        plane = ControlPlane("memory:", directory / "plane", options=["--secrets", str(secrets)])
+        spans = stack.enter_context(Collector())
+        options = ["--secrets", str(secrets), "--tracing-provider", "spans=http://spans.shop:4318/v1/traces"]
+        plane = ControlPlane("memory:", directory / "plane", options=options)
         stack.enter_context(plane)
         inbound, outbound, bytes_in, http_, https, tcp = ports
-        world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, authority, {})
+        world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, authority, {}, spans)
         target, other = (int(origin.address.rpartition(":")[2]) for origin in (reviews, ratings))
         objects = [
             service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", other),
-            service("bytes.shop", 7000, "TCP", target), *policies(), *routes(),
+            service("bytes.shop", 7000, "TCP", target), service("spans.shop", 4318, "HTTP", spans.port), *traced(), *policies(), *routes(),
             *(placed(host, {"here/b": target, "there/a": other}) for host in ("near.shop", "shared.shop")),
             *(sidecar(name, world) for name in PROXIES),
             *(gateway(name, world, certificate.certificate, certificate.key) for name in PROXIES),
@@ -533,6 +547,36 @@ def test_what_is_said_of_routes_of_the_gateway_api(world: World) -> None:
     assert "HTTPRoute default/api  ResolvedRefs=False" in " ".join(said.split("\n")).replace("   ", "  ")
     explained = world.plane.ctl("explain", "isthmus-router", "api.example", "/a/b/c", check=False).stdout
     assert "HTTPRoute default/api-too spec.rules[0].matches[0]" in explained
+
+
+def test_spans_of_requests_at_a_gateway(world: World) -> None:
+    headers = {"host": "shop.example", "x-user": "traced", "user-agent": "ua"}
+
+    def attributes() -> list[list[dict[str, str]]]:
+        found = world.spans.services()
+        return [[each for each in found.get(f"{name}-router", []) if each.get("user") == "traced"] for name in PROXIES]
+
+    for answer in asked(world.http, "/echo", headers=headers).values():
+        assert any(name == "traceparent" for name, _ in answer.json()["headers"])
+    eventually(lambda: all(attributes()), what="both report a span")
+    (ours,), (theirs,) = attributes()
+    same = (
+        "team",
+        "user",
+        "http.method",
+        "http.status_code",
+        "upstream_cluster",
+        "user_agent",
+        "component",
+        "response_flags",
+    )
+    assert {name: ours.get(name) for name in same} == {name: theirs.get(name) for name in same}
+    assert (ours["team"], ours["http.status_code"], ours["upstream_cluster"]) == (
+        "shop",
+        "200",
+        f"outbound|8080||{REVIEWS}",
+    )
+    assert not any(name.endswith("-sidecar") for name in world.spans.services()), "nobody asked for these"
 
 
 def test_bytes_at_a_gateway(world: World) -> None:

@@ -19,6 +19,7 @@ from isthmus_controlplane.model.model import MeshSettings
 from isthmus_controlplane.model.narrow import narrow
 from isthmus_controlplane.model.scope import CertificateFiles, Scope
 from isthmus_controlplane.model.testing import admitted, make, rule, service, split, virtual_service
+from isthmus_controlplane.model.tracing import TracingProvider
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate import translate
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE
@@ -189,7 +190,12 @@ PATCHES = make(
 )
 OBJECTS: list[ConfigObject] = [
     PATCHES,
-    make("Telemetry", "logs", {"accessLogging": [{"providers": [{"name": "envoy"}]}]}, "istio-system"),
+    make("Telemetry", "logs", {
+        "accessLogging": [{"providers": [{"name": "envoy"}]}],
+        "tracing": [{"match": {"mode": "CLIENT"}, "randomSamplingPercentage": 12.5, "customTags": {
+            "a": {"literal": {"value": "1"}}, "b": {"environment": {"name": "B", "defaultValue": "2"}}, "c": {"header": {"name": "x-c"}}}},
+            {"match": {"mode": "SERVER"}, "providers": [{"name": "web"}]}],
+    }, "istio-system"),
     *POLICIES,
     *SIDECARS,
     service(HOST, "v1", "v2", addresses=["240.0.0.1"]),
@@ -285,6 +291,10 @@ SCOPES = {
     "gateway with certificates": Scope(kind="gateway", labels=(("istio", "ingress"),)),
     "strict instance": Scope(addresses=("10.0.0.1",), labels=(("app", "db"),)),
 }
+COLLECTORS = (
+    TracingProvider("calls", "grpc", "ratings.shop", 9090),
+    TracingProvider("web", "http", HOST, 8080, "/v1/traces"),
+)
 ADS = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}
 ADS_CLUSTER = {
     "name": "ads",
@@ -427,7 +437,7 @@ def scope_of(name: str, files: CertificateFiles) -> Scope:
 
 def bootstrap(scope: Scope, policy: Any, files: CertificateFiles, *, inline: bool) -> dict[str, Any]:
     """A bootstrap with all resources of one scope."""
-    admission = admitted([*OBJECTS, *gateways(files)], mesh=MeshSettings(policy))
+    admission = admitted([*OBJECTS, *gateways(files)], mesh=MeshSettings(policy, tracing_providers=COLLECTORS))
     instances = InstanceIndex()
     instances.follow(admission.model.services)
     messages = translate(admission.model, narrow(admission.model, scope, instances)).messages

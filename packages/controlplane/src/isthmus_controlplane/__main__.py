@@ -22,6 +22,7 @@ from isthmus_controlplane.errors import ControlPlaneError
 from isthmus_controlplane.log_format import configure_logging
 from isthmus_controlplane.model.loss_guard import DEFAULT_HOLD_S
 from isthmus_controlplane.model.model import MeshSettings
+from isthmus_controlplane.model.tracing import parse_tracing_provider
 from isthmus_controlplane.techniques import without
 from isthmus_controlplane.telemetry.services import DEFAULT_INTERVAL_S
 
@@ -83,6 +84,10 @@ def parser() -> argparse.ArgumentParser:
         help="whether the nearest endpoints are preferred where a DestinationRule detects outliers (%(default)s)",
     )  # fmt: skip
     run.add_argument(
+        "--tracing-provider", action="append", default=[], metavar="NAME=URL",
+        help="where spans go, grpc://HOST:PORT or http://HOST:PORT/PATH of a service in the mesh, by OTLP; repeatable",
+    )  # fmt: skip
+    run.add_argument(
         "--sync-deadline-s", type=float, default=DEFAULT_SYNC_DEADLINE_S, metavar="SECONDS",
         help="how long to wait for every store before serving with what there is (%(default)s)",
     )  # fmt: skip
@@ -119,6 +124,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
             options.root_namespace,
             options.ca_certificates,
             options.locality_failover == "on",
+            tuple(parse_tracing_provider(each, "--tracing-provider") for each in options.tracing_provider),
         ),
         sync_deadline=options.sync_deadline_s,
         loss_hold=options.loss_hold_s,

@@ -95,7 +95,6 @@ def test_a_rejection_leads_to_the_telemetry() -> None:
     [
         ({"accessLogging": [{"providers": [{"name": "otel"}]}]}, "spec.accessLogging[0].providers[0].name"),
         ({"accessLogging": [{"filter": {"expression": "response.code >= 400"}}]}, "spec.accessLogging[0].filter"),
-        ({"tracing": [{"randomSamplingPercentage": 5}]}, "spec.tracing"),
         ({"metrics": [{}]}, "spec.metrics"),
     ],
 )

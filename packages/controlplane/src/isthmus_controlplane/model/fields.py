@@ -155,6 +155,11 @@ ENVOY_FILTER: FieldTable = {
 TELEMETRY: FieldTable = {
     "selector": _leaves("matchLabels"),
     "accessLogging": {"match": _leaves("mode"), "providers": _leaves("name"), "disabled": YES},
+    "tracing": {
+        "match": _leaves("mode"),
+        "providers": _leaves("name"),
+        **_leaves("randomSamplingPercentage", "disableSpanReporting", "customTags"),
+    },
 }
 WORKLOAD_GROUP: FieldTable = {
     "metadata": _leaves("labels", "annotations"),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from isthmus_controlplane.model.host import candidates
 from isthmus_controlplane.model.policies import DEFAULT_ROOT_NAMESPACE, Policies
 from isthmus_controlplane.model.service import Service, visible
+from isthmus_controlplane.model.tracing import TracingProvider
 from isthmus_controlplane.stores.base import ConfigObject
 
 OutboundTrafficPolicy = Literal["REGISTRY_ONLY", "ALLOW_ANY"]
@@ -25,12 +26,14 @@ class MeshSettings:
         ca_certificates: path, on nodes, of the authorities that they trust for servers of the internet.
         locality_failover: whether clients prefer the nearest endpoints of services with outlier detection, where a
             DestinationRule says nothing of localities (Istio's ``localityLbSetting.enabled``).
+        tracing_providers: where spans may go; the first where a Telemetry names none.
     """
 
     outbound_traffic_policy: OutboundTrafficPolicy = "REGISTRY_ONLY"
     root_namespace: str = DEFAULT_ROOT_NAMESPACE
     ca_certificates: str = "/etc/ssl/certs/ca-certificates.crt"
     locality_failover: bool = True
+    tracing_providers: tuple[TracingProvider, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

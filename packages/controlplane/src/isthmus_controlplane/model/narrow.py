@@ -17,7 +17,7 @@ def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
         scope: as the node says it.
         instances: has followed the services of ``model``.
     """
-    if not scope.labels and not scope.addresses and not scope.locality:
+    if not scope.labels and not scope.addresses and not scope.locality and not scope.cluster:
         return scope
     sidecar = scope.kind == "sidecar"
     return dataclasses.replace(
@@ -27,4 +27,5 @@ def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
         inbound=sidecar and bool(scope.addresses),
         ports=instances.ports(scope.addresses) if sidecar else (),
         locality=scope.locality if model.considers_locality else "",
+        cluster=scope.cluster if model.by_label.traces else "",
     )

@@ -36,6 +36,12 @@ class Policies:
     objects: Mapping[tuple[str, str], tuple[ConfigObject, ...]] = dataclasses.field(default_factory=dict)
     selecting: frozenset[tuple[str, str]] = frozenset()
 
+    @property
+    def traces(self) -> bool:
+        """Whether any Telemetry speaks of spans, which name the workload."""
+        found = (obj for (kind, _), each in self.objects.items() if kind == "Telemetry" for obj in each)
+        return any(obj.spec.tracing for obj in found)  # type: ignore[attr-defined]
+
     def holding(self, kind: str, namespace: str, labels: Labels) -> list[ConfigObject]:
         """Return those of one kind that hold for a workload, those of the root namespace first."""
         namespaces = dict.fromkeys((self.root_namespace, namespace))

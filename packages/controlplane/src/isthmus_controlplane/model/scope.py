@@ -19,6 +19,7 @@ DEFAULT_NAMESPACE = "default"
 MAX_PORT = 65535
 MAX_LABELS = 128
 MAX_ADDRESSES = 16
+MAX_CLUSTER = 253
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Scope:
         server_files: what the node presents to clients (node metadata ``TLS_SERVER_CERT_CHAIN``, ``_KEY``, ``_ROOT_CERT``).
         inbound: whether inbound traffic is led through the proxy; decided when a scope is narrowed.
         ports: the ports of the services that the workload is an instance of; likewise.
+        cluster: name of the node's workload; a narrowed scope has it only where a Telemetry asks for spans, which name it.
         locality: ``region/zone/subzone`` of the node; a narrowed scope has it only where a DestinationRule cares.
     """
 
@@ -68,6 +70,7 @@ class Scope:
     inbound: bool = False
     ports: tuple[InboundPort, ...] = ()
     locality: str = ""
+    cluster: str = ""
 
 
 def scope_of(node: Node) -> Scope:
@@ -86,6 +89,7 @@ def scope_of(node: Node) -> Scope:
         addresses=_addresses(_text(metadata.get("INSTANCE_IPS"))),
         server_files=_files(metadata, "TLS_SERVER"),
         locality=_locality(node.locality),
+        cluster=node.cluster[:MAX_CLUSTER],
     )
 
 

@@ -41,6 +41,7 @@ from isthmus_controlplane.translate.policies import translate_policies
 from isthmus_controlplane.translate.source import source_of
 from isthmus_controlplane.translate.tcp_routes import Shares, tcp_shares
 from isthmus_controlplane.translate.tls_listeners import tls_listener
+from isthmus_controlplane.translate.tracing import Tracing
 from isthmus_controlplane.translate.traffic_policy import traffic_policy, uses_consistent_hash
 from isthmus_controlplane.translate.translation import (
     CLUSTER_TYPE,
@@ -122,6 +123,7 @@ class _Translator:
         if self.scope.kind == "sidecar":
             self._inbound()
         AccessLogs(self.model.by_label, self.scope).add(self.out)
+        Tracing(self.model, self.scope).add(self.out)
         if self.patches:
             self.patches.apply(self.out)
         return self.out.finish(self.view.imported)
