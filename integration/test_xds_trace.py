@@ -18,9 +18,11 @@ import grpc
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.direct_response.v3.config_pb2 import Config as DirectResponse
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -40,7 +42,15 @@ from isthmus_proxy.tls.testing import Files, Issued, make_files
 from test_xds_make_before_break import bootstrap
 
 Side = Envoy | Proxy
-_TYPES = {"CDS": Cluster, "EDS": ClusterLoadAssignment, "LDS": Listener, "RDS": RouteConfiguration, "SDS": Secret}
+_TYPES = {
+    "CDS": Cluster,
+    "EDS": ClusterLoadAssignment,
+    "LDS": Listener,
+    "RDS": RouteConfiguration,
+    "SDS": Secret,
+    "ECDS": TypedExtensionConfig,
+    "SRDS": ScopedRouteConfiguration,
+}
 _URLS = {name: f"type.googleapis.com/{kind.DESCRIPTOR.full_name}" for name, kind in _TYPES.items()}
 _NAMES = {url: name for name, url in _URLS.items()}
 _END = DiscoveryRequest()
@@ -50,6 +60,8 @@ _SERVICES = {
     "endpoint.v3.EndpointDiscoveryService": "StreamEndpoints",
     "listener.v3.ListenerDiscoveryService": "StreamListeners",
     "route.v3.RouteDiscoveryService": "StreamRoutes",
+    "route.v3.ScopedRoutesDiscoveryService": "StreamScopedRoutes",
+    "extension.v3.ExtensionConfigDiscoveryService": "StreamExtensionConfigs",
 }
 
 

@@ -35,7 +35,7 @@ from isthmus_proxy.gc_tuning import Freezer
 from isthmus_proxy.http.connection_manager import Surroundings, Tracer
 from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
-from isthmus_proxy.listener.model import GrpcLogTarget, SocketAddress
+from isthmus_proxy.listener.model import Extension, GrpcLogTarget, SocketAddress
 from isthmus_proxy.observe.access_log import AccessLogManager, LogService
 from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
 from isthmus_proxy.observe.memo_stats import MemoStats
@@ -318,7 +318,7 @@ class Proxy:
                 *stats_endpoint.endpoints(self.stats, self.refresh_stats),
                 *clusters_endpoint.endpoints(self.clusters, static.__contains__),
                 *runtime_endpoint.endpoints(self.routes.runtime),
-                *why_endpoint.endpoints(self.listeners.serving, self.clusters, time.time),
+                *why_endpoint.endpoints(self.listeners.serving, self.clusters, time.time, self._extension),
                 *config_dump.endpoints(self._dump_source()),
                 *inspection.endpoints(
                     lambda: self.surroundings.certificates(time.time()),
@@ -326,6 +326,9 @@ class Proxy:
                 ),
             ]
         )
+
+    def _extension(self, name: str) -> Extension | None:
+        return self.surroundings.extensions().current(name)
 
     def _node(self) -> dict[str, object]:
         node = self.bootstrap.node

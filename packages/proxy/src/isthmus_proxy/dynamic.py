@@ -22,6 +22,7 @@ from isthmus_proxy.config.runtime import layer_values
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.grpc.client import GrpcClient
 from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.listener.model import Extension
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.time_format import IsoTime
 from isthmus_proxy.route.table import RouteHandles
@@ -29,6 +30,7 @@ from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.client import XdsClient
+from isthmus_proxy.xds.extension_discovery import ExtensionDiscovery
 from isthmus_proxy.xds.last_good import Owner
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import SHORT_NAMES, decode
@@ -85,6 +87,13 @@ class DynamicConfiguration:
             trio.current_time,
             self.discovery.check_source,
         )
+        extensions = ExtensionDiscovery(
+            surroundings.extensions,
+            _compile_extension,
+            self.discovery.subscribe_extensions,
+            self.discovery.check_source,
+            self.discovery.count_extension,
+        )
         self._listeners = listener_discovery.ListenerDiscovery(
             listeners,
             routes,
@@ -92,6 +101,7 @@ class DynamicConfiguration:
             self.discovery.subscribe_routes,
             trio.current_time,
             self.discovery.check_source,
+            extensions,
         )
         self.last_good = last_good = self._last_good(last_good_path, stats)
 
@@ -146,8 +156,8 @@ class DynamicConfiguration:
     def unready(self) -> dict[str, list[str]]:
         """What warms: listeners with the route configurations that they wait for, and clusters."""
         listeners = self._listeners.warming.items()
-        routes = [f"{name}: RDS {route}" for name, warming in listeners for route in warming.missing]
-        return {"listener": routes, "cluster": [f"{name}: EDS" for name in self._clusters.warming]}
+        needs = [f"{name}: {kind} {each}" for name, warming in listeners for kind, each in warming.missing]
+        return {"listener": needs, "cluster": [f"{name}: EDS" for name in self._clusters.warming]}
 
     def resources(self, kind: str) -> Iterator[DynamicResource]:
         """Everything received of a type (``cds``), refused versions included, for ``/config_dump``."""
@@ -167,6 +177,12 @@ class DynamicConfiguration:
                 refused.rejected_at if refused else 0.0,
                 refused.version if refused else "",
             )
+
+
+def _compile_extension(message: Message) -> Extension:
+    from isthmus_proxy.config.extension_source import compile_extension  # noqa: PLC0415 - few control planes send any
+
+    return compile_extension(message)
 
 
 def make_servers(source: ApiSource) -> tuple[Server, ...]:

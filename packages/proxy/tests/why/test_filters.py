@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from isthmus_proxy.http.filters.python.config import PythonFilterConfig
 from isthmus_proxy.http.filters.ratelimit import RateLimitConfig, RateLimitServer
 from isthmus_proxy.http.filters.rbac import RbacConfig
 from isthmus_proxy.http.message import RequestHead
-from isthmus_proxy.listener.model import HttpFilterConfig
+from isthmus_proxy.listener.model import DiscoveredFilterConfig, Extension, HttpFilterConfig
 from isthmus_proxy.rbac.model import Action, Anything, PathIs, Policy, Rules
 from isthmus_proxy.route.model import StringMatch
 from isthmus_proxy.runtime import Fraction
@@ -32,10 +33,13 @@ ADMIN = Policy("admin", (PathIs(StringMatch("prefix", b"/admin")),), (Anything()
 NOW = 1_700_000_000
 
 
-def verdicts(path: bytes, *configs: Any, disabled: bool = False) -> list[object]:
+def verdicts(
+    path: bytes, *configs: Any, disabled: bool = False, extensions: Mapping[str, Extension] | None = None
+) -> list[object]:
+    extensions = extensions or {}
     filters = tuple(HttpFilterConfig(f"f{i}", config, disabled) for i, config in enumerate(configs))
     asker = Asker(RequestHead(b"GET", path, b"a.b", []), "10.0.0.1:1", "10.0.0.2:80", "", {}, "c", NOW)
-    return [row.get("verdict") for row in explain_filters(filters, asker, None)]
+    return [row.get("verdict") for row in explain_filters(filters, asker, None, extensions.get)]
 
 
 def verdict(config: Any, path: bytes = b"/") -> str:
@@ -113,3 +117,14 @@ def test_every_judge_is_of_a_kind_that_exists() -> None:
         PythonFilterConfig,
     }  # fmt: skip
     assert set(JUDGES) == {kind.__name__.removesuffix("Config") for kind in kinds}
+
+
+def test_filters_over_xds_are_judged_by_what_came() -> None:
+    discovered = DiscoveredFilterConfig("f0", frozenset({"buffer"}))
+    assert verdicts(b"/", discovered) == ["no configuration has come over xDS, and there is no default: 500 (NFCF)"]
+    assert verdicts(b"/", discovered, disabled=True) == ["disabled here"]
+    came = {"f0": Extension("buffer", BufferConfig(5))}
+    expected = ["waits for the body, and refuses more than 5 bytes (413)"]
+    assert verdicts(b"/", discovered, extensions=came) == expected
+    other = DiscoveredFilterConfig("f0", frozenset({"other"}), BufferConfig(6))
+    assert verdicts(b"/", other, extensions=came) == ["waits for the body, and refuses more than 6 bytes (413)"]

@@ -21,11 +21,13 @@ from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.config.cluster import compile_cluster
 from isthmus_proxy.config.endpoint import compile_assignment
+from isthmus_proxy.config.extension_source import compile_extension
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.grpc.client import GrpcClient
 from isthmus_proxy.grpc.framing import MessageReader, frame
 from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.http.filters.discovered import ExtensionHandles
 from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.reactor.reactor import Reactor
@@ -35,6 +37,7 @@ from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
 from isthmus_proxy.xds.backoff import Backoff
 from isthmus_proxy.xds.client import XdsClient
+from isthmus_proxy.xds.extension_discovery import ExtensionDiscovery
 from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT
 from isthmus_proxy.xds.servers import Server
 from isthmus_proxy.xds.session import Session
@@ -140,6 +143,13 @@ class Proxy:
             self.discovery.subscribe_routes,
             trio.current_time,
             self.discovery.check_source,
+            ExtensionDiscovery(
+                ExtensionHandles,
+                compile_extension,
+                self.discovery.subscribe_extensions,
+                self.discovery.check_source,
+                self.discovery.count_extension,
+            ),
         )
         self.discovery.start(clusters, listeners, (), ())
         self.servers = ClusterManager(lambda name: self.stats.scope(f"cluster.{name}"), lambda: 0.0, lambda: 0.0)

@@ -15,9 +15,9 @@ from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.testing import eventually
 from isthmus_proxy.xds.last_good import ORDER, Owner, decode, encode
 from isthmus_proxy.xds.last_good_file import LastGoodFile
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Stored
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Stored
 from isthmus_proxy.xds.session import Variant
-from isthmus_proxy.xds.testing import Proxy, cluster, endpoints, listener, live, routes
+from isthmus_proxy.xds.testing import Proxy, Stamp, cluster, endpoints, extension, listener, live, routes
 
 OWNER = Owner("sidecar", "web")
 resources = st.dictionaries(
@@ -35,7 +35,9 @@ def test_what_is_written_is_read(accepted: dict[str, dict[str, Stored]]) -> None
         for response in saved.types
     }
     assert found == {
-        url: {name: (stored.version, stored.body) for name, stored in accepted.get(url, {}).items()} for url in ORDER
+        url: {name: (stored.version, stored.body) for name, stored in accepted.get(url, {}).items()}
+        for url in ORDER
+        if accepted.get(url) or url != EXTENSION
     }
 
 
@@ -111,6 +113,22 @@ async def test_a_cluster_without_saved_endpoints_holds_nothing_up(variant: Varia
     assert kept(proxy, tmp_path / "cache").restore()
     assert proxy.discovery.initialized
     assert proxy.ports("A") == []
+
+
+@variants
+@pytest.mark.trio
+async def test_filters_that_came_over_xds_are_kept(variant: Variant, tmp_path: Path) -> None:
+    before = live(variant)
+    before.send(LISTENER, "2", listener("L", "R+stamp"))
+    before.send(EXTENSION, "2", extension("stamp", "one"))
+    await save(before, tmp_path / "cache")
+    proxy = Proxy(variant)
+    proxy.discovery.start(proxy.cds, proxy.lds, (), ())
+    assert kept(proxy, tmp_path / "cache").restore()
+    assert proxy.discovery.initialized
+    newest = proxy.extensions.current("stamp")
+    assert newest is not None
+    assert newest.config == Stamp("one")
 
 
 @pytest.mark.trio

@@ -76,6 +76,9 @@ def _sections(source: DumpSource, *, include_eds: bool) -> Iterator[Section]:
     yield Section("ClustersConfigDump", _clusters(source, updated))
     if include_eds:
         yield Section("EndpointsConfigDump", {"dynamic_endpoint_configs": _each(source, "eds", "endpoint_config")})
+    extensions = list(_each(source, "ecds", "ecds_filter"))
+    if extensions:
+        yield Section("EcdsConfigDump", {"ecds_filters": extensions})
     yield Section("ListenersConfigDump", _listeners(source, updated))
     yield Section("ScopedRoutesConfigDump", {})
     yield Section("RoutesConfigDump", _routes(source, updated))

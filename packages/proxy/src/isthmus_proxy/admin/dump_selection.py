@@ -44,6 +44,7 @@ _LISTS: dict[str, dict[str, str]] = {
         "static_endpoint_configs": "StaticEndpointConfig",
         "dynamic_endpoint_configs": "DynamicEndpointConfig",
     },
+    "EcdsConfigDump": {"ecds_filters": "EcdsFilterConfig"},
     "ListenersConfigDump": {"static_listeners": "StaticListener", "dynamic_listeners": "DynamicListener"},
     "ScopedRoutesConfigDump": {
         "inline_scoped_route_configs": "InlineScopedRouteConfigs",
@@ -64,7 +65,7 @@ _SINGLE: dict[str, tuple[str, ...]] = {
     "ListenersConfigDump": ("version_info",),
 }
 
-_RESOURCES = ("cluster", "listener", "route_config", "endpoint_config")
+_RESOURCES = ("cluster", "listener", "route_config", "endpoint_config", "ecds_filter")
 """Fields of an element that hold the resource, as an Any."""
 
 _ELEMENT = frozenset(("name", "version_info", "last_updated", "error_state", "client_status", *_RESOURCES))

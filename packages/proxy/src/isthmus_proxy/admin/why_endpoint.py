@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from isthmus_proxy.admin.response import JSON, AdminRequest, AdminResponse, Endpoint, text
 
 if TYPE_CHECKING:
+    from isthmus_proxy.listener.model import Extension
     from isthmus_proxy.why.answer import Clusters, Serving
 
 _HELP = "tell what would be done with a request, and why not otherwise"
@@ -27,9 +28,15 @@ _PARAMETERS = (
 
 
 def endpoints(
-    listeners: Callable[[], Sequence[Serving]], clusters: Clusters, time: Callable[[], float]
+    listeners: Callable[[], Sequence[Serving]],
+    clusters: Clusters,
+    time: Callable[[], float],
+    extensions: Callable[[str], Extension | None] = lambda _name: None,
 ) -> tuple[Endpoint, ...]:
-    """The endpoint; ``listeners`` are those in use at the moment of a question, ``time`` tells that as seconds since 1970."""
+    """The endpoint; ``listeners`` are those in use at the moment of a question, ``time`` tells that as seconds since 1970.
+
+    ``extensions`` answers the newest configuration of an HTTP filter over xDS.
+    """
 
     def why(request: AdminRequest) -> AdminResponse:
         from isthmus_proxy.why.answer import World, explain  # noqa: PLC0415 - see the module
@@ -37,7 +44,7 @@ def endpoints(
 
         try:
             names = [name for name, _ in _PARAMETERS]
-            answer = explain(parse(request.query, names), World(listeners(), clusters, time()))
+            answer = explain(parse(request.query, names), World(listeners(), clusters, time(), extensions))
         except QuestionError as error:
             return text(f"{error}\n", 400)
         return AdminResponse(200, (json.dumps(answer, indent=1), "\n"), JSON)

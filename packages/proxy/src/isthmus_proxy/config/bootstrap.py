@@ -189,6 +189,8 @@ def _sources(
                 manager.route, RdsReference
             ):
                 yield f"static_resources.listeners[{index}].rds", manager.route.source
+        for each in listener.discovered_filters:
+            yield f"static_resources.listeners[{index}].http_filters.config_discovery", each.source
     for index, cluster in enumerate(clusters):
         if cluster.discovery == "EDS":
             yield f"static_resources.clusters[{index}].eds_cluster_config", cluster.eds_source

@@ -47,27 +47,50 @@ def compile_http_filters(proto: Any, path: str) -> tuple[tuple[HttpFilterConfig,
     filters = list(proto.http_filters)
     if not filters:
         raise ConfigError(path, "", "the last filter must be the router, and there is none")
-    for index, each in enumerate(filters):
-        if each.WhichOneof("config_type") != "typed_config":
-            raise ConfigError(f"{path}[{index}].typed_config", "", "is required")
     last = len(filters) - 1
+    for index, each in enumerate(filters):
+        kind = each.WhichOneof("config_type")
+        if kind == "config_discovery" and index == last:
+            raise ConfigError(
+                f"{path}[{index}].config_discovery", "", "the router cannot come over xDS; use typed_config"
+            )
+        if kind not in ("typed_config", "config_discovery"):
+            raise ConfigError(f"{path}[{index}].typed_config", "", "is required")
+    _refuse_twice(filters, path)
     if filters[last].disabled:
         raise ConfigError(f"{path}[{last}].disabled", "true", "the router cannot be disabled")
     router = unpack_as(filters[last].typed_config, f"{path}[{last}].typed_config", _ROUTER)
     return tuple(_filter(each, f"{path}[{index}]") for index, each in enumerate(filters[:-1])), router
 
 
+def _refuse_twice(filters: list[Any], path: str) -> None:
+    """One listener's filters of one name would get the same configuration under different rules."""
+    found: set[str] = set()
+    for index, each in enumerate(filters):
+        if each.WhichOneof("config_type") != "config_discovery":
+            continue
+        if each.name in found:
+            reason = "another filter here takes its configuration under the same name; give each its own"
+            raise ConfigError(f"{path}[{index}].name", shown(each.name), reason)
+        found.add(each.name)
+
+
 def _filter(proto: Any, path: str) -> HttpFilterConfig:
-    place = join(path, "typed_config")
-    name = own_name_of(proto.typed_config, place)
+    if proto.WhichOneof("config_type") == "config_discovery":
+        from isthmus_proxy.config.extension_source import compile_discovered  # noqa: PLC0415 - few configurations have any
+
+        return HttpFilterConfig(proto.name, compile_discovered(proto, path), proto.disabled)
+    return HttpFilterConfig(proto.name, compile_filter(proto.typed_config, join(path, "typed_config")), proto.disabled)
+
+
+def compile_filter(packed: Any, path: str) -> FilterConfig:
+    """The configuration of a filter that is not the router. Raises ConfigError."""
+    name = own_name_of(packed, path)
     if name == _ROUTER:
-        raise ConfigError(path, shown(proto.name), "the router must be the last filter, and there can be one only")
+        raise ConfigError(path, name, "the router must be the last filter, and there can be one only")
     if name not in COMPILERS:
-        raise ConfigError(
-            place,
-            shown(name or "(no type URL)"),
-            "is no HTTP filter that is supported; see docs/reference/proxy-http.md",
-        )
+        reason = "is no HTTP filter that is supported; see docs/reference/proxy-http.md"
+        raise ConfigError(path, shown(name or "(no type URL)"), reason)
     module, function = COMPILERS[name]
     compiler: Callable[[Any, str], FilterConfig] = getattr(import_module(module), function)
-    return HttpFilterConfig(proto.name, compiler(unpack(proto.typed_config, place), place), proto.disabled)
+    return compiler(unpack(packed, path), path)

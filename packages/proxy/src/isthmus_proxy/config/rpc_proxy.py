@@ -120,6 +120,9 @@ def _filters(manager: Any, path: str) -> tuple[HttpFilterConfig, ...]:
     if not manager.http_filters:
         return ()
     for index, each in enumerate(manager.http_filters):
+        if each.WhichOneof("config_type") == "config_discovery":
+            reason = "filters of remote calls do not come over xDS; use typed_config"
+            raise ConfigError(join(path, f"http_filters[{index}].config_discovery"), "", reason)
         place = join(path, f"http_filters[{index}].typed_config")
         name = own_name_of(each.typed_config, place)
         if name not in _FILTERS:

@@ -79,6 +79,9 @@ BOOTSTRAP: dict[str, MessageRules] = {
         "api_config_source ads path_config_source initial_fetch_timeout", only={"resource_api_version": ("V3", "AUTO")}
     ),
     f"{_C}.core.v3.AggregatedConfigSource": message(),
+    f"{_C}.core.v3.ExtensionConfigSource": message(
+        "config_source default_config apply_default_config_without_warming type_urls"
+    ),
     f"{_C}.core.v3.ApiConfigSource": message(
         "grpc_services set_node_on_first_message_only",
         only={"api_type": ("GRPC", "DELTA_GRPC"), "transport_api_version": ("V3", "AUTO")},

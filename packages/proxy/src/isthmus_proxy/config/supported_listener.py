@@ -138,7 +138,9 @@ LISTENER: dict[str, MessageRules] = {
     "envoy.config.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": message("xff_num_trusted_hops skip_xff_append"),
     f"{_HCM}.Rds": message("config_source route_config_name"),
-    f"{_HCM}.HttpFilter": message("name typed_config disabled", no_effect={"the filter is known": "is_optional"}),
+    f"{_HCM}.HttpFilter": message(
+        "name typed_config config_discovery disabled", no_effect={"the filter is known": "is_optional"}
+    ),
     "envoy.extensions.filters.http.router.v3.Router": message(
         "suppress_envoy_headers",
         no_effect={

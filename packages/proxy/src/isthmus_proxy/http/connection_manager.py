@@ -43,6 +43,7 @@ from isthmus_proxy.upstream.transports import Transports
 PLAN_LIMIT = 4096
 """Plans kept where they differ from client to client (use_remote_address), by head and client."""
 if TYPE_CHECKING:
+    from isthmus_proxy.http.filters.discovered import ExtensionHandles
     from isthmus_proxy.http.http2_downstream import Http2DownstreamConnection
     from isthmus_proxy.http.http2_stream import Http2DownstreamStream
     from isthmus_proxy.tls.factory import TlsFactory
@@ -137,7 +138,7 @@ class Surroundings:
     """
 
     __slots__ = (
-        "_tls", "clock", "clusters", "getrandbits", "heads", "health_failed", "pools", "random", "reactor", "remote_secrets",
+        "_extensions", "_tls", "clock", "clusters", "getrandbits", "heads", "health_failed", "pools", "random", "reactor", "remote_secrets",
         "runtime", "secrets", "service_cluster", "start_soon", "tracers",
     )  # fmt: skip
 
@@ -153,6 +154,7 @@ class Surroundings:
         self.reactor = reactor
         self.clusters = clusters
         self._tls: TlsFactory | None = None
+        self._extensions: ExtensionHandles | None = None
         self.secrets: Mapping[str, Secret] = {}
         self.remote_secrets: Callable[[], RemoteSecrets] | None = None
         transports = Transports(reactor, self.tls)
@@ -176,6 +178,14 @@ class Surroundings:
 
             self._tls = TlsFactory(self.reactor, self.secrets, self.remote_secrets)
         return self._tls
+
+    def extensions(self) -> ExtensionHandles:
+        """Configurations of HTTP filters that come over xDS; loaded by the first listener that names any."""
+        if self._extensions is None:
+            from isthmus_proxy.http.filters.discovered import ExtensionHandles  # noqa: PLC0415 - few configurations name any
+
+            self._extensions = ExtensionHandles()
+        return self._extensions
 
     def certificates(self, now: float) -> Iterator[dict[str, object]]:
         """Certificates in use, for ``/certs``."""

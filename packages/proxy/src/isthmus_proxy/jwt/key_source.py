@@ -48,7 +48,7 @@ class RemoteKeys:
     """Keys that are fetched when they are needed, or ahead of that. One fetch serves all who wait."""
 
     __slots__ = (
-        "_call", "_config", "_expires", "_failed", "_keys",  "_succeeded", "_surroundings", "_timer", "_waiting",
+        "_call", "_closed", "_config", "_expires", "_failed", "_keys",  "_succeeded", "_surroundings", "_timer", "_waiting",
     )  # fmt: skip
 
     def __init__(self, config: RemoteJwks, surroundings: Surroundings, succeeded: Counter, failed: Counter) -> None:
@@ -61,6 +61,7 @@ class RemoteKeys:
         self._call: ClusterCall | None = None
         self._timer: Timer | None = None
         self._waiting: list[Told] = []
+        self._closed = False
         if config.in_advance:
             surroundings.reactor.call_soon(self._fetch)
 
@@ -79,9 +80,10 @@ class RemoteKeys:
             self._fetch()
 
     def close(self) -> None:
-        """Fetch no more."""
+        """Fetch no more than what somebody waits for."""
+        self._closed = True
         self._drop_timer()
-        if self._call is not None:
+        if self._call is not None and not self._waiting:
             self._call.cancel()
             self._call = None
 
@@ -116,7 +118,7 @@ class RemoteKeys:
             self._expires = reactor.now + config.cache_duration
         else:
             self._failed.value += 1
-        if config.in_advance:
+        if config.in_advance and not self._closed:
             again = (
                 max(config.cache_duration - REFETCH_BEFORE_S, config.cache_duration / 2)
                 if keys

@@ -86,6 +86,13 @@ class _Context:
     def own(self, closable: Closable) -> None:
         self._closables.append(closable)
 
+    def part(self) -> _Context:
+        return _Context(self.surroundings, self.stats, self._store, [])
+
+    def close(self) -> None:
+        for each in self._closables:
+            each.close()
+
 
 class ChainFactory:
     """See the module. ``closing``: responses of connection managers made from now on close their connections.

@@ -15,7 +15,7 @@ from isthmus_proxy.trace.model import TracingConfig
 from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.filters.stream_filter import FilterConfig
+    from isthmus_proxy.http.filters.stream_filter import FilterConfig, FilterContext, FilterFactory
     from isthmus_proxy.rbac.model import Rules
     from isthmus_proxy.tls.model import ServerTlsConfig
 
@@ -122,6 +122,39 @@ class HttpFilterConfig:
     name: str
     config: FilterConfig
     disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """The configuration of an HTTP filter as it came over xDS. ``kind`` is the full name of its message."""
+
+    kind: str
+    config: FilterConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredFilterConfig:
+    """core.v3.ExtensionConfigSource. ``kinds`` are the messages that may come under ``name``; ``source`` None is ADS.
+
+    ``without_warming``: the listener does not wait for it (apply_default_config_without_warming).
+    """
+
+    name: str
+    kinds: frozenset[str]
+    default: FilterConfig | None = None
+    without_warming: bool = False
+    initial_fetch_timeout: float = 15.0
+    source: ApiSource | None = None
+
+    def chosen(self, extension: Extension | None) -> FilterConfig | None:
+        """What serves when ``extension`` is the newest."""
+        return extension.config if extension is not None and extension.kind in self.kinds else self.default
+
+    def make(self, context: FilterContext) -> FilterFactory:
+        """See ``FilterConfig``."""
+        from isthmus_proxy.http.filters.discovered import DiscoveredFilter  # noqa: PLC0415 - few configurations name any
+
+        return DiscoveredFilter(self, context.surroundings.extensions().get_or_create(self.name), context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,3 +438,12 @@ class ListenerConfig:
             if self.default_filter_chain is None
             else (*self.filter_chains, self.default_filter_chain)
         )
+
+    @property
+    def discovered_filters(self) -> tuple[DiscoveredFilterConfig, ...]:
+        """The HTTP filters whose configuration comes over xDS."""
+        managers = [chain.network_filter for chain in self.all_chains]
+        filters = [
+            each for one in managers if isinstance(one, HttpConnectionManagerConfig) for each in one.http_filters
+        ]
+        return tuple([each.config for each in filters if isinstance(each.config, DiscoveredFilterConfig)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import (
     Address,
     DirectResponseConfig,
+    Extension,
     FilterChain,
     HttpConnectionManagerConfig,
     ListenerConfig,
@@ -65,11 +66,12 @@ class Serving(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the proxy serves at the moment, which is ``time``, in seconds since 1970."""
+    """What the proxy serves at the moment, which is ``time``, in seconds since 1970. ``extensions`` are filters over xDS."""
 
     listeners: Sequence[Serving]
     clusters: Clusters
     time: float = 0.0
+    extensions: Callable[[str], Extension | None] = lambda _name: None
 
 
 def explain(question: Question, world: World) -> _Row:
@@ -178,7 +180,7 @@ def _http(
             _only_cluster(decision),
             world.time,
         )
-        row["filters"] = list(explain_filters(manager.http_filters, asker, decision))
+        row["filters"] = list(explain_filters(manager.http_filters, asker, decision, world.extensions))
     return row | _outcome(plan, world)
 
 

@@ -16,7 +16,7 @@ from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
 from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, Apply
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, Apply
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
 from isthmus_proxy.xds.sessions import Sessions
@@ -76,8 +76,10 @@ class Discovery:
         self._runtime: RuntimeDiscovery | None = None
         self._static_clusters: tuple[ClusterConfig, ...] = ()
         self._route_stats: dict[str, UpdateStats] = {}
+        self._extension_stats: dict[str, UpdateStats] = {}
         self._announced: set[ApiSource] = set()  # by an update, before it is asked for anything there
         self._route_sources: dict[str, ApiSource | None] = {}
+        self._extension_sources: dict[str, ApiSource | None] = {}
         self._static_listeners: tuple[ListenerConfig, ...] = ()
         self._begun = False
         self._past_clusters = False
@@ -100,6 +102,7 @@ class Discovery:
         self.sessions.add_type(ENDPOINT, clusters.apply_assignments)
         self.sessions.add_type(LISTENER, listeners.apply_listeners)
         self.sessions.add_type(ROUTE, listeners.apply_routes)
+        self.sessions.add_type(EXTENSION, listeners.apply_extensions)
         self._static_clusters = tuple(static_clusters)
         self._static_listeners = tuple(static_listeners)
         if runtime is None or not runtime.resources:
@@ -129,6 +132,22 @@ class Discovery:
         self._route_sources = dict(wanted)
         self._announced.clear()
         self.sessions.subscribe(ROUTE, wanted)
+
+    def subscribe_extensions(self, wanted: Mapping[str, ApiSource | None]) -> None:
+        """For ExtensionDiscovery: the filters' configurations that are needed, with their sources."""
+        for gone in self._extension_stats.keys() - wanted.keys():
+            self._extension_stats.pop(gone).scope.close()
+        for name in wanted.keys() - self._extension_stats.keys():
+            scope = self._stats.scope(f"extension_config_discovery.http_filter.{name}")
+            self._extension_stats[name] = UpdateStats(scope)
+        self._extension_sources = dict(wanted)
+        self._announced.clear()
+        self.sessions.subscribe(EXTENSION, wanted)
+
+    def count_extension(self, name: str, what: str) -> None:
+        """For ExtensionDiscovery: one more ``config_reload`` or ``config_fail`` of a filter's configuration."""
+        if name in self._extension_stats:
+            self._extension_stats[name].scope.counter(what).value += 1
 
     def check_source(self, source: ApiSource | None) -> None:
         """Raise ConfigError if nothing can come from ``source``; None is the aggregated stream."""
@@ -160,7 +179,7 @@ class Discovery:
         """The stream is gone, or none could be opened."""
         session = session or self.session
         session.disconnected()
-        for type_url in (*self._counted, ROUTE):
+        for type_url in (*self._counted, ROUTE, EXTENSION):
             for counted in self._counters_of(type_url, session):
                 counted.failed()
 
@@ -277,16 +296,23 @@ class Discovery:
             return (
                 [self._counted[type_url]] if self.sessions.find(type_url, self._source_of(type_url)) is session else []
             )
+        if type_url == EXTENSION:
+            return self._by_source(type_url, self._extension_stats, self._extension_sources, session)
         if type_url != ROUTE:
             return []
         for name, prefix in self.listeners.references.items():
             if name not in self._route_stats:
                 self._route_stats[name] = UpdateStats(self._stats.scope(f"http.{prefix}.rds.{name}"))
-        return [
-            counted
-            for name, counted in self._route_stats.items()
-            if self.sessions.find(ROUTE, self._route_sources.get(name)) is session
-        ]
+        return self._by_source(type_url, self._route_stats, self._route_sources, session)
+
+    def _by_source(
+        self,
+        type_url: str,
+        counted: Mapping[str, UpdateStats],
+        sources: Mapping[str, ApiSource | None],
+        session: Session,
+    ) -> list[UpdateStats]:
+        return [stats for name, stats in counted.items() if self.sessions.find(type_url, sources.get(name)) is session]
 
     def _source_of(self, type_url: str) -> ApiSource | None:
         if type_url == CLUSTER:

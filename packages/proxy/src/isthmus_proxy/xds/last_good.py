@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.message import DecodeError
 
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, Stored
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, Stored
 from isthmus_proxy.xds.session import Variant
 from isthmus_proxy.xds.subscription import Response
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest configuration that is kept: some 100,000 clusters with their endpoints."""
 
-ORDER = (RUNTIME, CLUSTER, ENDPOINT, LISTENER, ROUTE)
+ORDER = (RUNTIME, CLUSTER, ENDPOINT, LISTENER, EXTENSION, ROUTE)
 """Types in the order in which they go into service, so that nothing dangles."""
+
+_RARE = frozenset({EXTENSION})
+"""Types that are left out of the file where there is none of them, so that it is what older versions read."""
 
 _MAGIC = b"isthmus-proxy xds 1\n"
 _DIGEST_BYTES = 32
@@ -38,7 +41,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """``saved_at`` is wall-clock seconds; ``types`` has one response for each type, in ``ORDER``."""
+    """``saved_at`` is wall-clock seconds; ``types`` has at most one response for each type, in ``ORDER``."""
 
     owner: Owner
     saved_at: float
@@ -60,7 +63,10 @@ def encode(owner: Owner, saved_at: float, accepted: Iterable[tuple[str, Mapping[
     header = {"node_id": owner.node_id, "node_cluster": owner.node_cluster, "saved_at": saved_at}
     parts = [json.dumps(header).encode() + b"\n"]
     for type_url in ORDER:
-        body = _pack(type_url, by_type.get(type_url, {})).SerializeToString()
+        resources = by_type.get(type_url, {})
+        if type_url in _RARE and not resources:
+            continue
+        body = _pack(type_url, resources).SerializeToString()
         parts += [len(body).to_bytes(4, "big"), body]
     payload = b"".join(parts)
     return _MAGIC + hashlib.blake2b(payload, digest_size=_DIGEST_BYTES).digest() + payload
@@ -91,7 +97,8 @@ def _decode(payload: bytes) -> LastGood:
         size = int.from_bytes(rest[:4], "big")
         types.append(DeltaDiscoveryResponse.FromString(rest[4 : 4 + size]))
         rest = rest[4 + size :]
-    if tuple(response.type_url for response in types) != ORDER:
+    found = [response.type_url for response in types]
+    if found != [type_url for type_url in ORDER if type_url in found or type_url not in _RARE]:
         reason = "does not have the types of resources that it should have"
         raise ValueError(reason)
     owner = Owner(str(header["node_id"]), str(header["node_cluster"]))

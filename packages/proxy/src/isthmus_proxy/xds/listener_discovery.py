@@ -1,8 +1,8 @@
 """Listeners and their route configurations over xDS: compiles, warms and hands over. No I/O; the clock is passed in.
 
-A listener opens (or takes the place of its older version) once all route configurations that it names are here, or after
-their initial_fetch_timeout with an empty one, which answers 404. A route configuration that a listener in service uses is
-swapped in at once.
+A listener opens (or takes the place of its older version) once all route configurations and filters that it names are here, or
+after their initial_fetch_timeout: with empty routes, which answer 404, and the default of the filter. What a listener in service
+uses is swapped in at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference, RpcProxyConfig
 from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.route.table import RouteHandles
+from isthmus_proxy.xds.extension_discovery import ExtensionDiscovery
 from isthmus_proxy.xds.resources import Update
 from isthmus_proxy.xds.source import ApiSource
 
@@ -49,12 +50,16 @@ class Compilers:
     route: Callable[[Message], RouteConfiguration]
 
 
+Need = tuple[str, str]
+"""Kind (``RDS``, ``ECDS``) and name of what a listener waits for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Warming:
-    """A listener that waits for route configurations: deadlines by name."""
+    """A listener that waits for what it names: with a deadline each."""
 
     config: ListenerConfig
-    missing: dict[str, float]
+    missing: dict[Need, float]
 
 
 def route_references(config: ListenerConfig) -> dict[str, tuple[RdsReference, str]]:
@@ -92,7 +97,9 @@ class ListenerDiscovery:
         subscribe: Callable[[Mapping[str, ApiSource | None]], None],
         clock: Callable[[], float],
         check: Callable[[ApiSource | None], None],
+        extensions: ExtensionDiscovery,
     ) -> None:
+        self._extensions = extensions
         self._listeners = listeners
         self._routes = routes
         self._compile = compilers
@@ -144,17 +151,27 @@ class ListenerDiscovery:
             except ConfigError as error:
                 refused[resource.name] = str(error)
             else:
-                self._arrived(resource.name)
+                self._arrived("RDS", resource.name)
         for name in update.removed:
-            self._give_up(name)
+            self._give_up_routes(name)
+        return refused
+
+    def apply_extensions(self, update: Update) -> dict[str, str]:
+        """ECDS. Returns reasons by name for what is refused, which nothing waits for either."""
+        refused = self._extensions.apply(update)
+        for name in [*(resource.name for resource in update.resources), *update.removed]:
+            self._arrived("ECDS", name)
         return refused
 
     def expire(self, now: float) -> None:
-        """Open with empty routes what has waited too long."""
-        due = {name for warming in self._warming.values() for name, at in warming.missing.items() if at <= now}
-        for name in sorted(due):
+        """Open with empty routes, or without filters, what has waited too long."""
+        due = {need for warming in self._warming.values() for need, at in warming.missing.items() if at <= now}
+        for kind, name in sorted(due):
             self.timeouts += 1
-            self._give_up(name)
+            if kind == "RDS":
+                self._give_up_routes(name)
+            else:
+                self._arrived(kind, name)
 
     def next_deadline(self) -> float:
         """When ``expire`` is due."""
@@ -173,6 +190,7 @@ class ListenerDiscovery:
 
     def _check_sources(self, config: ListenerConfig) -> None:
         """Raise ConfigError for a source that cannot be used, or is not that of others who want the same routes."""
+        self._extensions.check_sources(config, self._outdated)
         own: dict[str, ApiSource | None] = {}
         for name, reference in all_references(config):
             self._check(reference.source)
@@ -191,10 +209,12 @@ class ListenerDiscovery:
         self._check_sources(config)
         references = route_references(config)
         missing = {
-            name: self._clock() + reference.initial_fetch_timeout if reference.initial_fetch_timeout > 0 else NEVER
+            ("RDS", name): self._deadline(reference.initial_fetch_timeout)
             for name, (reference, _) in references.items()
             if self._routes.get_or_create(name).table is None
         }
+        for each in self._extensions.use(config):
+            missing["ECDS", each.name] = self._deadline(each.initial_fetch_timeout)
         if missing:
             self._listeners.reserve(config)
             self._warming[config.name] = Warming(config, missing)
@@ -203,20 +223,24 @@ class ListenerDiscovery:
             self._warming.pop(config.name, None)
         self._references[config.name] = references
 
+    def _deadline(self, timeout: float) -> float:
+        return self._clock() + timeout if timeout > 0 else NEVER
+
     def _remove(self, name: str) -> None:
+        self._extensions.forget(name)
         self._references.pop(name, None)
         self._warming.pop(name, None)
         self._listeners.remove(name)
 
-    def _give_up(self, route_name: str) -> None:
+    def _give_up_routes(self, route_name: str) -> None:
         """Nothing is to be had under ``route_name`` for now: serve 404 if nothing is there, keep what is."""
         if self._routes.get_or_create(route_name).table is None:
             self._routes.update(RouteConfiguration(route_name, ()))
-        self._arrived(route_name)
+        self._arrived("RDS", route_name)
 
-    def _arrived(self, route_name: str) -> None:
+    def _arrived(self, kind: str, needed: str) -> None:
         for name, warming in list(self._warming.items()):
-            warming.missing.pop(route_name, None)
+            warming.missing.pop((kind, needed), None)
             if not warming.missing:
                 del self._warming[name]
                 self._open(warming.config)
@@ -235,4 +259,5 @@ class ListenerDiscovery:
         for name in self._wanted - wanted:
             self._routes.remove(name)
         self._wanted = wanted
+        self._extensions.subscribe_wanted()
         self._subscribe(self._sources)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE
 from isthmus_proxy.xds.session import Variant
 
 _SERVICES = {
@@ -13,6 +13,7 @@ _SERVICES = {
     ENDPOINT: ("endpoint.v3.EndpointDiscoveryService", "Endpoints"),
     LISTENER: ("listener.v3.ListenerDiscoveryService", "Listeners"),
     ROUTE: ("route.v3.RouteDiscoveryService", "Routes"),
+    EXTENSION: ("extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs"),
 }
 
 

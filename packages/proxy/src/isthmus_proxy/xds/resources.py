@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -18,19 +19,21 @@ CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+EXTENSION = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
 WRAPPER = _PREFIX + "envoy.service.discovery.v3.Resource"
 
 FULL_STATE = frozenset({CLUSTER, LISTENER})
 """Types of which a state-of-the-world response always names every resource: one that is missing was removed."""
 
-SHORT_NAMES = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", RUNTIME: "rtds"}
+SHORT_NAMES = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", EXTENSION: "ecds", RUNTIME: "rtds"}
 
 _MESSAGES: dict[str, tuple[type[Message], str]] = {
     CLUSTER: (Cluster, "name"),
     ENDPOINT: (ClusterLoadAssignment, "cluster_name"),
     LISTENER: (Listener, "name"),
     ROUTE: (RouteConfiguration, "name"),
+    EXTENSION: (TypedExtensionConfig, "name"),
     RUNTIME: (Runtime, "name"),
 }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -15,9 +17,14 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
 from isthmus_proxy.errors import ConfigError
+from isthmus_proxy.http.filters.discovered import ExtensionHandles
+from isthmus_proxy.http.filters.stream_filter import FilterContext, FilterFactory
 from isthmus_proxy.listener.model import (
+    DiscoveredFilterConfig,
+    Extension,
     FilterChain,
     HttpConnectionManagerConfig,
+    HttpFilterConfig,
     ListenerConfig,
     RdsReference,
     SocketAddress,
@@ -27,6 +34,7 @@ from isthmus_proxy.route.model import RouteConfiguration as Routes
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds import cluster_discovery, listener_discovery
 from isthmus_proxy.xds.apply import Discovery, Sources
+from isthmus_proxy.xds.extension_discovery import ExtensionDiscovery
 from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SHORT_NAMES
 from isthmus_proxy.xds.session import Session, Variant
 from isthmus_proxy.xds.source import ApiSource, ManagementServer
@@ -54,10 +62,33 @@ def compile_assignment(proto: Any) -> Assignment:
     return Assignment(proto.cluster_name, (LocalityEndpoints((EndpointConfig("127.0.0.1", port),)),))
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A filter that is never made."""
+
+    value: str
+
+    def make(self, context: FilterContext) -> FilterFactory:
+        """See FilterConfig."""
+        raise NotImplementedError
+
+
+def compile_extension(proto: Any) -> Extension:
+    """The type URL is the kind, and its bytes the content; ``bad`` is refused."""
+    if proto.typed_config.value == b"bad":
+        raise ConfigError("typed_config.value", "bad", "is refused")
+    return Extension(proto.typed_config.type_url, Stamp(proto.typed_config.value.decode()))
+
+
 def compile_listener(proto: Any) -> ListenerConfig:
-    """stat_prefix names the route configuration, and after ``@own:`` a server of its own."""
-    name, _, server = proto.stat_prefix.partition("@")
-    manager = HttpConnectionManagerConfig("in", RdsReference(name, source=own_source(server)))
+    """stat_prefix names the route configuration, and after ``@own:`` a server of its own; after ``+`` a filter over xDS."""
+    names, _, server = proto.stat_prefix.partition("@")
+    name, *extensions = names.split("+")
+    source = own_source(server)
+    filters = tuple(
+        HttpFilterConfig(each, DiscoveredFilterConfig(each, frozenset({"stamp"}), source=source)) for each in extensions
+    )
+    manager = HttpConnectionManagerConfig("in", RdsReference(name, source=source), http_filters=filters)
     chains = (FilterChain("", manager),)
     return ListenerConfig(proto.name, SocketAddress("127.0.0.1", 1), chains, proto.stat_prefix)
 
@@ -118,6 +149,14 @@ class Proxy:
             lambda: self.now,
             self.discovery.check_source,
         )
+        self.extensions = ExtensionHandles()
+        self.ecds = ExtensionDiscovery(
+            lambda: self.extensions,
+            compile_extension,
+            self.discovery.subscribe_extensions,
+            self.discovery.check_source,
+            self.discovery.count_extension,
+        )
         self.lds = listener_discovery.ListenerDiscovery(
             self.listeners,
             self.routes,
@@ -125,6 +164,7 @@ class Proxy:
             self.discovery.subscribe_routes,
             lambda: self.now,
             self.discovery.check_source,
+            self.ecds,
         )
         self.variant = variant
         self.nonce = 0
@@ -217,6 +257,13 @@ def listener(name: str, route: str) -> Any:
 def routes(name: str) -> Any:
     """A route configuration for ``compile_route``."""
     return RouteConfiguration(name=name)
+
+
+def extension(name: str, content: str, kind: str = "stamp") -> Any:
+    """A filter's configuration for ``compile_extension``."""
+    made = TypedExtensionConfig(name=name)
+    made.typed_config.type_url, made.typed_config.value = kind, content.encode()
+    return made
 
 
 def live(variant: Variant = "sotw") -> Proxy:

@@ -265,6 +265,12 @@ class FilterContext(Protocol):
     def own(self, closable: Closable) -> None:
         """Close ``closable`` when the connection manager is given up; no exchange is left then."""
 
+    def part(self) -> FilterContext:
+        """The same for a filter that may be given up before the connection manager, by ``close``, with exchanges under way."""
+
+    def close(self) -> None:
+        """Give up everything that was made or owned here."""
+
 
 class FilterConfig(Protocol):
     """The compiled configuration of a filter."""
