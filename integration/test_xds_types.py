@@ -21,6 +21,8 @@ from harness.isthmus import ControlPlane, Proxy
 from harness.origin import Origin
 from harness.ports import accepts, free_port
 from isthmus_controlplane.supplement.testing import make_certificate
+from isthmus_proxy.xds.last_good import decode
+from isthmus_proxy.xds.resources import EXTENSION
 from test_xds_make_before_break import bootstrap
 
 pytestmark = pytest.mark.peer("envoy")
@@ -116,6 +118,35 @@ def test_our_proxy_takes_layers_and_secrets(world: World, tmp_path: Path) -> Non
                 return answer.status, answer.read()
 
         eventually(lambda: asked() == (200, b"red"), what="a listener whose secret and routes are there")
+
+
+@pytest.mark.parametrize("variant", ["GRPC", "DELTA_GRPC"])
+def test_our_proxy_takes_extensions_and_scopes(world: World, tmp_path: Path, variant: str) -> None:
+    cache = ["--xds-cache-path", str(tmp_path / "last-good")]
+    with Proxy(world.document(variant), tmp_path / "first", options=cache) as proxy:
+        proxy.wait_ready()
+        eventually(lambda: world.ask("red") == (200, "red", "one"))
+        assert world.ask("blue") == (200, "blue", "one")
+        assert world.ask("green")[0] == 404
+        files.write(tmp_path, *world.resources(stamp="two", share=20))
+        eventually(lambda: world.ask("red") == (200, "red", "two"))
+        eventually(lambda: flags(proxy) == {"share": "20"})
+        eventually(lambda: restored(tmp_path) == "two")
+        world.plane.kill()
+        proxy.kill()
+        proxy.restart()
+        proxy.wait_ready()
+        assert proxy.stat("xds_cache.serving") == 1
+        assert world.ask("red") == (200, "red", "two")
+        assert world.ask("blue") == (200, "blue", "two")
+        assert world.ask("green")[0] == 404
+
+
+def restored(directory: Path) -> str:
+    """The stamp of the extension in the last good configuration."""
+    saved = decode((directory / "last-good").read_bytes())
+    (stamp,) = (item for each in saved.types if each.type_url == EXTENSION for item in each.resources)
+    return "two" if b"two" in stamp.resource.value else "one"
 
 
 def test_envoy_asks_for_virtual_hosts_when_it_needs_them(tmp_path: Path) -> None:

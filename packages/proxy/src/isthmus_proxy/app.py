@@ -347,6 +347,8 @@ class Proxy:
             static_listeners=lambda: static.listeners,
             static_routes=partial(config_dump.inline_routes, static.listeners),
             dynamic=dynamic,
+            static_scopes=partial(config_dump.inline_scopes, static.listeners),
+            scope_names=lambda: self.dynamic.scope_names() if self.dynamic is not None else (),
             version=lambda kind: self.dynamic.version(kind) if self.dynamic is not None else "",
         )
 

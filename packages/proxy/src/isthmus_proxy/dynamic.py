@@ -40,6 +40,7 @@ from isthmus_proxy.xds.session import Session
 from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
+    from isthmus_proxy.route.scopes import Scope
     from isthmus_proxy.tls.secrets import RemoteSecrets
 
 _TYPES = {short: type_url for type_url, short in SHORT_NAMES.items()}
@@ -97,10 +98,11 @@ class DynamicConfiguration:
         self._listeners = listener_discovery.ListenerDiscovery(
             listeners,
             routes,
-            listener_discovery.Compilers(compile_listener, compile_route_configuration),
+            listener_discovery.Compilers(compile_listener, compile_route_configuration, _compile_scope),
             self.discovery.subscribe_routes,
             trio.current_time,
             self.discovery.check_source,
+            self.discovery.subscribe_scopes,
             extensions,
         )
         self.last_good = last_good = self._last_good(last_good_path, stats)
@@ -153,6 +155,10 @@ class DynamicConfiguration:
         """Version of the last response of a type (``cds``) that was taken in full."""
         return self.discovery.sessions.version(_TYPES[kind])
 
+    def scope_names(self) -> list[str]:
+        """The names under which connection managers take scopes of routes over xDS."""
+        return self._listeners.scope_names()
+
     def unready(self) -> dict[str, list[str]]:
         """What warms: listeners with the route configurations that they wait for, and clusters."""
         listeners = self._listeners.warming.items()
@@ -177,6 +183,12 @@ class DynamicConfiguration:
                 refused.rejected_at if refused else 0.0,
                 refused.version if refused else "",
             )
+
+
+def _compile_scope(message: Message) -> Scope:
+    from isthmus_proxy.config.scoped_routes import compile_scope  # noqa: PLC0415 - few control planes send any
+
+    return compile_scope(message)
 
 
 def _compile_extension(message: Message) -> Extension:

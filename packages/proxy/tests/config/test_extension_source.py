@@ -49,7 +49,11 @@ def test_a_filter_with_everything() -> None:
         "grpc_services": [{"envoy_grpc": {"cluster_name": "x"}}],
     }
     source = {"api_config_source": server, "resource_api_version": "V3", "initial_fetch_timeout": "3s"}
-    options = {"config_source": source, "default_config": LIMIT, "apply_default_config_without_warming": True}
+    options: dict[str, Any] = {
+        "config_source": source,
+        "default_config": LIMIT,
+        "apply_default_config_without_warming": True,
+    }
     (found,) = manager({**discovered(**options), "disabled": True}, ROUTER).http_filters
     assert found.disabled
     assert isinstance(found.config, DiscoveredFilterConfig)

@@ -24,7 +24,13 @@ from isthmus_proxy.config.parse import fill
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.filter_chain_match import Candidate, FilterChainIndex
-from isthmus_proxy.listener.model import Address, FilterChain, HttpConnectionManagerConfig, ListenerConfig
+from isthmus_proxy.listener.model import (
+    Address,
+    FilterChain,
+    HttpConnectionManagerConfig,
+    ListenerConfig,
+    ScopedRoutesConfig,
+)
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.route.model import (
     DirectResponseAction,
@@ -36,7 +42,8 @@ from isthmus_proxy.route.model import (
     StringMatch,
     VirtualHost,
 )
-from isthmus_proxy.route.table import RouteTable
+from isthmus_proxy.route.scopes import ScopedRoutes, ScopeSet
+from isthmus_proxy.route.table import RouteHandles, RouteTable
 from isthmus_proxy.why.routes import explain_routes, mismatch
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions.filters"
@@ -88,6 +95,29 @@ filter_chains:
       stat_prefix: tcp
       cluster: carts
 """
+SCOPED = f"""
+name: scoped
+address: {{socket_address: {{address: 10.0.0.1, port_value: 91}}}}
+filter_chains:
+- filters:
+  - name: http
+    typed_config:
+      "@type": {_EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager
+      stat_prefix: in
+      http_filters: [{{name: router, typed_config: {{"@type": {_EXTENSIONS}.http.router.v3.Router}}}}]
+      scoped_routes:
+        name: tenants
+        scope_key_builder: {{fragments: [{{header_value_extractor: {{name: x-tenant, index: 0}}}}]}}
+        rds_config_source: {{ads: {{}}}}
+        scoped_route_configurations_list:
+          scoped_route_configurations:
+          - name: red
+            key: {{fragments: [{{string_key: red}}]}}
+            route_configuration:
+              name: r
+              virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}]
+          - {{name: blue, key: {{fragments: [{{string_key: blue}}]}}, route_configuration_name: late}}
+"""
 CARTS = """
 name: carts
 connect_timeout: 1s
@@ -124,9 +154,20 @@ class Serving:
     def chain_for(self, accepted: AcceptedSocket) -> FilterChain | None:
         return self._index.find(accepted)
 
+    def scopes_of(self, chain: FilterChain) -> ScopedRoutes | None:
+        manager = chain.network_filter
+        assert isinstance(manager, HttpConnectionManagerConfig)
+        if not isinstance(manager.route, ScopedRoutesConfig):
+            return None
+        scopes = ScopeSet(RouteHandles())
+        scopes.replace(manager.route.scopes or ())
+        return ScopedRoutes(manager.route.builders, scopes)
+
     def table_of(self, chain: FilterChain) -> RouteTable | None:
         manager = chain.network_filter
         assert isinstance(manager, HttpConnectionManagerConfig)
+        if isinstance(manager.route, ScopedRoutesConfig):
+            return None
         assert isinstance(manager.route, RouteConfiguration)
         return RouteTable(manager.route)
 
@@ -135,7 +176,7 @@ def why(expected: int = 200, /, **query: str) -> Any:
     stats = StatsStore()
     clusters = ClusterManager(lambda name: stats.scope(f"cluster.{name}"), random.Random(1).random, lambda: 0.0)
     clusters.add_or_update(compile_cluster(read(Cluster(), CARTS)))
-    listeners = [Serving(WEB), Serving(TCP)]
+    listeners = [Serving(WEB), Serving(TCP), Serving(SCOPED)]
     answer = Dispatcher(why_endpoint.endpoints(lambda: listeners, clusters, lambda: 0.0)).respond(
         AdminRequest("GET", "/why", query)
     )
@@ -144,10 +185,31 @@ def why(expected: int = 200, /, **query: str) -> Any:
     return json.loads(body) if expected == 200 else body
 
 
+def test_the_scope_of_a_request_is_told_and_why_no_other() -> None:
+    answer = why(listener="scoped", authority="a", **{"header.x-tenant": "red"})
+    assert answer["scope"] == {
+        "key": [{"header": "x-tenant", "value": "red"}],
+        "name": "red",
+        "route_configuration": "r",
+        "others": [{"name": "blue", "why_not": "its key is 'blue'"}],
+    }
+    assert answer["route_configuration"] == "r"
+    late = why(listener="scoped", authority="a", **{"header.x-tenant": "blue"})
+    assert late["scope"]["why_not"] == "its route configuration has not come yet"
+    assert late["outcome"] == "no scope gives it routes: 404 (NR, route_not_found)"
+    strange = why(listener="scoped", authority="a", **{"header.x-tenant": "green"})
+    assert strange["scope"]["why_not"] == "no scope has this key"
+    nothing = why(listener="scoped", authority="a")
+    assert (nothing["scope"]["name"], nothing["scope"]["why_not"]) == (None, "the request gives no whole key")
+
+
 def test_a_request_is_followed_to_its_endpoints() -> None:
     answer = why(destination="10.0.0.1:80", authority="shop.example", path="/a/../cart", **{"header.x-canary": "2"})
     assert answer["listener"]["name"] == "web"
-    assert answer["listener"]["others"] == [{"name": "tcp", "why_not": "it listens at 0.0.0.0:90"}]
+    assert answer["listener"]["others"] == [
+        {"name": "tcp", "why_not": "it listens at 0.0.0.0:90"},
+        {"name": "scoped", "why_not": "it listens at 10.0.0.1:91"},
+    ]
     secure, plain = answer["filter_chains"]
     assert plain == {"name": "plain", "index": 1, "chosen": True}
     assert secure["why_not"] == "server name must be *.example, and is not known"
@@ -203,7 +265,7 @@ def test_a_tcp_listener_and_a_wildcard_address() -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({}, "name a listener or a destination; there are: tcp, web"),
+        ({}, "name a listener or a destination; there are: scoped, tcp, web"),
         ({"listener": "x"}, "there is no listener 'x'"),
         ({"destination": "10.0.0.1:81"}, "no listener has the address 10.0.0.1:81"),
         ({"destination": "a:1"}, "must be ADDRESS:PORT"),

@@ -24,6 +24,7 @@ from isthmus_proxy.config.endpoint import compile_assignment
 from isthmus_proxy.config.extension_source import compile_extension
 from isthmus_proxy.config.listener import compile_listener
 from isthmus_proxy.config.route import compile_route_configuration
+from isthmus_proxy.config.scoped_routes import compile_scope
 from isthmus_proxy.grpc.client import GrpcClient
 from isthmus_proxy.grpc.framing import MessageReader, frame
 from isthmus_proxy.http.connection_manager import Surroundings
@@ -139,10 +140,11 @@ class Proxy:
         listeners = listener_discovery.ListenerDiscovery(
             NoListeners(),
             RouteHandles(),
-            listener_discovery.Compilers(compile_listener, compile_route_configuration),
+            listener_discovery.Compilers(compile_listener, compile_route_configuration, compile_scope),
             self.discovery.subscribe_routes,
             trio.current_time,
             self.discovery.check_source,
+            self.discovery.subscribe_scopes,
             ExtensionDiscovery(
                 ExtensionHandles,
                 compile_extension,

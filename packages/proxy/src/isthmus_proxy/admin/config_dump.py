@@ -5,7 +5,7 @@ Written resource by resource, so that a mesh of thousands of clusters neither fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +41,8 @@ class DumpSource:
     static_routes: Callable[[], Iterable[Message]]
     dynamic: Callable[[str], Iterable[DynamicResource]]
     version: Callable[[str], str]
+    static_scopes: Callable[[], Iterable[tuple[str, Iterable[Message]]]] = tuple
+    scope_names: Callable[[], Sequence[str]] = tuple
 
 
 def endpoints(source: DumpSource) -> tuple[Endpoint, ...]:
@@ -80,7 +82,7 @@ def _sections(source: DumpSource, *, include_eds: bool) -> Iterator[Section]:
     if extensions:
         yield Section("EcdsConfigDump", {"ecds_filters": extensions})
     yield Section("ListenersConfigDump", _listeners(source, updated))
-    yield Section("ScopedRoutesConfigDump", {})
+    yield Section("ScopedRoutesConfigDump", _scopes(source, updated))
     yield Section("RoutesConfigDump", _routes(source, updated))
     yield Section("SecretsConfigDump", {})
 
@@ -136,6 +138,28 @@ def _routes(source: DumpSource, updated: str) -> dict[str, Field]:
     }
 
 
+def _scopes(source: DumpSource, updated: str) -> dict[str, Field]:
+    return {
+        "inline_scoped_route_configs": (
+            {"name": name, "scoped_route_configs": [typed(each) for each in scopes], "last_updated": updated}
+            for name, scopes in source.static_scopes()
+        ),
+        "dynamic_scoped_route_configs": _dynamic_scopes(source),
+    }
+
+
+def _dynamic_scopes(source: DumpSource) -> _Entries:
+    """All scopes, once for each name under which connection managers take them."""
+    names = source.scope_names()
+    resources = list(source.dynamic("srds")) if names else []
+    for name in names:
+        entry: dict[str, Any] = {"name": name, "version_info": source.version("srds")}
+        entry["scoped_route_configs"] = [typed(each.message) for each in resources if each.message is not None]
+        entry["last_updated"] = timestamp(max((each.updated_at for each in resources), default=0.0))
+        refused = [each for each in resources if each.error]
+        yield entry | (_error_state(refused[0]) if refused else {})
+
+
 def _each(source: DumpSource, kind: str, key: str, state: str | None = None) -> _Entries:
     for resource in source.dynamic(kind):
         if state is not None and resource.state != state:
@@ -161,6 +185,10 @@ def _error_state(resource: DynamicResource) -> dict[str, object]:
 
 def inline_routes(listeners: Iterable[Message]) -> Iterator[Message]:
     """The route configurations that stand inside the connection managers of ``listeners``."""
+    return (manager.route_config for manager in _managers(listeners) if manager.HasField("route_config"))
+
+
+def _managers(listeners: Iterable[Message]) -> Iterator[Any]:
     from isthmus_proxy.config.extensions import unpack  # noqa: PLC0415 - only a dump needs it
 
     each: Any
@@ -168,8 +196,16 @@ def inline_routes(listeners: Iterable[Message]) -> Iterator[Message]:
         for chain in each.filter_chains:
             for network_filter in chain.filters:
                 manager: Any = unpack(network_filter.typed_config, "typed_config")
-                if "route_config" in manager.DESCRIPTOR.fields_by_name and manager.HasField("route_config"):
-                    yield manager.route_config
+                if "route_config" in manager.DESCRIPTOR.fields_by_name:
+                    yield manager
+
+
+def inline_scopes(listeners: Iterable[Message]) -> Iterator[tuple[str, Iterable[Message]]]:
+    """The scopes that stand inside the connection managers of ``listeners``, with the names of their scoped_routes."""
+    for manager in _managers(listeners):
+        scoped = manager.scoped_routes
+        if scoped.HasField("scoped_route_configurations_list"):
+            yield scoped.name, scoped.scoped_route_configurations_list.scoped_route_configurations
 
 
 def timestamp(seconds: float) -> str:

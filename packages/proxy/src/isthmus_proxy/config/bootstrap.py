@@ -28,12 +28,14 @@ from isthmus_proxy.listener.model import (
     ListenerConfig,
     RdsReference,
     RpcProxyConfig,
+    ScopedRoutesConfig,
     SocketAddress,
 )
 from isthmus_proxy.observe.stats_settings import NO_SETTINGS, StatsSettings
 from isthmus_proxy.observe.statsd import StatsdConfig
 from isthmus_proxy.overload.model import OverloadConfig
 from isthmus_proxy.registry_api.model import RegistryApiConfig
+from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.runtime import RuntimeConfig
 from isthmus_proxy.xds.source import ApiSource, ManagementServer
 
@@ -185,10 +187,17 @@ def _sources(
     for index, listener in enumerate(listeners):
         for chain in listener.all_chains:
             manager = chain.network_filter
-            if isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig) and isinstance(
-                manager.route, RdsReference
-            ):
-                yield f"static_resources.listeners[{index}].rds", manager.route.source
+            place = f"static_resources.listeners[{index}]"
+            if not isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig):
+                continue
+            if isinstance(manager.route, RdsReference):
+                yield f"{place}.rds", manager.route.source
+            elif isinstance(manager.route, ScopedRoutesConfig):
+                for reference in manager.route.references(frozenset()):
+                    yield f"{place}.scoped_routes.rds_config_source", reference.source
+                if manager.route.scopes is None:
+                    yield f"{place}.scoped_routes.scoped_rds", None
+                    yield f"{place}.scoped_routes.rds_config_source", manager.route.reference.source
         for each in listener.discovered_filters:
             yield f"static_resources.listeners[{index}].http_filters.config_discovery", each.source
     for index, cluster in enumerate(clusters):
@@ -227,7 +236,7 @@ def _check_routes_of(listeners: tuple[ListenerConfig, ...], known: set[str]) -> 
 
 
 def _check_routes(manager: HttpConnectionManagerConfig | RpcProxyConfig, path: str, known: set[str]) -> None:
-    if isinstance(manager.route, RdsReference) or not manager.route.validate_clusters:
+    if not isinstance(manager.route, RouteConfiguration) or not manager.route.validate_clusters:
         return
     for place, cluster in clusters_named(manager.route, "route_config"):
         if cluster not in known:

@@ -18,7 +18,7 @@ from isthmus_proxy.config.tracing import compile_tracing
 from isthmus_proxy.config.upgrades import compile_upgrades
 from isthmus_proxy.config.values import enum_name, flag, number, required, seconds
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReference
+from isthmus_proxy.listener.model import HttpConnectionManagerConfig, RdsReference, ScopedRoutesConfig
 from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.trace.model import TracingConfig
 
@@ -33,7 +33,7 @@ def compile_http_connection_manager(proto: Any, path: str) -> HttpConnectionMana
     place = join(path, "common_http_protocol_options")
     return HttpConnectionManagerConfig(
         stat_prefix=required(proto, "stat_prefix", path),
-        route=compile_routes(proto, path),
+        route=compile_all_routes(proto, path),
         access_logs=compile_access_logs(proto.access_log, join(path, "access_log")),
         server_name=(proto.server_name or "envoy").encode(),
         server_header_transformation=enum_name(proto, "server_header_transformation"),
@@ -157,13 +157,22 @@ def _header_value(message: Any, name: str, path: str) -> bytes:
     return value.encode()
 
 
+def compile_all_routes(proto: Any, path: str) -> RouteConfiguration | RdsReference | ScopedRoutesConfig:
+    """The same, or scopes that choose among several. Raises ConfigError."""
+    if not proto.HasField("scoped_routes"):
+        return compile_routes(proto, path)
+    from isthmus_proxy.config.scoped_routes import compile_scoped_routes  # noqa: PLC0415 - few configurations have any
+
+    return compile_scoped_routes(proto.scoped_routes, join(path, "scoped_routes"))
+
+
 def compile_routes(proto: Any, path: str) -> RouteConfiguration | RdsReference:
     """The routes of a connection manager: its own, or where they come from. Raises ConfigError."""
     chosen = proto.WhichOneof("route_specifier")
     if chosen == "route_config":
         return compile_route_configuration(proto.route_config, join(path, chosen), inline=True)
     if chosen != "rds":
-        raise ConfigError(path, "", "needs one of route_config and rds")
+        raise ConfigError(path, "", "needs one of route_config, rds and scoped_routes")
     path = join(path, chosen)
     source, place = proto.rds.config_source, join(path, "config_source")
     return RdsReference(

@@ -84,7 +84,7 @@ LISTENER: dict[str, MessageRules] = {
     ),
     "envoy.config.listener.v3.Filter": message("typed_config", no_effect={"the type URL decides": "name"}),
     f"{_HCM}.HttpConnectionManager": message(
-        "stat_prefix rds route_config http_filters common_http_protocol_options http_protocol_options server_name "
+        "stat_prefix rds route_config scoped_routes http_filters common_http_protocol_options http_protocol_options server_name "
         "server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout "
         "delayed_close_timeout drain_timeout http2_protocol_options tracing "
         "access_log use_remote_address xff_num_trusted_hops internal_address_config "
@@ -138,6 +138,16 @@ LISTENER: dict[str, MessageRules] = {
     "envoy.config.core.v3.TypedExtensionConfig": message("typed_config", no_effect={"the type URL decides": "name"}),
     "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": message("xff_num_trusted_hops skip_xff_append"),
     f"{_HCM}.Rds": message("config_source route_config_name"),
+    f"{_HCM}.ScopedRoutes": message(
+        "name scope_key_builder rds_config_source scoped_rds", elsewhere="scoped_route_configurations_list"
+    ),
+    f"{_HCM}.ScopedRds": message("scoped_rds_config_source"),
+    f"{_HCM}.ScopedRoutes.ScopeKeyBuilder": message("fragments"),
+    f"{_HCM}.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder": message("header_value_extractor"),
+    f"{_HCM}.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor": message(
+        "name element_separator index element"
+    ),
+    f"{_HCM}.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement": message("separator key"),
     f"{_HCM}.HttpFilter": message(
         "name typed_config config_discovery disabled", no_effect={"the filter is known": "is_optional"}
     ),

@@ -10,6 +10,11 @@ _MATCH = "envoy.type.matcher.v3"
 _EDITS = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove"
 
 ROUTE: dict[str, MessageRules] = {
+    f"{_ROUTE}.ScopedRouteConfiguration": message(
+        "name route_configuration_name key", only={"on_demand": False}, elsewhere="route_configuration"
+    ),
+    f"{_ROUTE}.ScopedRouteConfiguration.Key": message("fragments"),
+    f"{_ROUTE}.ScopedRouteConfiguration.Key.Fragment": message("string_key"),
     f"{_ROUTE}.RouteConfiguration": message(
         f"name virtual_hosts internal_only_headers "
         f"most_specific_header_mutations_wins max_direct_response_body_size_bytes validate_clusters "

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from isthmus_proxy.http.filters.discovered import ExtensionHandles
     from isthmus_proxy.http.http2_downstream import Http2DownstreamConnection
     from isthmus_proxy.http.http2_stream import Http2DownstreamStream
+    from isthmus_proxy.route.scopes import ScopedRoutes
     from isthmus_proxy.tls.factory import TlsFactory
     from isthmus_proxy.tls.info import TlsInfo
     from isthmus_proxy.tls.model import Secret
@@ -207,7 +208,7 @@ class HttpConnectionManager:
 
     __slots__ = (
         "_http2_scope", "_http2_stats", "_loggers", "_make_exchange", "_memoise_for", "_overload", "_plan_and_begin", "_plans",
-        "_plans_kept", "_route", "_tracer", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
+        "_plans_kept", "_route", "_scopes", "_tracer", "_vantages", "begin", "buffer_limit", "clock", "clusters", "config", "connections",
         "draining", "filters", "getrandbits", "http2_memo", "limits", "memo",
         "on_close", "pools", "random", "reactor", "runtime", "secure", "spelling", "stats", "styles",
     )  # fmt: skip
@@ -255,6 +256,7 @@ class HttpConnectionManager:
         self.draining = False
         self.secure = False
         self._route = route
+        self._scopes: ScopedRoutes | None = None
         self._loggers = loggers
         self._memoise_for: RouteTable | None = None
         self._plans_kept = False
@@ -266,10 +268,24 @@ class HttpConnectionManager:
             self._plan_and_begin = self._begin_traced
         self.begin = self._plan_and_begin
 
+    def route_by(self, scopes: ScopedRoutes) -> None:
+        """Choose the route table of each request by its scope. To be called before the first connection."""
+        self._scopes = scopes
+        self.begin = self._plan_and_begin = self._begin_scoped
+
+    @property
+    def scopes(self) -> ScopedRoutes | None:
+        """What chooses the route table of a request; None where there is one table for all."""
+        return self._scopes
+
     @property
     def table(self) -> RouteTable | None:
-        """The route table in use; None while there is none."""
+        """The route table in use; None while there is none, and where scopes choose."""
         return self._route.table
+
+    def table_for(self, head: RequestHead) -> RouteTable | None:
+        """The route table in use for a request."""
+        return self._route.table if self._scopes is None else self._scopes.table_for(head)
 
     def accept(self, accepted: AcceptedSocket) -> None:
         """Serve a new connection."""
@@ -392,6 +408,24 @@ class HttpConnectionManager:
         if plan is None or plan.table is not table or plan.table is None:
             plan = self._plan(exchange.request, table, vantage)
             if self._plans_kept:
+                self._plans.put(key, plan)
+        identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
+        if self._tracer is not None:
+            route = plan.decision.route if plan.decision is not None else None
+            identifier = self._tracer.begin(exchange.info, plan.head, identifier, route)
+        exchange.info.request_id = identifier
+        exchange.begin(plan, identifier)
+
+    def _begin_scoped(self, exchange: Exchange, vantage: Vantage) -> None:
+        """The same where the scope of a request decides on its table."""
+        scopes = self._scopes
+        if scopes is None:
+            raise TypeError("nothing chooses a table")
+        key = (exchange.request, vantage)
+        plan = self._plans.get(key)
+        if plan is None or plan.table is None or plan.table is not scopes.table_for(plan.head):
+            plan = make_plan(exchange.request, self.config, None, vantage, self.random(), scopes)
+            if plan.table is not None and not has_fractions(plan.table):
                 self._plans.put(key, plan)
         identifier = request_id(self.getrandbits) if plan.needs_id else plan.own_id
         if self._tracer is not None:

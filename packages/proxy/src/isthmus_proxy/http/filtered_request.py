@@ -69,10 +69,10 @@ class FilteredRequest(FilterDemands):
 
     def _changed(self, plan: Plan) -> Plan:
         head, came = self.head, plan.head
-        table = plan.table
-        if self._reroute and table is not None:
-            decision = table.decide(head, self.manager.random())
-            if decision is not None:
+        table = self.manager.table_for(head) if self._reroute and self.manager.scopes is not None else plan.table
+        if self._reroute and (table is not None or self.manager.scopes is not None):
+            decision = table.decide(head, self.manager.random()) if table is not None else None
+            if decision is not None and table is not None:
                 return moved_plan(table, head, decision, upgrade=plan.upgrade)
             changed = Plan(table, head)
             changed.reply = ROUTE_NOT_FOUND

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http1.response import ParsedResponse
 from isthmus_proxy.http.internal_redirect import Moved, follow
-from isthmus_proxy.http.message import ResponseHead
+from isthmus_proxy.http.message import RequestHead, ResponseHead
 from isthmus_proxy.http.plan import Target, moved_plan
 from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.observe.stats import Counter
-from isthmus_proxy.route.model import InternalRedirectPolicy
+from isthmus_proxy.route.model import Decision, InternalRedirectPolicy
 
 if TYPE_CHECKING:
+    from isthmus_proxy.http.connection_manager import HttpConnectionManager
     from isthmus_proxy.http.exchange import Exchange
 
 
@@ -46,15 +47,14 @@ def _followed(
 ) -> Moved | None:
     """Where ``response`` leads; None if it is for the client, which is counted where a check refused to follow."""
     manager = exchange.manager
-    table = manager.table
-    if not exchange.request_done or not exchange.body.possible or table is None:
+    if not exchange.request_done or not exchange.body.possible:
         return None
     if not any(name == b"location" for name, _ in response.headers):
         return None
     attempts, timeout = exchange.info.attempts, target.action.timeout
     sent = target.finish(StreamInfo(0.0, 0.0), exchange.identifier, attempts, timeout)
     route = target.decision.route.name
-    found = follow(policy, response, sent, route, exchange.trail, lambda head: table.decide(head, manager.random()))
+    found = follow(policy, response, sent, route, exchange.trail, lambda head: _decide(manager, head))
     if isinstance(found, str):
         counter: Counter = getattr(manager.stats, f"passthrough_internal_redirect_{found}")
         counter.value += 1
@@ -62,9 +62,14 @@ def _followed(
     return found
 
 
+def _decide(manager: HttpConnectionManager, head: RequestHead) -> Decision | None:
+    table = manager.table_for(head)
+    return table.decide(head, manager.random()) if table is not None else None
+
+
 def _move_on(exchange: Exchange, moved: Moved, response: ParsedResponse) -> None:
     """End ``exchange`` here and begin it anew."""
-    manager, info, table = exchange.manager, exchange.info, exchange.manager.table
+    manager, info, table = exchange.manager, exchange.info, exchange.manager.table_for(moved.head)
     if table is None:
         return
     info.status = response.status

@@ -8,6 +8,7 @@ head is finished anew for each request from the same plan.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.http1.framing import CHUNKED, LENGTH, NO_BODY
 from isthmus_proxy.codec.http1.request import ParsedRequest
@@ -34,6 +35,9 @@ from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, He
 from isthmus_proxy.route.request_groups import Groups
 from isthmus_proxy.route.table import RouteTable, pick_by_header
 from isthmus_proxy.upstream.upgrade import KEY, WEBSOCKET
+
+if TYPE_CHECKING:
+    from isthmus_proxy.route.scopes import ScopedRoutes
 
 ID_MARKER = bytes(bytearray(b"request-id"))
 """Stands for the identifier in planned heads; recognised by identity, so no header value can be mistaken for it."""
@@ -269,10 +273,13 @@ def make_plan(
     table: RouteTable | None,
     vantage: Vantage,
     random: float,
+    scopes: ScopedRoutes | None = None,
 ) -> Plan:
-    """Decide on ``request``. ``random`` in [0, 1) is for runtime fractions."""
+    """Decide on ``request``, by ``table``, or by that of its scope. ``random`` in [0, 1) is for runtime fractions."""
     came = arrival(request, config, vantage, ID_MARKER)
     head = came.head
+    if scopes is not None:
+        table = scopes.table_for(head)
     plan = Plan(table, head)
     if came.client.edge and table is not None and table.configuration.internal_only_headers:
         internal = table.configuration.internal_only_headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.http.connection_manager import HttpConnectionManager
 from isthmus_proxy.http.stream_info import StreamInfo
@@ -18,6 +18,9 @@ from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.overload.model import OverloadState
 from isthmus_proxy.route.table import RouteTable
+
+if TYPE_CHECKING:
+    from isthmus_proxy.route.scopes import ScopedRoutes
 
 
 class ListenerStats:
@@ -174,6 +177,13 @@ class ActiveListener:
         for serving in self.current.chains if self.current is not None else ():
             if serving.config is chain and isinstance(serving.network_filter, HttpConnectionManager):
                 return serving.network_filter.table
+        return None
+
+    def scopes_of(self, chain: FilterChain) -> ScopedRoutes | None:
+        """What chooses the route table in a chain; None where there is one for all."""
+        for serving in self.current.chains if self.current is not None else ():
+            if serving.config is chain and isinstance(serving.network_filter, HttpConnectionManager):
+                return serving.network_filter.scopes
         return None
 
     def managers(self) -> Iterator[HttpConnectionManager]:

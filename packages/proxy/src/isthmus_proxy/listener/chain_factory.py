@@ -22,6 +22,7 @@ from isthmus_proxy.listener.model import (
     HttpConnectionManagerConfig,
     RdsReference,
     RpcProxyConfig,
+    ScopedRoutesConfig,
     TcpProxyConfig,
     TerminalFilterConfig,
 )
@@ -32,6 +33,7 @@ from isthmus_proxy.overload.model import AT_EASE
 from isthmus_proxy.route.table import RouteHandle, RouteHandles
 
 if TYPE_CHECKING:
+    from isthmus_proxy.route.scopes import ScopedRoutes
     from isthmus_proxy.tls.gate import TlsGate
 
 
@@ -182,13 +184,16 @@ class ChainFactory:
             return self._rpc_proxy(config, buffer_limit, loggers, closed, scopes)
         stats = http_stats(self._stats.scope(f"http.{config.stat_prefix}"))
         scopes.append(stats.scope)
-        handle = self._handle(config, scopes)
+        scoped = config.route if isinstance(config.route, ScopedRoutesConfig) else None
+        handle = self._handle(config, scopes) if scoped is None else RouteHandle("")
         http2 = self._stats.scope("http2")  # of the process: never closed
         tracer = self._tracer(config, f"http.{config.stat_prefix}", scopes)
         filters = self._http_filters(config, stats.scope, scopes)
         manager = HttpConnectionManager(
             config, self._surroundings, handle, stats, loggers, buffer_limit, closed, http2, tracer, filters
         )
+        if scoped is not None:
+            manager.route_by(self._scoped_routes(scoped, scopes))
         manager.secure = secure
         manager.draining = self.closing
         manager.shed(self.overload)
@@ -247,9 +252,21 @@ class ChainFactory:
     def _handle(self, config: HttpConnectionManagerConfig | RpcProxyConfig, scopes: list[Closable]) -> RouteHandle:
         if isinstance(config.route, RdsReference):
             return self._routes.get_or_create(config.route.route_config_name)
+        if isinstance(config.route, ScopedRoutesConfig):
+            raise TypeError("scopes have no one table")
         table = self._routes.table(config.route)
         scopes.append(table)
         return RouteHandle(config.route.name, table)
+
+    def _scoped_routes(self, config: ScopedRoutesConfig, scopes: list[Closable]) -> ScopedRoutes:
+        from isthmus_proxy.route.scopes import ScopedRoutes, ScopeSet  # noqa: PLC0415 - few configurations have any
+
+        if config.scopes is None:
+            return ScopedRoutes(config.builders, self._routes.scopes())
+        own = ScopeSet(self._routes)
+        own.replace(config.scopes)
+        scopes.append(own)
+        return ScopedRoutes(config.builders, own)
 
 
 def _waits_for_tls(gate: GateConfig) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from isthmus_proxy.xds.source import ApiSource
 if TYPE_CHECKING:
     from isthmus_proxy.http.filters.stream_filter import FilterConfig, FilterContext, FilterFactory
     from isthmus_proxy.rbac.model import Rules
+    from isthmus_proxy.route.scopes import FragmentBuilder, Scope
     from isthmus_proxy.tls.model import ServerTlsConfig
 
 IpNetwork = IPv4Network | IPv6Network
@@ -116,6 +117,26 @@ class RdsReference:
 
 
 @dataclass(frozen=True, slots=True)
+class ScopedRoutesConfig:
+    """http_connection_manager.v3.ScopedRoutes. ``scopes`` None: they come over xDS; ``name`` is theirs in stats.
+
+    ``reference`` says from where routes come that scopes name; its own name is empty.
+    """
+
+    name: str
+    builders: tuple[FragmentBuilder, ...]
+    reference: RdsReference
+    scopes: tuple[Scope, ...] | None = None
+    initial_fetch_timeout: float = 15.0
+
+    def references(self, discovered: frozenset[str]) -> Iterator[RdsReference]:
+        """The route configurations over RDS, ``discovered`` being those that scopes over xDS name."""
+        own = [scope.route for scope in self.scopes or () if isinstance(scope.route, str)]
+        for name in sorted(discovered if self.scopes is None else set(own)):
+            yield replace(self.reference, route_config_name=name)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpFilterConfig:
     """http_connection_manager.v3.HttpFilter, compiled. ``disabled``: routes have to enable it."""
 
@@ -162,7 +183,7 @@ class HttpConnectionManagerConfig:
     """envoy.extensions.filters.network.http_connection_manager.v3, the supported part. Durations in seconds, 0 = off."""
 
     stat_prefix: str
-    route: RouteConfiguration | RdsReference
+    route: RouteConfiguration | RdsReference | ScopedRoutesConfig
     codec_type: str = "AUTO"  # AUTO, HTTP1, HTTP2
     http2: Http2Options = field(default_factory=Http2Options)
     access_logs: tuple[AccessLogConfig, ...] = ()
@@ -447,3 +468,20 @@ class ListenerConfig:
             each for one in managers if isinstance(one, HttpConnectionManagerConfig) for each in one.http_filters
         ]
         return tuple([each.config for each in filters if isinstance(each.config, DiscoveredFilterConfig)])
+
+    @property
+    def scoped_routes(self) -> tuple[ScopedRoutesConfig, ...]:
+        """The scopes of its connection managers that come over xDS."""
+        return tuple([scoped for _, scoped in self._scoped()])
+
+    @property
+    def scoped_stats(self) -> tuple[str, ...]:
+        """The prefixes of their stats."""
+        return tuple([f"http.{prefix}.scoped_rds.{scoped.name}" for prefix, scoped in self._scoped()])
+
+    def _scoped(self) -> Iterator[tuple[str, ScopedRoutesConfig]]:
+        for chain in self.all_chains:
+            manager = chain.network_filter
+            route = manager.route if isinstance(manager, HttpConnectionManagerConfig) else None
+            if isinstance(route, ScopedRoutesConfig) and route.scopes is None:
+                yield manager.stat_prefix, route  # type: ignore[union-attr]

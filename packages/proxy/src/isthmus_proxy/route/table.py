@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from isthmus_proxy.http.message import RequestHead
 from isthmus_proxy.route.domains import DomainIndex
@@ -29,6 +30,9 @@ from isthmus_proxy.route.model import (
 from isthmus_proxy.route.path_index import PathIndex
 from isthmus_proxy.route.request_groups import MakeScope, make_groups
 from isthmus_proxy.runtime import Fraction, Runtime
+
+if TYPE_CHECKING:
+    from isthmus_proxy.route.scopes import ScopeSet
 
 MEMO_LIMIT = 4096  # decisions; with KEY_LIMIT it bounds the memo to some 4 MB, and to a few hundred KB in practice
 KEY_LIMIT = 1024  # bytes of a request that may be remembered; longer readings take the slow path every time
@@ -246,14 +250,23 @@ class RouteHandles:
     Their tables read ``runtime`` and count groups of requests in scopes of ``scope``; None counts none.
     """
 
-    __slots__ = ("_handles", "_past", "_scope", "_tables", "runtime")
+    __slots__ = ("_handles", "_past", "_scope", "_scopes", "_tables", "runtime")
 
     def __init__(self, runtime: Runtime | None = None, scope: MakeScope | None = None) -> None:
         self.runtime = runtime or Runtime()
         self._scope = scope
+        self._scopes: ScopeSet | None = None
         self._tables: set[RouteTable] = set()
         self._past: Counter[str] = Counter()
         self._handles: dict[str, RouteHandle] = {}
+
+    def scopes(self) -> ScopeSet:
+        """The scopes that come over xDS; loaded by the first listener that asks for them."""
+        if self._scopes is None:
+            from isthmus_proxy.route.scopes import ScopeSet  # noqa: PLC0415 - few configurations have any
+
+            self._scopes = ScopeSet(self)
+        return self._scopes
 
     def get_or_create(self, name: str) -> RouteHandle:
         """Return the handle of ``name``; its table is None until the configuration arrives."""

@@ -27,6 +27,7 @@ from isthmus_proxy.listener.model import (
     SocketAddress,
 )
 from isthmus_proxy.route.model import ClusterWeight, Decision, ForwardAction, VirtualHost
+from isthmus_proxy.route.scopes import ScopedRoutes
 from isthmus_proxy.route.table import RouteTable
 from isthmus_proxy.why.chains import explain_chains
 from isthmus_proxy.why.endpoints import explain_endpoints
@@ -34,6 +35,7 @@ from isthmus_proxy.why.filters import explain_filters
 from isthmus_proxy.why.judges import Asker
 from isthmus_proxy.why.question import Question, QuestionError
 from isthmus_proxy.why.routes import describe, describe_action, explain_routes
+from isthmus_proxy.why.scopes import explain_scope
 
 _Row = dict[str, object]
 
@@ -62,6 +64,9 @@ class Serving(Protocol):
 
     def table_of(self, chain: FilterChain) -> RouteTable | None:
         """The route table in use in a chain; None while there is none."""
+
+    def scopes_of(self, chain: FilterChain) -> ScopedRoutes | None:
+        """What chooses the route table in a chain; None where there is one for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +145,8 @@ def _network_filter(question: Question, world: World, listener: Serving, chain: 
         by_name = manager.cluster_from_sni and question.server_name
         clusters = (ClusterWeight(question.server_name),) if by_name else manager.clusters
         return {"outcome": "tcp_proxy relays bytes", "clusters": _clusters(clusters, world.clusters)}
-    table = listener.table_of(chain)
-    return _http(question, world, manager, table, local, b"https" if chain.tls is not None else b"http")
+    scheme = b"https" if chain.tls is not None else b"http"
+    return _http(question, world, manager, listener.table_of(chain), listener.scopes_of(chain), local, scheme)
 
 
 def _http(
@@ -149,17 +154,20 @@ def _http(
     world: World,
     manager: HttpConnectionManagerConfig,
     table: RouteTable | None,
+    scopes: ScopedRoutes | None,
     local: Address,
     scheme: bytes,
 ) -> _Row:
-    if table is None:
-        return {"outcome": "the route configuration has not come yet: 404 (NR, route_not_found)"}
     port = local.port if isinstance(local, SocketAddress) else 0
     peer = question.source.host.encode()
-    plan = make_plan(_parsed(question, manager), manager, table, Vantage(peer, port, peer, scheme), 0.0)
-    head, decision = plan.head, plan.decision
+    plan = make_plan(_parsed(question, manager), manager, table, Vantage(peer, port, peer, scheme), 0.0, scopes)
+    head, decision, table = plan.head, plan.decision, plan.table
+    scoped: _Row = {} if scopes is None else {"scope": explain_scope(scopes, head)}
+    if table is None:
+        reason = "the route configuration has not come yet" if scopes is None else "no scope gives it routes"
+        return scoped | {"outcome": f"{reason}: 404 (NR, route_not_found)"}
     host = table.virtual_host(head.authority)
-    row: _Row = {
+    row: _Row = scoped | {
         "request": {
             "method": head.method.decode("latin-1"),
             "authority": head.authority.decode("latin-1"),

@@ -7,7 +7,7 @@ not. No I/O: the clock and the wall clock are passed in, ``next_deadline`` and `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from isthmus_proxy.cluster.model import ClusterConfig
@@ -16,7 +16,7 @@ from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
 from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, Apply
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SCOPE, Apply
 from isthmus_proxy.xds.runtime_discovery import RuntimeDiscovery
 from isthmus_proxy.xds.session import Session
 from isthmus_proxy.xds.sessions import Sessions
@@ -77,6 +77,8 @@ class Discovery:
         self._static_clusters: tuple[ClusterConfig, ...] = ()
         self._route_stats: dict[str, UpdateStats] = {}
         self._extension_stats: dict[str, UpdateStats] = {}
+        self._scope_stats: dict[str, UpdateStats] = {}
+        self._scopes_asked = False
         self._announced: set[ApiSource] = set()  # by an update, before it is asked for anything there
         self._route_sources: dict[str, ApiSource | None] = {}
         self._extension_sources: dict[str, ApiSource | None] = {}
@@ -103,6 +105,7 @@ class Discovery:
         self.sessions.add_type(LISTENER, listeners.apply_listeners)
         self.sessions.add_type(ROUTE, listeners.apply_routes)
         self.sessions.add_type(EXTENSION, listeners.apply_extensions)
+        self.sessions.add_type(SCOPE, listeners.apply_scopes)
         self._static_clusters = tuple(static_clusters)
         self._static_listeners = tuple(static_listeners)
         if runtime is None or not runtime.resources:
@@ -133,6 +136,16 @@ class Discovery:
         self._announced.clear()
         self.sessions.subscribe(ROUTE, wanted)
 
+    def subscribe_scopes(self, prefixes: Sequence[str]) -> None:
+        """For ListenerDiscovery: the stat prefixes of those who want scopes of routes. From the first one on they are kept."""
+        if prefixes and not self._scopes_asked:
+            self._scopes_asked = True
+            self.session.subscribe(SCOPE, None)
+        for gone in self._scope_stats.keys() - set(prefixes):
+            self._scope_stats.pop(gone).scope.close()
+        for prefix in set(prefixes) - self._scope_stats.keys():
+            self._scope_stats[prefix] = UpdateStats(self._stats.scope(prefix))
+
     def subscribe_extensions(self, wanted: Mapping[str, ApiSource | None]) -> None:
         """For ExtensionDiscovery: the filters' configurations that are needed, with their sources."""
         for gone in self._extension_stats.keys() - wanted.keys():
@@ -140,6 +153,8 @@ class Discovery:
         for name in wanted.keys() - self._extension_stats.keys():
             scope = self._stats.scope(f"extension_config_discovery.http_filter.{name}")
             self._extension_stats[name] = UpdateStats(scope)
+            for outcome in ("config_reload", "config_fail"):
+                scope.counter(outcome)
         self._extension_sources = dict(wanted)
         self._announced.clear()
         self.sessions.subscribe(EXTENSION, wanted)
@@ -179,7 +194,7 @@ class Discovery:
         """The stream is gone, or none could be opened."""
         session = session or self.session
         session.disconnected()
-        for type_url in (*self._counted, ROUTE, EXTENSION):
+        for type_url in (*self._counted, ROUTE, EXTENSION, SCOPE):
             for counted in self._counters_of(type_url, session):
                 counted.failed()
 
@@ -296,6 +311,8 @@ class Discovery:
             return (
                 [self._counted[type_url]] if self.sessions.find(type_url, self._source_of(type_url)) is session else []
             )
+        if type_url == SCOPE:
+            return list(self._scope_stats.values()) if session is self.session else []
         if type_url == EXTENSION:
             return self._by_source(type_url, self._extension_stats, self._extension_sources, session)
         if type_url != ROUTE:

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.message import DecodeError
 
-from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, Stored
+from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SCOPE, Stored
 from isthmus_proxy.xds.session import Variant
 from isthmus_proxy.xds.subscription import Response
 
 MAX_BYTES = 256 * 1024 * 1024
 """Largest configuration that is kept: some 100,000 clusters with their endpoints."""
 
-ORDER = (RUNTIME, CLUSTER, ENDPOINT, LISTENER, EXTENSION, ROUTE)
+ORDER = (RUNTIME, CLUSTER, ENDPOINT, LISTENER, EXTENSION, SCOPE, ROUTE)
 """Types in the order in which they go into service, so that nothing dangles."""
 
-_RARE = frozenset({EXTENSION})
+_RARE = frozenset({EXTENSION, SCOPE})
 """Types that are left out of the file where there is none of them, so that it is what older versions read."""
 
 _MAGIC = b"isthmus-proxy xds 1\n"

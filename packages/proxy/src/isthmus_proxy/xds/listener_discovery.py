@@ -8,19 +8,29 @@ uses is swapped in at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.message import Message
 
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.listener.model import HttpConnectionManagerConfig, ListenerConfig, RdsReference, RpcProxyConfig
+from isthmus_proxy.listener.model import (
+    HttpConnectionManagerConfig,
+    ListenerConfig,
+    RdsReference,
+    RpcProxyConfig,
+    ScopedRoutesConfig,
+)
 from isthmus_proxy.route.model import RouteConfiguration
 from isthmus_proxy.route.table import RouteHandles
 from isthmus_proxy.xds.extension_discovery import ExtensionDiscovery
 from isthmus_proxy.xds.resources import Update
+from isthmus_proxy.xds.scope_discovery import ScopeDiscovery
 from isthmus_proxy.xds.source import ApiSource
+
+if TYPE_CHECKING:
+    from isthmus_proxy.route.scopes import Scope
 
 NEVER = float("inf")
 _log = logging.getLogger(__name__)
@@ -48,10 +58,11 @@ class Compilers:
 
     listener: Callable[[Message], ListenerConfig]
     route: Callable[[Message], RouteConfiguration]
+    scope: Callable[[Message], Scope]
 
 
 Need = tuple[str, str]
-"""Kind (``RDS``, ``ECDS``) and name of what a listener waits for."""
+"""Kind (``RDS``, ``ECDS``, ``SRDS``) and name of what a listener waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +73,31 @@ class Warming:
     missing: dict[Need, float]
 
 
-def route_references(config: ListenerConfig) -> dict[str, tuple[RdsReference, str]]:
-    """The route configurations that a listener takes over RDS, by name, each with the stat prefix of its user."""
-    references: dict[str, tuple[RdsReference, str]] = {}
+def all_references(config: ListenerConfig, scoped: frozenset[str]) -> Iterator[tuple[RdsReference, str]]:
+    """Every mention of a route configuration in a listener, with the stat prefix of its user.
+
+    ``scoped`` are those that scopes over xDS name.
+    """
     for chain in config.all_chains:
         manager = chain.network_filter
         if not isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig):
             continue
         if isinstance(manager.route, RdsReference):
-            references[manager.route.route_config_name] = (manager.route, manager.stat_prefix)
-    return references
+            yield manager.route, manager.stat_prefix
+        elif isinstance(manager.route, ScopedRoutesConfig):
+            for reference in manager.route.references(scoped):
+                yield reference, manager.stat_prefix
 
 
-def all_references(config: ListenerConfig) -> Iterator[tuple[str, RdsReference]]:
-    """Every mention of a route configuration in a listener, by name."""
-    for chain in config.all_chains:
-        manager = chain.network_filter
-        if isinstance(manager, HttpConnectionManagerConfig | RpcProxyConfig) and isinstance(
-            manager.route, RdsReference
-        ):
-            yield manager.route.route_config_name, manager.route
+def route_references(config: ListenerConfig, scoped: frozenset[str]) -> dict[str, tuple[RdsReference, str]]:
+    """The route configurations that a listener takes over RDS, by name."""
+    return {each[0].route_config_name: each for each in all_references(config, scoped)}
 
 
 class ListenerDiscovery:
     """See the module. ``subscribe`` is called with the names of all route configurations that are needed, and
     their sources; ``check`` raises ConfigError for a source that cannot be used. None is the aggregated stream.
+    ``subscribe_scopes`` is called with the stat prefixes of those who want scopes of routes.
     """
 
     def __init__(
@@ -97,9 +108,13 @@ class ListenerDiscovery:
         subscribe: Callable[[Mapping[str, ApiSource | None]], None],
         clock: Callable[[], float],
         check: Callable[[ApiSource | None], None],
+        subscribe_scopes: Callable[[Sequence[str]], None],
         extensions: ExtensionDiscovery,
     ) -> None:
         self._extensions = extensions
+        self._subscribe_scopes = subscribe_scopes
+        self._scopes = ScopeDiscovery(compilers.scope, lambda scopes: routes.scopes().replace(scopes))
+        self._scoped: dict[str, ListenerConfig] = {}  # listeners whose scopes come over xDS, in service or warming
         self._listeners = listeners
         self._routes = routes
         self._compile = compilers
@@ -156,6 +171,17 @@ class ListenerDiscovery:
             self._give_up_routes(name)
         return refused
 
+    def apply_scopes(self, update: Update) -> dict[str, str]:
+        """SRDS. Returns reasons by name for what is refused. Listeners that wait for it wait for the routes of scopes now."""
+        refused = self._scopes.apply(update)
+        for name, config in self._scoped.items():
+            references = self._references[name] = route_references(config, self._scopes.route_names)
+            if name in self._warming:
+                self._warming[name].missing.update(self._missing_routes(references))
+        self._subscribe_wanted()
+        self._arrived("SRDS", "")
+        return refused
+
     def apply_extensions(self, update: Update) -> dict[str, str]:
         """ECDS. Returns reasons by name for what is refused, which nothing waits for either."""
         refused = self._extensions.apply(update)
@@ -188,11 +214,16 @@ class ListenerDiscovery:
         """Stat prefix of the user of each route configuration that is wanted."""
         return {name: prefix for found in self._references.values() for name, (_, prefix) in found.items()}
 
+    def scope_names(self) -> list[str]:
+        """The names under which connection managers take scopes of routes, in order."""
+        return sorted({scoped.name for config in self._scoped.values() for scoped in config.scoped_routes})
+
     def _check_sources(self, config: ListenerConfig) -> None:
         """Raise ConfigError for a source that cannot be used, or is not that of others who want the same routes."""
         self._extensions.check_sources(config, self._outdated)
         own: dict[str, ApiSource | None] = {}
-        for name, reference in all_references(config):
+        for reference, _ in all_references(config, self._scopes.route_names):
+            name = reference.route_config_name
             self._check(reference.source)
             same = own.setdefault(name, reference.source) == reference.source
             if not same or (
@@ -207,12 +238,13 @@ class ListenerDiscovery:
 
     def _add(self, config: ListenerConfig) -> None:
         self._check_sources(config)
-        references = route_references(config)
-        missing = {
-            ("RDS", name): self._deadline(reference.initial_fetch_timeout)
-            for name, (reference, _) in references.items()
-            if self._routes.get_or_create(name).table is None
-        }
+        references = route_references(config, self._scopes.route_names)
+        missing = self._missing_routes(references)
+        self._scoped.pop(config.name, None)
+        for scoped in config.scoped_routes:
+            self._scoped[config.name] = config
+            if not self._scopes.received:
+                missing["SRDS", ""] = self._deadline(scoped.initial_fetch_timeout)
         for each in self._extensions.use(config):
             missing["ECDS", each.name] = self._deadline(each.initial_fetch_timeout)
         if missing:
@@ -223,11 +255,19 @@ class ListenerDiscovery:
             self._warming.pop(config.name, None)
         self._references[config.name] = references
 
+    def _missing_routes(self, references: Mapping[str, tuple[RdsReference, str]]) -> dict[Need, float]:
+        return {
+            ("RDS", name): self._deadline(reference.initial_fetch_timeout)
+            for name, (reference, _) in references.items()
+            if self._routes.get_or_create(name).table is None
+        }
+
     def _deadline(self, timeout: float) -> float:
         return self._clock() + timeout if timeout > 0 else NEVER
 
     def _remove(self, name: str) -> None:
         self._extensions.forget(name)
+        self._scoped.pop(name, None)
         self._references.pop(name, None)
         self._warming.pop(name, None)
         self._listeners.remove(name)
@@ -260,4 +300,5 @@ class ListenerDiscovery:
             self._routes.remove(name)
         self._wanted = wanted
         self._extensions.subscribe_wanted()
+        self._subscribe_scopes([each for config in self._scoped.values() for each in config.scoped_stats])
         self._subscribe(self._sources)

@@ -10,6 +10,7 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from google.protobuf.message import Message
 
@@ -20,13 +21,22 @@ ENDPOINT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 EXTENSION = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+SCOPE = _PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
 RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
 WRAPPER = _PREFIX + "envoy.service.discovery.v3.Resource"
 
-FULL_STATE = frozenset({CLUSTER, LISTENER})
+FULL_STATE = frozenset({CLUSTER, LISTENER, SCOPE})
 """Types of which a state-of-the-world response always names every resource: one that is missing was removed."""
 
-SHORT_NAMES = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", EXTENSION: "ecds", RUNTIME: "rtds"}
+SHORT_NAMES = {
+    CLUSTER: "cds",
+    ENDPOINT: "eds",
+    LISTENER: "lds",
+    ROUTE: "rds",
+    EXTENSION: "ecds",
+    SCOPE: "srds",
+    RUNTIME: "rtds",
+}
 
 _MESSAGES: dict[str, tuple[type[Message], str]] = {
     CLUSTER: (Cluster, "name"),
@@ -34,6 +44,7 @@ _MESSAGES: dict[str, tuple[type[Message], str]] = {
     LISTENER: (Listener, "name"),
     ROUTE: (RouteConfiguration, "name"),
     EXTENSION: (TypedExtensionConfig, "name"),
+    SCOPE: (ScopedRouteConfiguration, "name"),
     RUNTIME: (Runtime, "name"),
 }
 

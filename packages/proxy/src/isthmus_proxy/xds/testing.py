@@ -12,10 +12,12 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints
+from isthmus_proxy.config.scoped_routes import compile_scope
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.filters.discovered import ExtensionHandles
 from isthmus_proxy.http.filters.stream_filter import FilterContext, FilterFactory
@@ -27,6 +29,7 @@ from isthmus_proxy.listener.model import (
     HttpFilterConfig,
     ListenerConfig,
     RdsReference,
+    ScopedRoutesConfig,
     SocketAddress,
 )
 from isthmus_proxy.observe.stats import StatsStore
@@ -81,14 +84,20 @@ def compile_extension(proto: Any) -> Extension:
 
 
 def compile_listener(proto: Any) -> ListenerConfig:
-    """stat_prefix names the route configuration, and after ``@own:`` a server of its own; after ``+`` a filter over xDS."""
+    """stat_prefix names the route configuration, and after ``@own:`` a server of its own; after ``+`` a filter over xDS.
+
+    ``scoped`` is none: scopes decide.
+    """
     names, _, server = proto.stat_prefix.partition("@")
     name, *extensions = names.split("+")
     source = own_source(server)
     filters = tuple(
         HttpFilterConfig(each, DiscoveredFilterConfig(each, frozenset({"stamp"}), source=source)) for each in extensions
     )
-    manager = HttpConnectionManagerConfig("in", RdsReference(name, source=source), http_filters=filters)
+    route: RdsReference | ScopedRoutesConfig = RdsReference(name, source=source)
+    if name == "scoped":
+        route = ScopedRoutesConfig("tenants", (), RdsReference("", source=source))
+    manager = HttpConnectionManagerConfig("in", route, http_filters=filters)
     chains = (FilterChain("", manager),)
     return ListenerConfig(proto.name, SocketAddress("127.0.0.1", 1), chains, proto.stat_prefix)
 
@@ -160,10 +169,11 @@ class Proxy:
         self.lds = listener_discovery.ListenerDiscovery(
             self.listeners,
             self.routes,
-            listener_discovery.Compilers(compile_listener, compile_route),
+            listener_discovery.Compilers(compile_listener, compile_route, compile_scope),
             self.discovery.subscribe_routes,
             lambda: self.now,
             self.discovery.check_source,
+            self.discovery.subscribe_scopes,
             self.ecds,
         )
         self.variant = variant
@@ -257,6 +267,13 @@ def listener(name: str, route: str) -> Any:
 def routes(name: str) -> Any:
     """A route configuration for ``compile_route``."""
     return RouteConfiguration(name=name)
+
+
+def scope(name: str, key: str, route: str) -> Any:
+    """A scope for ``compile_scope``."""
+    made = ScopedRouteConfiguration(name=name, route_configuration_name=route)
+    made.key.fragments.add(string_key=key)
+    return made
 
 
 def extension(name: str, content: str, kind: str = "stamp") -> Any:
