@@ -1,4 +1,4 @@
-"""What happens, in which order: every instance to the mesh, then every one back, with mishaps in between. Pure but for the stage."""
+"""What happens, in which order: every instance to the mesh, then every one back, with mishaps meanwhile. Pure but for the stage."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ class Script:
         self._stage = stage
         self._chance = random.Random(seed + 1)
         self._say = say
+        # Their threads must outlive what they start: programs end with the thread that started them.
         self._hands = ThreadPoolExecutor(1, "sidecars")
+        self._fate = ThreadPoolExecutor(1, "mishaps")
+        self._under_way: Future[None] = self._fate.submit(lambda: None)
         self._starting: dict[int, Future[None]] = {}
         self._ending: list[Future[None]] = []
 
@@ -68,15 +71,14 @@ class Script:
         for number, step in enumerate(found):
             self._prepare(found[number : number + 2])
             for mishap in step.mishaps:
-                self._mishap(mishap)
+                self._begin(mishap)
             one = self._stage.instances[step.instance]
             (self._to_mesh if step.to_mesh else self._back)(one)
             self.moves.append((self._now(), step.instance, step.to_mesh))
             self._tell(f"{one.native} {'to the mesh' if step.to_mesh else 'back'}")
             time.sleep(max(0.0, (number + 1) / len(found) * seconds - self._now()))
-        for each in self._ending:
+        for each in (self._under_way, *self._ending):
             each.result(SETTLED_S)
-        self._hands.shutdown()
 
     def _prepare(self, coming: list[Step]) -> None:
         """Start the sidecars of this step and the next one; their instances stay native till it is their turn."""
@@ -106,10 +108,16 @@ class Script:
         stage.wait_applied()
         self._ending.append(self._hands.submit(stage.stop_sidecar, one))
 
+    def _begin(self, name: str) -> None:
+        """One mishap at a time; moves go on meanwhile. A sidecar is restarted as operators do it, when all else is well."""
+        self._under_way.result(SETTLED_S)
+        if name != SIDECAR:
+            self._under_way = self._fate.submit(self._mishap, name)
+        elif self._stage.moved:
+            self._mishap(name)
+
     def _mishap(self, name: str) -> None:
         stage = self._stage
-        if name == SIDECAR and not stage.moved:
-            return
         self.events.append((round(self._now(), 1), name))
         self._tell(name)
         if name == "control plane killed":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
 
 from demo import bootstraps
 from harness.eventually import eventually
@@ -20,7 +21,7 @@ from harness.ports import accepts, free_port
 from harness.process import Process
 from harness.sdk_consumer import callable_addresses
 from harness.zookeeper import ZooKeeper
-from isthmus_controlplane.ctl.client import Client
+from isthmus_controlplane.ctl.client import Client, UnreachableError
 from move.consumers import Consumer, Consumers
 from move.cuttable import Cuttable
 from move.directory import Directory
@@ -138,12 +139,24 @@ class Stage:
         native = {"prefer": ["native", "mesh"]}
         spec = {"host": HOST, "sdk": native, "mesh": native, "overlap": f"{OVERLAP_S}s", "overrides": overrides}
         kind = {"apiVersion": "isthmus.io/v1alpha1", "kind": "DualMode", "metadata": {"name": "greeter"}}
-        self._ctl().apply({"policy.yaml": json.dumps({**kind, "spec": spec})})  # which is YAML, too
+        files = {"policy.yaml": json.dumps({**kind, "spec": spec})}  # which is YAML, too
+        self._when_reachable(lambda: self._ctl().apply(files))
 
     def wait_applied(self) -> None:
         """``isthmusctl wait --applied``."""
-        answer = self._ctl().wait(SETTLED_S)
+        answer = self._when_reachable(lambda: self._ctl().wait(SETTLED_S))
         assert not answer["waiting_for"], answer
+
+    def _when_reachable(self, call: Callable[[], Any]) -> Any:
+        """Again and again while the control plane is away."""
+
+        def attempt() -> Any:
+            try:
+                return call()
+            except UnreachableError as error:
+                raise ConnectionError(str(error)) from error
+
+        return eventually(attempt, within=SETTLED_S, every=LOOK_S, what="the control plane")
 
     def _ctl(self) -> Client:
         """What ``isthmusctl`` calls the control plane with: forty starts of a program would be most of the load."""
@@ -214,7 +227,10 @@ class Stage:
 
     def only_native(self, one: Instance) -> bool:
         """Whether ZooKeeper shows an SDK the native address of the instance and not the other one."""
-        shown = callable_addresses(*(self.client.get_children(f"/dubbo/{INTERFACE}/{each}") for each in FOLDERS))
+        try:
+            shown = callable_addresses(*(self.client.get_children(f"/dubbo/{INTERFACE}/{each}") for each in FOLDERS))
+        except KazooException as error:
+            raise ConnectionError(f"ZooKeeper: {error}") from error
         return one.native in shown and one.mesh not in shown
 
     def expire_application(self, one: Instance) -> None:
