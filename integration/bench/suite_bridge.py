@@ -85,11 +85,11 @@ def measure(_subject: str, wanted: tuple[str, ...], seconds: float, folder: Path
 
 def _measure_case(case: Case, seconds: float, place: Path) -> Sample:
     warm = place / "warm"
-    with _program(case, place, "--warm", str(warm)) as (process, port, ready_s):
+    with program(case, place, "--warm", str(warm)) as (process, port, ready_s):
         changes = _changes(case, process, port, seconds)
         after = memory([process.pid])
         written = _wait_written(warm)
-    with _program(case, place, "--warm", str(warm), "--delay", "3600") as (again, _, warm_s):
+    with program(case, place, "--warm", str(warm), "--delay", "3600") as (again, _, warm_s):
         warm_memory = memory([again.pid])
     delays = sorted(delay for delay, _ in changes.delays)
     extra = {
@@ -121,9 +121,7 @@ class _Changes:
 
 def _changes(case: Case, process: subprocess.Popen[str], port: int, seconds: float) -> _Changes:
     """Follow the bridge with one delta sink and change one service at a time, every thousandth one among them."""
-    options = [("grpc.max_receive_message_length", -1)]
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-        stream = _Sink(channel)
+    with Sink.on(port) as stream:
         start = time.monotonic()
         stream.take_all(case.services)
         made = _Changes(time.monotonic() - start, 0.0, [])
@@ -140,21 +138,29 @@ def _changes(case: Case, process: subprocess.Popen[str], port: int, seconds: flo
             made.wrong += names != [f"bench/svc-{service:06d}.bench.local"]
             number += 1
         made.cpu_s = cpu_seconds([process.pid]) - cpu
-        stream.close()
         return made
 
 
-class _Sink:
+class Sink:
     """One delta stream, each response acknowledged at once."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    @classmethod
+    @contextmanager
+    def on(cls, port: int, within_s: float = READY_S) -> Iterator[Sink]:
+        """A sink of the bridge at that port, for so long at most."""
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1)]) as channel:
+            sink = cls(channel, within_s)
+            yield sink
+            sink.close()
+
+    def __init__(self, channel: grpc.Channel, within_s: float) -> None:
         import queue
 
         self._requests: queue.Queue[Any] = queue.Queue()
         call: Any = channel.stream_stream(
             METHOD, DeltaDiscoveryRequest.SerializeToString, DeltaDiscoveryResponse.FromString
         )
-        self._call = call(iter(self._requests.get, None), timeout=READY_S)
+        self._call = call(iter(self._requests.get, None), timeout=within_s)
         self._requests.put(DeltaDiscoveryRequest(type_url=TYPE_URL))
 
     def take(self) -> Any:
@@ -163,10 +169,12 @@ class _Sink:
         self._requests.put(DeltaDiscoveryRequest(type_url=TYPE_URL, response_nonce=response.nonce))
         return response
 
-    def take_all(self, count: int) -> None:
-        """Responses until so many services are there."""
-        while count > 0:
-            count -= len(self.take().resources)
+    def take_all(self, count: int) -> dict[str, str]:
+        """Responses until so many services are there; their versions by name."""
+        held: dict[str, str] = {}
+        while len(held) < count:
+            held.update({one.name: one.version for one in self.take().resources})
+        return held
 
     def close(self) -> None:
         """End the stream."""
@@ -175,7 +183,7 @@ class _Sink:
 
 
 @contextmanager
-def _program(case: Case, place: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], int, float]]:
+def program(case: Case, place: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], int, float]]:
     """The running program, its MCP port, and the seconds until it was ready."""
     port, admin = free_port(), free_port()
     size = ["--services", str(case.services), "--big", str(case.big), "--quiet-ms", str(QUIET_MS)]

@@ -161,6 +161,8 @@ async def serve(
         restored = await asyncio.to_thread(store.load)
         if restored is not None:
             publisher.restore(restored)
+            if not restored.damaged and set(restored.origins) <= set(names):
+                store.adopt(publisher.catalog)
         runs.append(functools.partial(store.run, publisher.catalog))
         if parts.registrations is not None:
             leases = _lease_store(config.warm_start, parts.registrations)

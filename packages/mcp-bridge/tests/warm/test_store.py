@@ -152,6 +152,25 @@ async def test_what_changes_later_is_appended_and_what_went_does_not_come_back(t
 
 
 @pytest.mark.asyncio
+async def test_a_file_that_was_read_whole_is_gone_on_with(tmp_path: Path) -> None:
+    path, clock = tmp_path / "warm", Clock()
+    await write(two_sources(), path, clock)
+    before = path.read_bytes()
+    store = WarmStore(path, 3600, 0.01, clock)
+    catalog = restored(store.load())
+    store.adopt(catalog)
+    catalog.apply(SourceListed("a", {"x": report("one", 9), "y": report("two", 3)}))
+    task = asyncio.create_task(store.run(catalog))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+    after = path.read_bytes()
+    assert after.startswith(before)
+    assert b'"y"' not in after[len(before) :]
+    assert sockets(restored(load(path, clock))) == sockets(catalog) == {"one": [2, 4, 9], "two": [3]}
+
+
+@pytest.mark.asyncio
 async def test_every_single_damage_costs_no_more_than_one_line(tmp_path: Path) -> None:
     path, clock = tmp_path / "warm", Clock()
     await write(two_sources(), path, clock)

@@ -49,6 +49,7 @@ class WarmStore:
         self._flush_s = flush_s
         self._epoch = epoch
         self._base_bytes = 0
+        self._loaded_bytes = 0
         self._bytes = 0
         self._states: dict[str, SourceState] = {}
         self._compacting = False
@@ -58,7 +59,8 @@ class WarmStore:
     def load(self) -> Restored | None:
         """Read the file; None when there is none that may be believed."""
         try:
-            age_s = self._epoch() - self._path.stat().st_mtime
+            found = self._path.stat()
+            age_s, self._loaded_bytes = self._epoch() - found.st_mtime, found.st_size
             if age_s > self._max_age_s:
                 log.warning("%s is %.0f s old, more than warm_start.max_age_s: starting cold", self._path, age_s)
                 return None
@@ -95,10 +97,17 @@ class WarmStore:
         kept = {name: {origin: one for origin, one in found.items() if one} for name, found in origins.items()}
         return Restored(kept, {name: ages.get(name, age_s) for name in kept}, tuple(vips.values()), damaged)
 
+    def adopt(self, catalog: Catalog) -> None:
+        """Say that everything in the catalog, restored just now from an undamaged file, is in that file: it need not be written anew."""
+        for source in catalog.sources.values():
+            source.unsaved.clear()
+        self._base_bytes = self._bytes = self._loaded_bytes
+
     async def run(self, catalog: Catalog) -> None:
         """Write until cancelled; what is unwritten then is written before it goes."""
         try:
-            await self._compact(catalog)
+            if not self._base_bytes:
+                await self._compact(catalog)
             while True:
                 await asyncio.sleep(self._flush_s)
                 if self._bytes > 2 * self._base_bytes + COMPACT_ABOVE:
