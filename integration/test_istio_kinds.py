@@ -30,6 +30,7 @@ PROXIES = ("isthmus", "envoy")
 SECRET = b"a secret of at least thirty-two bytes"
 ISSUER = "https://issuer.example"
 REVIEWS, RATINGS = "reviews.shop", "ratings.shop"
+CALLER = "spiffe://td/ns/default/sa/caller"
 Port = Mapping[str, int]
 
 
@@ -44,6 +45,7 @@ class World(NamedTuple):
     http: Port
     https: Port
     tcp: Port
+    mutual: Port
     authority: Authority
     admin: Mapping[str, Callable[[], str]]
     spans: Collector
@@ -85,6 +87,27 @@ def placed(host: str, endpoints: Mapping[str, int]) -> dict[str, Any]:
     })  # fmt: skip
 
 
+# Services by mutual TLS, and whom clients expect there.
+MUTUAL = {"mutual": CALLER, "stranger": "spiffe://td/ns/default/sa/stranger"}
+
+
+def mutual_tls(world: World) -> list[dict[str, Any]]:
+    """The port of each sidecar that takes mutual TLS alone, as services of their own."""
+    found = []
+    for server in PROXIES:
+        found.append(document("PeerAuthentication", server, {
+            "selector": {"matchLabels": {"proxy": server}}, "portLevelMtls": {str(world.mutual[server]): {"mode": "STRICT"}},
+        }))  # fmt: skip
+        for name, expected in MUTUAL.items():
+            host = f"{server}-{name}.shop"
+            tls = {"mode": "ISTIO_MUTUAL", "subjectAltNames": [expected]}
+            found += [
+                service(host, 8080, "HTTP", world.mutual[server]),
+                document("DestinationRule", f"{server}-{name}", {"host": host, "trafficPolicy": {"tls": tls}}),
+            ]
+    return found
+
+
 def traced() -> list[dict[str, Any]]:
     """Spans of every request at the gateways, with tags."""
     tags = {"team": {"literal": {"value": "shop"}}, "user": {"header": {"name": "x-user", "defaultValue": "nobody"}}}
@@ -107,6 +130,8 @@ def policies() -> list[dict[str, Any]]:
             {"when": [{"key": "request.auth.claims[groups]", "values": ["admin*"]}]},
             {"when": [{"key": "request.headers[x-pass]", "values": ["yes"]}], "from": [{"source": {"ipBlocks": ["127.0.0.0/8"]}}]},
             {"from": [{"source": {"ipBlocks": ["10.99.0.0/16"]}}]},
+            {"from": [{"source": {"principals": [CALLER.removeprefix("spiffe://")]}}],
+             "to": [{"operation": {"paths": ["/echo", "/called"]}}]},
         ]}),
         document("AuthorizationPolicy", "denied", APP | {"action": "DENY", "rules": [
             {"to": [{"operation": {"paths": ["*/secret"], "hosts": ["*.shop"]}}]},
@@ -125,10 +150,12 @@ def sidecar(name: str, world: World) -> dict[str, Any]:
         "workloadSelector": {"labels": {"proxy": name}},
         "ingress": [
             {"port": http | {"number": world.inbound[name]}, "bind": "127.0.0.1", "defaultEndpoint": "127.0.0.1:9000"},
+            {"port": http | {"number": world.mutual[name], "name": "mutual"}, "bind": "127.0.0.1",
+             "defaultEndpoint": "127.0.0.1:9000"},
             {"port": {"number": world.bytes_in[name], "name": "tcp", "protocol": "TCP"}, "bind": "127.0.0.1",
              "defaultEndpoint": "127.0.0.1:9000"},
         ],
-        "egress": [{"hosts": [f"./{REVIEWS}"]}],
+        "egress": [{"hosts": [f"./{REVIEWS}", *(f"./{server}-{name}.shop" for server in PROXIES for name in MUTUAL)]}],
     })  # fmt: skip
 
 
@@ -266,7 +293,7 @@ def bootstrap(kind: str, name: str, xds: str, metadata: Mapping[str, Any]) -> di
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("kinds")
-    ports = [{name: free_port() for name in PROXIES} for _ in range(6)]
+    ports = [{name: free_port() for name in PROXIES} for _ in range(7)]
     authority = Authority(directory / "ca")
     certificate = authority.issue("edge", "DNS:secure.example")
     with contextlib.ExitStack() as stack:
@@ -277,16 +304,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         secret = authority.issue("shop", "DNS:secret.example")
         (secrets / "shop.crt").write_text(secret.pem)
         (secrets / "shop.key").write_text(secret.key_pem)
+        identity = authority.issue("caller", f"URI:{CALLER}")
+        for suffix, text in (("crt", identity.pem), ("key", identity.key_pem), ("ca.crt", authority.root.pem)):
+            (secrets / f"caller.{suffix}").write_text(text)
         spans = stack.enter_context(Collector())
         options = ["--secrets", str(secrets), "--tracing-provider", "spans=http://spans.shop:4318/v1/traces"]
         plane = ControlPlane("memory:", directory / "plane", options=options)
         stack.enter_context(plane)
-        inbound, outbound, bytes_in, http_, https, tcp = ports
-        world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, authority, {}, spans)
+        inbound, outbound, bytes_in, http_, https, tcp, mutual = ports
+        world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, mutual, authority, {}, spans)
         target, other = (int(origin.address.rpartition(":")[2]) for origin in (reviews, ratings))
         objects = [
             service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", other),
-            service("bytes.shop", 7000, "TCP", target), service("spans.shop", 4318, "HTTP", spans.port), *traced(), *policies(), *routes(),
+            service("bytes.shop", 7000, "TCP", target), service("spans.shop", 4318, "HTTP", spans.port),
+            *traced(), *mutual_tls(world), *policies(), *routes(),
             *(placed(host, {"here/b": target, "there/a": other}) for host in ("near.shop", "shared.shop")),
             *(sidecar(name, world) for name in PROXIES),
             *(gateway(name, world, certificate.certificate, certificate.key) for name in PROXIES),
@@ -295,7 +326,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         admin = {}
         for name in PROXIES:
             labels = {"app": "reviews", "proxy": name}
-            side = {"INTERCEPTION_MODE": "NONE", "LABELS": labels, "HTTP_PROXY_PORT": world.outbound[name]}
+            side = {
+                "INTERCEPTION_MODE": "NONE",
+                "LABELS": labels,
+                "HTTP_PROXY_PORT": world.outbound[name],
+                "TLS_SECRET": "caller",
+            }
             edge = {"LABELS": {"istio": "ingress", "proxy": name}}
             for kind, metadata in (("sidecar", side), ("router", edge)):
                 config = bootstrap(kind, f"{name}-{kind}", plane.grpc_address, metadata)
@@ -306,7 +342,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                     admin[name] = functools.partial(clusters_of, started)
         world = world._replace(admin=admin)
         for name in PROXIES:
-            for port in (world.inbound, world.outbound, world.bytes_in, world.http, world.https, world.tcp):
+            for port in (
+                world.inbound,
+                world.outbound,
+                world.bytes_in,
+                world.http,
+                world.https,
+                world.tcp,
+                world.mutual,
+            ):
                 eventually(functools.partial(listens, port[name]), what=f"{name} listens at {port[name]}")
         yield world
 
@@ -577,6 +621,31 @@ def test_spans_of_requests_at_a_gateway(world: World) -> None:
         f"outbound|8080||{REVIEWS}",
     )
     assert not any(name.endswith("-sidecar") for name in world.spans.services()), "nobody asked for these"
+
+
+@pytest.mark.parametrize("server", PROXIES)
+def test_sidecars_call_one_another_by_mutual_tls(world: World, server: str) -> None:
+    """Whoever calls whom: the client's certificate is what the policy asks for, and the application is told of it."""
+    asking = functools.partial(asked, world.outbound, headers={"host": f"{server}-mutual.shop"})
+    eventually(lambda: all(answer.status == 200 for answer in asking("/called").values()), what="both are let in")
+    assert alike(asking("/called")).json()["service"] == "reviews"
+    assert alike(asking("/closed")).status == 403
+    for answer in asking("/echo").values():
+        (seen,) = (value for name, value in answer.json()["headers"] if name == "x-forwarded-client-cert")
+        assert f"URI={CALLER}" in seen
+
+
+@pytest.mark.parametrize("server", PROXIES)
+def test_a_server_that_is_somebody_else_is_not_called(world: World, server: str) -> None:
+    for answer in asked(world.outbound, "/called", headers={"host": f"{server}-stranger.shop"}).values():
+        assert answer.status == 503
+
+
+def test_plain_text_is_not_taken_where_mutual_tls_is_asked_for(world: World) -> None:
+    for name in PROXIES:
+        with pytest.raises(OSError, match=r".*"):
+            fetch(f"127.0.0.1:{world.mutual[name]}", "/open", timeout=5)
+    assert alike(asked(world.inbound, "/called", headers={"host": REVIEWS})).status == 403, "who asks is not known"
 
 
 def test_bytes_at_a_gateway(world: World) -> None:

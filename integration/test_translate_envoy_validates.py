@@ -272,6 +272,10 @@ OBJECTS: list[ConfigObject] = [
         {"route": [{"destination": {"host": "queue.shop", "subset": name}, "weight": 5} for name in ("v1", "v2")]},
     ]),
     service("empty.shop"),
+    *(service(f"mutual-{protocol.lower()}.shop", "v1", port=port, protocol=protocol, addresses=["240.0.0.20"])
+      for port, protocol in ((9094, "HTTP"), (9095, "GRPC"), (9096, "TCP"))),
+    *(rule(f"mutual-{protocol}.shop", trafficPolicy={"tls": {
+        "mode": "ISTIO_MUTUAL", "subjectAltNames": ["spiffe://td/ns/a/sa/b"]}}) for protocol in ("http", "grpc", "tcp")),
     service("tls.shop", "v1", port=4443, protocol="TLS"), service("https.shop", "v1", port=4443, protocol="HTTPS"),
     make("VirtualService", "tls", {"hosts": ["tls.shop"], "tls": [
         {"match": [{"sniHosts": ["tls.shop"]}], "route": [{"destination": {"host": "https.shop"}}]},
@@ -283,6 +287,7 @@ SCOPES = {
     "explicit proxy": Scope(interception="NONE", bind="127.0.0.1", http_proxy_port=15001),
     "bound": Scope(interception="NONE", bind="127.0.0.1"),
     "other namespace": Scope(namespace="other"),
+    "with a secret": Scope(addresses=("10.0.0.1",), secret="shop"),
     "somewhere": Scope(locality="eu/b"),
     "instance": Scope(addresses=("10.0.0.1",)),
     "instance with certificates": Scope(addresses=("10.0.0.1",), interception="TPROXY"),
@@ -328,6 +333,25 @@ def with_endpoints_inline(cluster: dict[str, Any], endpoints: Mapping[str, Messa
         del cluster["eds_cluster_config"]
         cluster |= {"type": "STATIC", "load_assignment": plain(endpoints[cluster["name"]])}
     return cluster
+
+
+def with_own_secrets(cluster: dict[str, Any]) -> dict[str, Any]:
+    """Likewise for secrets: a cluster of the bootstrap cannot wait for ADS, which comes after it."""
+    common = cluster.get("transport_socket", {}).get("typed_config", {}).get("common_tls_context", {})
+    asked = list(common.get("tls_certificate_sds_secret_configs", ()))
+    if "combined_validation_context" in common:
+        asked.append(common["combined_validation_context"]["validation_context_sds_secret_config"])
+    for each in asked:
+        del each["sds_config"]
+    return cluster
+
+
+def secrets(files: CertificateFiles) -> list[dict[str, Any]]:
+    pair = {"certificate_chain": {"filename": files.chain}, "private_key": {"filename": files.key}}
+    return [
+        {"name": "shop", "tls_certificate": pair},
+        {"name": "shop-cacert", "validation_context": {"trusted_ca": {"filename": files.root}}},
+    ]
 
 
 def gateway_api() -> list[ConfigObject]:
@@ -432,7 +456,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
 
 
 def scope_of(name: str, files: CertificateFiles) -> Scope:
-    return dataclasses.replace(SCOPES[name], server_files=files) if "certificates" in name else SCOPES[name]
+    return (
+        dataclasses.replace(SCOPES[name], server_files=files, client_files=files)
+        if "certificates" in name
+        else SCOPES[name]
+    )
 
 
 def bootstrap(scope: Scope, policy: Any, files: CertificateFiles, *, inline: bool) -> dict[str, Any]:
@@ -446,12 +474,16 @@ def bootstrap(scope: Scope, policy: Any, files: CertificateFiles, *, inline: boo
     assert len(clusters) > 8
     assert listeners
     if inline:
-        clusters = [with_endpoints_inline(cluster, messages[ENDPOINT_TYPE]) for cluster in clusters]
+        clusters = [with_endpoints_inline(with_own_secrets(cluster), messages[ENDPOINT_TYPE]) for cluster in clusters]
         listeners = [with_routes_inline(listener, messages[ROUTE_TYPE]) for listener in listeners]
     return {
         "node": {"id": "sidecar~127.0.0.1~test.default~default.svc.cluster.local", "cluster": "test"},
         "dynamic_resources": {"ads_config": ADS},
-        "static_resources": {"clusters": [ADS_CLUSTER, *clusters], "listeners": listeners},
+        "static_resources": {
+            "clusters": [ADS_CLUSTER, *clusters],
+            "listeners": listeners,
+            "secrets": secrets(files) if inline else [],
+        },
     }
 
 

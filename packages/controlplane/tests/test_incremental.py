@@ -35,6 +35,8 @@ SCOPES = (
     Scope(labels=(("app", "p"), ("pod", "1")), addresses=("10.0.0.1",)),
     Scope(labels=(("app", "p"), ("pod", "2")), addresses=("10.0.0.1", "10.0.0.2")),
     Scope(labels=(("app", "q"),), addresses=("10.0.0.2",), namespace="other"),
+    Scope(locality="r/z1", secret="a", cluster="a"),
+    Scope(locality="r/z2", secret="b", kind="gateway"),
 )
 HOSTS = ("a.shop", "b.shop", "c.other")
 NAMESPACES = ("default", "other")
@@ -150,6 +152,33 @@ class Incremental(RuleBasedStateMachine):
     @rule(host=st.sampled_from(HOSTS), subsets=st.sets(st.sampled_from(VERSIONS), min_size=1))
     def subsets(self, host: str, subsets: set[str]) -> None:
         self.put(SOURCES[0], destination_rule(host, *sorted(subsets)))
+
+    @rule(host=st.sampled_from(HOSTS), shares=st.booleans(), mutual=st.booleans())
+    def places(self, host: str, shares: bool, mutual: bool) -> None:
+        distribute = [{"from": "r/z1", "to": {"r/z1": 90, "r/z2": 10}}] if shares else []
+        balancer = {"loadBalancer": {"localityLbSetting": {"distribute": distribute}}, "outlierDetection": {}}
+        tls = {"tls": {"mode": "ISTIO_MUTUAL"}} if mutual else {}
+        self.put(SOURCES[0], destination_rule(host, trafficPolicy=balancer | tls))
+
+    @rule(host=st.sampled_from(HOSTS), to=st.sampled_from(HOSTS), path=st.sampled_from(["/a", "/b"]))
+    def delegated(self, host: str, to: str, path: str) -> None:
+        destination = {"destination": {"host": to, "port": {"number": 8080}}}
+        team = make(
+            "VirtualService", "team", {"http": [{"match": [{"uri": {"prefix": path}}], "route": [destination]}]}
+        )
+        self.put(SOURCES[0], team, virtual_service(host, {"delegate": {"name": "team"}}, {"route": [destination]}))
+
+    @rule(
+        host=st.sampled_from(HOSTS), name=st.sampled_from("pq"), ns=st.sampled_from(NAMESPACES), at_edge=st.booleans()
+    )
+    def http_route(self, host: str, name: str, ns: str, at_edge: bool) -> None:
+        parent = {"group": "networking.istio.io", "kind": "ServiceEntry", "name": name, "namespace": "default"}
+        if at_edge:
+            parent |= {"kind": "Gateway", "name": "edge"}
+        backend = {"group": "networking.istio.io", "kind": "Hostname", "name": host, "port": 8080}
+        self.put(
+            SOURCES[0], make("HTTPRoute", name, {"parentRefs": [parent], "rules": [{"backendRefs": [backend]}]}, ns)
+        )
 
     @rule(host=st.sampled_from(HOSTS), to=st.sampled_from(HOSTS))
     def route(self, host: str, to: str) -> None:

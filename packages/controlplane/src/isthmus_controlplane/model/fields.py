@@ -77,7 +77,7 @@ _POLICY_OF_A_PORT: FieldTable = {
     "loadBalancer": _LOAD_BALANCER,
     "connectionPool": _CONNECTION_POOL,
     "outlierDetection": _OUTLIER_DETECTION,
-    "tls": {"mode": Supported(("DISABLE",))},
+    "tls": {"mode": Supported(("DISABLE", "ISTIO_MUTUAL")), **_leaves("subjectAltNames", "sni")},
 }
 _TRAFFIC_POLICY: FieldTable = {
     **_POLICY_OF_A_PORT,

@@ -49,6 +49,7 @@ class Model:
         by_label: objects that hold for workloads chosen by label.
         bindings: VirtualServices by the gateway (``NAMESPACE/NAME``) to which they are bound.
         considers_locality: whether any of the rules depends on where a client is.
+        uses_mutual_tls: whether any of the rules lets clients call by mutual TLS.
     """
 
     mesh: MeshSettings
@@ -59,6 +60,7 @@ class Model:
     by_label: Policies = dataclasses.field(default_factory=Policies)
     bindings: Mapping[str, tuple[ConfigObject, ...]] = dataclasses.field(default_factory=dict)
     considers_locality: bool = False
+    uses_mutual_tls: bool = False
 
     def service(self, host: str, namespace: str) -> Service | None:
         """Find the service that ``host``, written in an object of ``namespace``, stands for."""

@@ -17,7 +17,7 @@ def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
         scope: as the node says it.
         instances: has followed the services of ``model``.
     """
-    if not scope.labels and not scope.addresses and not scope.locality and not scope.cluster:
+    if scope == dataclasses.replace(scope, labels=(), addresses=(), locality="", cluster="", client_files=None):
         return scope
     sidecar = scope.kind == "sidecar"
     return dataclasses.replace(
@@ -26,6 +26,7 @@ def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
         addresses=(),
         inbound=sidecar and bool(scope.addresses),
         ports=instances.ports(scope.addresses) if sidecar else (),
+        client_files=scope.client_files if model.uses_mutual_tls else None,
         locality=scope.locality if model.considers_locality else "",
         cluster=scope.cluster if model.by_label.traces else "",
     )

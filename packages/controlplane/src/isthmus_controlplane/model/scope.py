@@ -32,6 +32,16 @@ class CertificateFiles:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SecretName:
+    """A pair that comes over SDS under this name; whom to trust comes under it with ``-cacert``."""
+
+    name: str
+
+
+Identity = CertificateFiles | SecretName
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Scope:
     """Everything about a node that changes what is generated for it.
 
@@ -51,6 +61,9 @@ class Scope:
         labels: of the workload (node metadata ``LABELS``), sorted.
         addresses: of the workload (node metadata ``INSTANCE_IPS``), sorted; a narrowed scope has none.
         server_files: what the node presents to clients (node metadata ``TLS_SERVER_CERT_CHAIN``, ``_KEY``, ``_ROOT_CERT``).
+        client_files: what the node presents to servers (``TLS_CLIENT_CERT_CHAIN``, ``_KEY``, ``_ROOT_CERT``); a narrowed scope has
+            it only where a DestinationRule asks for mutual TLS.
+        secret: name of the secret that the node presents to both where it names no files (node metadata ``TLS_SECRET``).
         inbound: whether inbound traffic is led through the proxy; decided when a scope is narrowed.
         ports: the ports of the services that the workload is an instance of; likewise.
         cluster: name of the node's workload; a narrowed scope has it only where a Telemetry asks for spans, which name it.
@@ -67,10 +80,26 @@ class Scope:
     labels: tuple[tuple[str, str], ...] = ()
     addresses: tuple[str, ...] = ()
     server_files: CertificateFiles | None = None
+    client_files: CertificateFiles | None = None
+    secret: str = ""
     inbound: bool = False
     ports: tuple[InboundPort, ...] = ()
     locality: str = ""
     cluster: str = ""
+
+    @property
+    def server_identity(self) -> Identity | None:
+        """What the node presents to clients."""
+        return self.server_files or self._secret
+
+    @property
+    def client_identity(self) -> Identity | None:
+        """What the node presents to servers."""
+        return self.client_files or self._secret
+
+    @property
+    def _secret(self) -> SecretName | None:
+        return SecretName(self.secret) if self.secret else None
 
 
 def scope_of(node: Node) -> Scope:
@@ -88,6 +117,8 @@ def scope_of(node: Node) -> Scope:
         labels=_labels(metadata.get("LABELS")),
         addresses=_addresses(_text(metadata.get("INSTANCE_IPS"))),
         server_files=_files(metadata, "TLS_SERVER"),
+        client_files=_files(metadata, "TLS_CLIENT"),
+        secret=_text(metadata.get("TLS_SECRET"))[:MAX_CLUSTER],
         locality=_locality(node.locality),
         cluster=node.cluster[:MAX_CLUSTER],
     )

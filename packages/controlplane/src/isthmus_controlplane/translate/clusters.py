@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from isthmus_controlplane.model.scope import NodeKind
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.translate.client_tls import client_tls, is_mutual
 from isthmus_controlplane.translate.connection_pool import CONNECT_TIMEOUT_S, circuit_breakers, set_connection_pool
 from isthmus_controlplane.translate.endpoints import load_assignment
 from isthmus_controlplane.translate.load_balancer import set_load_balancer
@@ -41,6 +42,12 @@ def _cluster(service: Service, port: Port, subset: Any, rule: Any, kind: NodeKin
         cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
     assignment = load_assignment(name, service, port, subset.labels if subset is not None else {})
     place(assignment, policy, client)
+    if is_mutual(policy):
+        if client.identity is None or kind == "grpc":  # never in plain text: there is nobody to call
+            del assignment.endpoints[:]
+        else:
+            name_of_subset = subset.name if subset is not None else ""
+            cluster.transport_socket.CopyFrom(client_tls(policy, port, name_of_subset, service.host, client.identity))
     if service.resolution == "DNS":
         cluster.type = Cluster.STRICT_DNS
         cluster.dns_lookup_family = Cluster.V4_ONLY

@@ -12,7 +12,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, Localit
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from isthmus_controlplane.model.locality import parts_of
+from isthmus_controlplane.model.rule_aspects import parts_of
 from isthmus_controlplane.model.service import Endpoint, Port, Service
 from isthmus_controlplane.translate.message import socket_address
 

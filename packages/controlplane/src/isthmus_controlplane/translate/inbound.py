@@ -53,7 +53,7 @@ from isthmus_controlplane.translate.tls_listeners import inspect_tls
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE
 
 Resource = tuple[str, str, Any, tuple[ObjectKey, ...]]
-_CERTIFICATE_METADATA = "TLS_SERVER_CERT_CHAIN, TLS_SERVER_KEY and TLS_SERVER_ROOT_CERT"
+_CERTIFICATE_METADATA = "TLS_SERVER_CERT_CHAIN, TLS_SERVER_KEY and TLS_SERVER_ROOT_CERT, or TLS_SECRET"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Inbound:
             filters.append(
                 ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=packed(OriginalDst()))
             )
-        if self._scope.server_files is not None:
+        if self._scope.server_identity is not None:
             filters.append(inspect_tls())
         return filters
 
@@ -172,7 +172,7 @@ class Inbound:
         filters: list[Any] = as_bytes
         protocols: tuple[str, ...] = BYTE_PROTOCOLS
         if listener.port.is_http:
-            filters = [http_manager(listener, self._security, secure=self._scope.server_files is not None)]
+            filters = [http_manager(listener, self._security, secure=self._scope.server_identity is not None)]
             protocols = HTTP_PROTOCOLS
         yield from self._secured(f"{ANY_ADDRESS}_{number}", match, filters, as_bytes, number, protocols)
 
@@ -183,18 +183,18 @@ class Inbound:
 
         TLS that is not the mesh's is the application's: it is passed on as bytes.
         """
-        mode, files = self._modes.of(port), self._scope.server_files
-        if mode == "STRICT" and files is None:
+        mode, identity = self._modes.of(port), self._scope.server_identity
+        if mode == "STRICT" and identity is None:
             self._report_no_certificate(port)
             yield FilterChain(name=name, filter_chain_match=match, filters=[tcp_proxy([(BLACK_HOLE_CLUSTER, 1)])])
             return
-        if files is not None and mode != "DISABLE":
+        if identity is not None and mode != "DISABLE":
             tls = FilterChainMatch(transport_protocol="tls")
             tls.MergeFrom(match)
             if mode == "PERMISSIVE":
                 yield FilterChain(name=f"{name}-application-tls", filter_chain_match=tls, filters=as_bytes)
                 tls.application_protocols.extend(ISTIO_PROTOCOLS)
-            socket = mutual_tls(files, protocols)
+            socket = mutual_tls(identity, protocols)
             yield FilterChain(name=f"{name}-tls", filter_chain_match=tls, filters=filters, transport_socket=socket)
         if mode != "STRICT":
             yield FilterChain(name=name, filter_chain_match=match, filters=filters)

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from isthmus_controlplane.model.locality import lies_in, parts_of
+from isthmus_controlplane.model.rule_aspects import lies_in, parts_of
+from isthmus_controlplane.model.scope import Identity
 from isthmus_controlplane.translate.traffic_policy import TrafficPolicy
 
 _OTHER_REGION, _LAST = 3, 4
@@ -19,15 +20,17 @@ _OTHER_REGION, _LAST = 3, 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Client:
-    """Where a client is.
+    """Where a client is, and who.
 
     Attributes:
         locality: ``region/zone/subzone``; empty where it does not say: then every place is as good.
         mesh: whether the mesh prefers what is near where a DestinationRule says nothing of it.
+        identity: what it presents to servers that ask; None where it has nothing.
     """
 
     locality: str = ""
     mesh: bool = True
+    identity: Identity | None = None
 
 
 NOWHERE = Client()

@@ -11,16 +11,14 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     TlsCertificate,
     TlsParameters,
 )
-from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
-from isthmus_controlplane.translate.message import ads, packed
-from isthmus_controlplane.translate.mutual_tls import TLS_SOCKET
+from isthmus_controlplane.translate.message import packed
+from isthmus_controlplane.translate.mutual_tls import AUTHORITIES, TLS_SOCKET, secret
 
-AUTHORITIES = "-cacert"  # behind the name of a credential: whom it trusts
 _VERSIONS = {
     ServerTLSSettings.TLS_AUTO: TlsParameters.TLS_AUTO,
     ServerTLSSettings.TLSV1_2: TlsParameters.TLSv1_2,
@@ -33,7 +31,7 @@ def server_tls(tls: Any, *, http: bool) -> Any:
     """Return the transport socket of a server that ends TLS; ``http``: it offers HTTP/2 and HTTP/1.1."""
     context = CommonTlsContext(alpn_protocols=["h2", "http/1.1"] if http else [])
     if tls.credential_name:
-        context.tls_certificate_sds_secret_configs.append(_secret(tls.credential_name))
+        context.tls_certificate_sds_secret_configs.append(secret(tls.credential_name))
     else:
         context.tls_certificates.extend(
             TlsCertificate(certificate_chain=_file(pair.server_certificate), private_key=_file(pair.private_key))
@@ -68,14 +66,10 @@ def _set_validation(context: Any, tls: Any) -> None:
     if tls.credential_name and not tls.ca_certificates:
         combined = context.combined_validation_context
         combined.default_validation_context.CopyFrom(rules)
-        combined.validation_context_sds_secret_config.CopyFrom(_secret(f"{tls.credential_name}{AUTHORITIES}"))
+        combined.validation_context_sds_secret_config.CopyFrom(secret(f"{tls.credential_name}{AUTHORITIES}"))
     else:
         rules.trusted_ca.CopyFrom(_file(tls.ca_certificates))
         context.validation_context.CopyFrom(rules)
-
-
-def _secret(name: str) -> Any:
-    return SdsSecretConfig(name=name, sds_config=ads())
 
 
 def _file(path: str) -> Any:

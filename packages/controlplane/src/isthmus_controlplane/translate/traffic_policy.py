@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-_FIELDS = ("load_balancer", "connection_pool", "outlier_detection")
+_FIELDS = ("load_balancer", "connection_pool", "outlier_detection", "tls")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -16,11 +16,13 @@ class TrafficPolicy:
         load_balancer: a ``LoadBalancerSettings``.
         connection_pool: a ``ConnectionPoolSettings``.
         outlier_detection: an ``OutlierDetection``.
+        tls: a ``ClientTLSSettings``.
     """
 
     load_balancer: Any = None
     connection_pool: Any = None
     outlier_detection: Any = None
+    tls: Any = None
 
 
 DEFAULT_POLICY = TrafficPolicy()

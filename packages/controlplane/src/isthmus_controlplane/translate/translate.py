@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,9 +11,9 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_controlplane.model.claims import listener_addresses
 from isthmus_controlplane.model.composed import keys_of
-from isthmus_controlplane.model.locality import considers_locality
 from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.references import references_of
+from isthmus_controlplane.model.rule_aspects import considers_locality, uses_mutual_tls
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
@@ -153,6 +154,22 @@ class _Translator:
         for service in self.services:
             for resource in self.service_resources(service):
                 self.out.add(*resource)
+        self._report_without_identity()
+
+    def _report_without_identity(self) -> None:
+        """Say which hosts are not called, for want of a certificate."""
+        if self.scope.client_identity is not None and self.scope.kind != "grpc":
+            return
+        rules = (self.model.rule(service.host, self.scope.namespace) for service in self.services)
+        for rule in {each.key: each for each in rules if each is not None and uses_mutual_tls(each)}.values():
+            who = f"nodes in namespace {self.scope.namespace!r} that name no certificate"
+            if self.scope.kind == "grpc":
+                who = "gRPC's proxyless clients"
+            message = (
+                f"ISTIO_MUTUAL cannot be kept for {who}: their requests get 503; give metadata TLS_CLIENT_CERT_CHAIN, "
+                "TLS_CLIENT_KEY and TLS_CLIENT_ROOT_CERT, or TLS_SECRET"
+            )
+            self.out.report(Problem(f"{rule.origin} ({rule.key})", "spec.trafficPolicy.tls.mode", message))
 
     def service_resources(self, service: Service) -> Iterator[tuple[str, str, Any, tuple[ObjectKey, ...]]]:
         """Yield (type URL, name, message, origins) of everything that the instances of a service may be part of.
@@ -172,6 +189,8 @@ class _Translator:
         kind, client = self.scope.kind, NOWHERE
         if rule is not None and considers_locality(rule):
             client = Client(self.scope.locality, self.model.mesh.locality_failover)
+        if rule is not None and uses_mutual_tls(rule):
+            client = dataclasses.replace(client, identity=self.scope.client_identity)
         return self.memo.clusters(
             kind, service, rule, client, lambda: tuple(service_clusters(service, rule, kind, client))
         )

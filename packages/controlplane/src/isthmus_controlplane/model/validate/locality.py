@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from isthmus_controlplane.model.fields import FieldProblem, shown
-from isthmus_controlplane.model.locality import ANY, lies_in
+from isthmus_controlplane.model.rule_aspects import ANY, lies_in
 
 MAX_PARTS = 3
 _WHOLE = 100  # per cent

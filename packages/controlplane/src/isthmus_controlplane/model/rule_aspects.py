@@ -1,10 +1,11 @@
-"""Where clients and endpoints are: ``region/zone/subzone``, and which DestinationRules care."""
+"""What of a client DestinationRules care about: its place (``region/zone/subzone``), and who it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import ClientTLSSettings
 from isthmus_controlplane.stores.base import ConfigObject
 
 ANY = "*"
@@ -26,6 +27,11 @@ def policies_of(rule: Any) -> Iterator[Any]:
     for policy in (rule.traffic_policy, *(subset.traffic_policy for subset in rule.subsets)):
         yield policy
         yield from policy.port_level_settings
+
+
+def uses_mutual_tls(rule: ConfigObject) -> bool:
+    """Whether clients call a host by mutual TLS."""
+    return any(policy.tls.mode == ClientTLSSettings.ISTIO_MUTUAL for policy in policies_of(rule.spec))
 
 
 def considers_locality(rule: ConfigObject) -> bool:
