@@ -112,6 +112,12 @@ def test_names_in_a_delegate_are_of_its_namespace() -> None:
     assert routes(admission)[0].route.cluster == f"outbound|8080||{local}"
 
 
+def test_what_no_route_of_a_delegate_takes_goes_on_to_the_next() -> None:
+    whole, team = root({"delegate": {"name": "team"}}, to(HOST)), delegate(to(match=[uri("prefix", "/a")]))
+    made = routes(admitted([*SERVICES, whole, team]))
+    assert [(each.match.prefix, each.route.cluster.rpartition("|")[2]) for each in made] == [("/a", OTHER), ("/", HOST)]
+
+
 def test_what_lies_outside_is_left_out_and_said() -> None:
     whole = root(delegated(uri("prefix", "/a")), to(HOST))
     team = delegate(to(match=[uri("prefix", "/b")]), to(match=[uri("prefix", "/a/b"), uri("exact", "/c")]))

@@ -136,9 +136,11 @@ def _tcp_route(route: Any, path: str) -> Iterator[FieldProblem]:
 
 
 def _unreachable(spec: Any, kind: str, what: str) -> Iterator[FieldProblem]:
-    """Nothing after a route that takes everything can ever match."""
+    """Nothing after a route that takes everything can ever match; what a delegate takes is not known here."""
     routes = getattr(spec, kind)
     for index, route in enumerate(routes[:-1]):
+        if kind == "http" and route.HasField("delegate"):
+            continue
         if _takes_everything(route, frozenset(spec.gateways) or frozenset({MESH_GATEWAY})):
             message = (
                 f"can never be reached: spec.{kind}[{index}] before it takes every {what}; move that one to the end"
