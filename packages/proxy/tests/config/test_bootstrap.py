@@ -399,7 +399,11 @@ def test_streams_of_the_bootstraps_own_resources_need_no_dynamic_resources(tmp_p
         ("eds", {"ads": {}}, "clusters[1].eds_cluster_config"),
         ("rds", {"ads": {}}, "listeners[0].rds"),
         ("cds_config", {"ads": {}}, "dynamic_resources.ads_config"),
-        ("rds", {"path_config_source": {"path": "/x"}}, 'rds.config_source = "path_config_source"'),
+        (
+            "rds",
+            {"path_config_source": {"path": "/x"}},
+            'rds.config_source.path_config_source.path = "/x": there is no such file',
+        ),
     ],
 )
 def test_streams_that_cannot_be_are_refused(tmp_path: Path, place: str, source: object, path: str) -> None:

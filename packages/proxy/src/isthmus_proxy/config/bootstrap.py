@@ -166,7 +166,7 @@ def _check_sources(
     """Raise ConfigError for streams that cannot be. Returns what there is of xDS, if it be only for routes or endpoints."""
     used = list(_sources(listeners, clusters))
     if dynamic is None and used:
-        if any(source is not None for _, source in used):
+        if any(source is not None and source.servers for _, source in used):
             check_node(proto.node)
         dynamic = DynamicResources()
     known = _static_names(clusters)

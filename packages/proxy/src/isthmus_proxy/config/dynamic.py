@@ -48,7 +48,8 @@ def compile_dynamic_resources(bootstrap: Any) -> DynamicResources | None:
         raise ConfigError("dynamic_resources.ads_config", "", "is required by cds_config and lds_config: ads")
     if ads is None and not sources:
         return None
-    check_node(bootstrap.node)
+    if ads is not None or any(source is not None and source.servers for source in sources.values()):
+        check_node(bootstrap.node)
     return DynamicResources(
         ads=ads,
         cds="cds_config" in sources,

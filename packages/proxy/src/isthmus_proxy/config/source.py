@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from isthmus_proxy.config.parse import join, shown
@@ -17,8 +18,11 @@ def compile_source(source: Any, path: str) -> ApiSource | None:
     chosen = source.WhichOneof("config_source_specifier") or ""
     if chosen == "api_config_source":
         return compile_api_source(source.api_config_source, join(path, chosen))
+    if chosen in ("path", "path_config_source"):
+        return ApiSource((), path=_file(source, chosen, path))
     if chosen != "ads":
-        raise ConfigError(path, shown(chosen), "only ads and api_config_source are supported")
+        reason = "only ads, api_config_source and path_config_source are supported"
+        raise ConfigError(path, shown(chosen), reason)
     return None
 
 
@@ -28,6 +32,16 @@ def compile_api_source(source: Any, path: str) -> ApiSource:
     if kind not in ("GRPC", "DELTA_GRPC"):
         raise ConfigError(join(path, "api_type"), shown(kind), "must be GRPC or DELTA_GRPC")
     return ApiSource(_servers(source, path), kind == "DELTA_GRPC", source.set_node_on_first_message_only)
+
+
+def _file(source: Any, chosen: str, path: str) -> str:
+    """The file that is to be followed; as in Envoy it must be there from the start. Raises ConfigError."""
+    place = join(path, chosen)
+    found = required(source, chosen, path) if chosen == "path" else required(source.path_config_source, "path", place)
+    if not Path(found).is_file():
+        place = place if chosen == "path" else join(place, "path")
+        raise ConfigError(place, shown(found), "there is no such file")
+    return found
 
 
 def compile_load_stats(source: Any, path: str) -> ManagementServer:

@@ -76,7 +76,8 @@ BOOTSTRAP: dict[str, MessageRules] = {
         no_effect={"an IPv6 socket here takes no IPv4 either way": "ipv4_compat"},
     ),
     f"{_C}.core.v3.ConfigSource": message(
-        "api_config_source ads path_config_source initial_fetch_timeout", only={"resource_api_version": ("V3", "AUTO")}
+        "api_config_source ads path path_config_source initial_fetch_timeout",
+        only={"resource_api_version": ("V3", "AUTO")},
     ),
     f"{_C}.core.v3.AggregatedConfigSource": message(),
     f"{_C}.core.v3.ExtensionConfigSource": message(

@@ -194,6 +194,10 @@ class Discovery:
         """The stream is gone, or none could be opened."""
         session = session or self.session
         session.disconnected()
+        self.count_failure(session)
+
+    def count_failure(self, session: Session) -> None:
+        """An update by ``session`` could not be had."""
         for type_url in (*self._counted, ROUTE, EXTENSION, SCOPE):
             for counted in self._counters_of(type_url, session):
                 counted.failed()

@@ -14,6 +14,7 @@ import trio
 from isthmus_proxy.grpc.client import GrpcClient
 from isthmus_proxy.observe.stats import Scope, StatsStore
 from isthmus_proxy.xds.apply import Discovery
+from isthmus_proxy.xds.file_stream import FileStream
 from isthmus_proxy.xds.last_good_file import LastGoodFile
 from isthmus_proxy.xds.resources import CLUSTER, LISTENER, SHORT_NAMES
 from isthmus_proxy.xds.servers import Server
@@ -52,7 +53,7 @@ class XdsClient:
         self._deadline: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
         self._own: dict[Session, trio.CancelScope] = {}
-        self._streams: list[XdsStream] = []
+        self._streams: list[XdsStream | FileStream] = []
         self._main: XdsStream | None = None
         if servers:
             scope = stats.scope("control_plane")
@@ -134,12 +135,15 @@ class XdsClient:
         for session, (type_url, source) in wanted.items():
             if session not in self._own and self._nursery is not None:
                 scope = self._own[session] = trio.CancelScope()
-                servers = self._make_servers(source)
-                stream = XdsStream(
-                    self._discovery, session, self._grpc, servers, self._scope(type_url, source), self, type_url
-                )
+                stream = self._stream(type_url, source, session)
                 self._streams.append(stream)
                 self._nursery.start_soon(_run_within, scope, stream)
+
+    def _stream(self, type_url: str, source: ApiSource, session: Session) -> XdsStream | FileStream:
+        if source.path:
+            return FileStream(self._discovery, session, source.path, self, type_url)
+        servers, scope = self._make_servers(source), self._scope(type_url, source)
+        return XdsStream(self._discovery, session, self._grpc, servers, scope, self, type_url)
 
     def _scope(self, type_url: str, source: ApiSource) -> Scope:
         if type_url == CLUSTER:
@@ -162,6 +166,6 @@ class _MainObserver:
         self._lost(tried_all=tried_all)
 
 
-async def _run_within(scope: trio.CancelScope, stream: XdsStream) -> None:
+async def _run_within(scope: trio.CancelScope, stream: XdsStream | FileStream) -> None:
     with scope:
         await stream.run()

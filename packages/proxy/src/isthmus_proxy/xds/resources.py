@@ -97,6 +97,11 @@ def know(type_url: str, kind: type[Message], name_field: str) -> None:
     _MESSAGES.setdefault(type_url, (kind, name_field))
 
 
+def empty(type_url: str) -> Message:
+    """A message of a type."""
+    return _MESSAGES[type_url][0]()
+
+
 def decode(type_url: str, body: bytes) -> tuple[str, Message]:
     """Name and message of a serialised resource. Raises google.protobuf.message.DecodeError."""
     kind, name_field = _MESSAGES[type_url]

@@ -16,8 +16,12 @@ class ManagementServer:
 
 @dataclass(frozen=True, slots=True)
 class ApiSource:
-    """A stream of GRPC (state of the world) or DELTA_GRPC. ``servers`` are in order of preference."""
+    """A stream of GRPC (state of the world) or DELTA_GRPC. ``servers`` are in order of preference.
+
+    With ``path`` (PathConfigSource) it is a file, and there are no servers.
+    """
 
     servers: tuple[ManagementServer, ...]
     delta: bool = False
     set_node_on_first_message_only: bool = False
+    path: str = ""
