@@ -153,17 +153,25 @@ class Publisher:
         self._publish(self._published)
 
     async def _fold(self, sources: list[str]) -> None:
-        """Fold and convert what changed in these sources, in slices; what changes in them meanwhile is folded with it."""
+        """Fold and convert what has changed in these sources so far, in slices; what is left of them after that has its turn later.
+
+        A source that changes faster than it is folded would otherwise keep everything from being published as long as it does.
+        """
+        left = self.catalog.pending_of(sources)
         while True:
             changes = self.catalog.take_changes(FOLDED_AT_ONCE, self.now(), sources)
+            left -= FOLDED_AT_ONCE
             for name in self.publication.take(changes):
                 broken = self.publication.quarantined[name]
                 log.error("%s is not published, its last good state stays: %s", name, broken)
             if changes and self.on_changes is not None:
                 self.on_changes([one.key for one in changes])
-            if not self.catalog.pending_of(sources):
+            if left <= 0 or not self.catalog.pending_of(sources):
                 break
             await asyncio.sleep(0)
+        for name in sources:
+            if self.catalog.pending_of([name]):
+                self._debounce.changed(name, self.now())
         changed = self.catalog.dual_modes.take_changed()
         for listener in self.on_sdk_view if changed else ():
             listener(changed)
