@@ -101,8 +101,8 @@ def play(kind: type[Side], directory: Path, ports: list[int]) -> dict[str, Any]:
     plane.start()
     seen: dict[str, Any] = {}
 
-    def said(line: str, name: str) -> None:
-        eventually(lambda: any(each.startswith(line) for each in plane.trace), what=f"{line}: {plane.trace}")
+    def said(name: str, *lines: str) -> None:
+        eventually(lambda: all(line in plane.trace for line in lines), what=f"{lines}: {plane.trace}")
         seen[name], plane.trace[:] = list(plane.trace), []
 
     first, second, third = ports
@@ -113,22 +113,22 @@ def play(kind: type[Side], directory: Path, ports: list[int]) -> dict[str, Any]:
     try:
         with kind(bootstrap(f"127.0.0.1:{plane.port}", "GRPC"), directory) as side:
             side.wait_ready()
-            said("ECDS stamp v1 of", "start")
+            said("start", "ECDS stamp v1 of ECDS1", "RDS r v1 of RDS1", "LDS * v1 of LDS1", "CDS * v1 of CDS1")
             seen["first"] = ask(first)
             plane.say("ECDS", stamp("two"))
-            said("ECDS stamp v2 of", "update")
+            said("update", "ECDS stamp v2 of ECDS2")
             eventually(lambda: ask(first) == (200, "two"))
             plane.say("ECDS", wrong())
-            said("ECDS stamp v2 of ECDS3 refused", "another type")
+            said("another type", "ECDS stamp v2 of ECDS3 refused")
             seen["kept"] = ask(first)
             plane.say(
                 "LDS", listener("l", first, "stamp"), listener("m", second, "late", default="default", at_once=True)
             )
             eventually(lambda: ask(second) == (200, "default"))
-            plane.trace[:] = []
+            said("one at once", "LDS * v2 of LDS2", "ECDS late,stamp v2 of ECDS3 refused")
             plane.say("ECDS", stamp("three"), stamp("late", "late"))
             eventually(lambda: ask(second) == (200, "late") and ask(first) == (200, "three"))
-            said("ECDS late,stamp v4 of", "two names")
+            said("two names", "ECDS late,stamp v4 of ECDS4")
             plane.say("ECDS", stamp("three"), stamp("late", "late"), wrong("refused"))
             plane.say(
                 "LDS",
@@ -138,7 +138,7 @@ def play(kind: type[Side], directory: Path, ports: list[int]) -> dict[str, Any]:
             )
             eventually(lambda: ask(third)[0] != 0)
             seen["refused while warming"] = ask(third)
-            said("ECDS late,refused,stamp v5 of ECDS5 refused", "refused")
+            said("refused", "LDS * v3 of LDS3", "ECDS late,refused,stamp v5 of ECDS5 refused")
             plane.say("ECDS", stamp("three"), stamp("late", "late"), stamp("taken", "refused"))
             eventually(lambda: ask(third) == (200, "taken"))
             dump = side.admin("/config_dump").json()["configs"]

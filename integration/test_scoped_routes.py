@@ -62,6 +62,8 @@ def play(kind: type[Side], directory: Path, port: int) -> dict[str, Any]:
             seen["answers"] = [ask(port, tenant) for tenant in ("id=red", "a=b,id=blue", "id=green", "red", "")]
             plane.say("SRDS", scope("red", "red", "r2"), scope("blue", "blue", "r2"))
             eventually(lambda: ask(port, "id=red") == (200, "two"))
+            # Once for what is wanted, and once for what is sent upon that.
+            eventually(lambda: plane.trace.count("RDS r2 v1 of RDS1") == 2, what=str(plane.trace))
             said("another route", "SRDS * v2 of SRDS2", "RDS r2 v1 of RDS1")
             dump = side.admin("/config_dump?resource=dynamic_scoped_route_configs").json()["configs"]
             seen["dump"] = [(each["name"], [scope["name"] for scope in each["scoped_route_configs"]]) for each in dump]
