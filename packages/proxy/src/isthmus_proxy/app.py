@@ -32,7 +32,7 @@ from isthmus_proxy.compiled import build_kind
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.gc_tuning import Freezer
-from isthmus_proxy.http.connection_manager import Surroundings, Tracer
+from isthmus_proxy.http.surroundings import Surroundings, Tracer
 from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import Extension, GrpcLogTarget, SocketAddress

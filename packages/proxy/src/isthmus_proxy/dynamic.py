@@ -21,7 +21,7 @@ from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.config.runtime import layer_values
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.grpc.client import GrpcClient
-from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.listener.model import Extension
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.time_format import IsoTime

@@ -16,8 +16,8 @@ import trio
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.model import Assignment, ClusterConfig, EndpointConfig, LocalityEndpoints, Thresholds
 from isthmus_proxy.cluster.monitoring import ClusterMonitoring
-from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.listener.listener_manager import ListenerManager
 from isthmus_proxy.listener.model import (
     AccessLogConfig,

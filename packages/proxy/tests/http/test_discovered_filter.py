@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
 
+from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.filters.bandwidth_limit import BandwidthLimitConfig
 from isthmus_proxy.http.filters.stream_filter import FilterCallbacks, FilterContext, StreamFilter
 from isthmus_proxy.http.message import RequestHead
@@ -89,6 +91,32 @@ async def test_a_default_serves_while_there_is_none_and_after(proxy: Proxy) -> N
     proxy.listeners.remove("l")
     await eventually(lambda: closed == [b"default", b"one", b"default"])
     assert handle.filters == []
+
+
+class Unmakeable(Marks):
+    """Its second filter cannot be made."""
+
+    made = 0
+
+    def make(self, context: FilterContext) -> Marks:
+        Unmakeable.made += 1
+        if Unmakeable.made > 1:
+            raise ConfigError("value", "bad", "cannot be made twice")
+        return super().make(context)
+
+
+async def test_one_that_only_some_filters_can_be_made_of_serves_nowhere(proxy: Proxy) -> None:
+    closed: list[bytes] = []
+    twice = tuple(dataclasses.replace(each, name=name) for name in ("a", "b") for each in discovered())
+    await proxy.relay(echo, http_filters=twice)
+    handle = proxy.surroundings.extensions().get_or_create("mark")
+    good = Extension("marks", Marks(b"good", closed))
+    handle.replace(good)
+    with pytest.raises(ConfigError):
+        handle.replace(Extension("marks", Unmakeable(b"bad", closed)))
+    assert handle.extension is good
+    status, _, body = await proxy.get()
+    assert (status, body.count(b"x-mark: good"), body.count(b"x-mark: bad")) == (200, 2, 0)
 
 
 async def test_what_both_versions_count_goes_on(proxy: Proxy) -> None:

@@ -12,9 +12,9 @@ from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.grpc.client import GrpcClient
-from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.http.message import RequestHead, ResponseHead
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.listener.model import AccessLogConfig, GrpcLogTarget
 from isthmus_proxy.observe import als_stream
 from isthmus_proxy.observe.access_log import AccessLogManager

@@ -27,8 +27,8 @@ from isthmus_proxy.config.route import compile_route_configuration
 from isthmus_proxy.config.scoped_routes import compile_scope
 from isthmus_proxy.grpc.client import GrpcClient
 from isthmus_proxy.grpc.framing import MessageReader, frame
-from isthmus_proxy.http.connection_manager import Surroundings
 from isthmus_proxy.http.filters.discovered import ExtensionHandles
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.listener.model import ListenerConfig
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.reactor.reactor import Reactor

@@ -21,7 +21,7 @@ from isthmus_proxy.grpc.call import CallListener, CallOptions, GrpcCall, UnaryDo
 from isthmus_proxy.grpc.status import UNAVAILABLE, Outcome, timeout_header
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
     from isthmus_proxy.upstream.http2_pool import Http2Pool
 
 DEFAULTS = CallOptions()

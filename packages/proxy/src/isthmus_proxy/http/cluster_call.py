@@ -21,7 +21,7 @@ from isthmus_proxy.reactor.timers import Timer
 if TYPE_CHECKING:
     from isthmus_proxy.cluster.cluster import Cluster
     from isthmus_proxy.cluster.endpoint import Endpoint
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
     from isthmus_proxy.upstream.pool import RequestPool, UpstreamRequest
 
 NO_CLUSTER = "there is no such cluster"

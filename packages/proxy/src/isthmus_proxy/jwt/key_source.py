@@ -12,7 +12,7 @@ from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.reactor.timers import Timer
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
 
 MAX_JWKS_BYTES = 1024 * 1024
 """A longer key set is not believed."""

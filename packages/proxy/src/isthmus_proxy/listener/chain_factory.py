@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from isthmus_proxy.codec.http1.memo import HeadMemo
 from isthmus_proxy.codec.http1.request import ParsedRequest
-from isthmus_proxy.http.connection_manager import AccessLog, HttpConnectionManager, Surroundings, Tracer
+from isthmus_proxy.http.connection_manager import HttpConnectionManager
 from isthmus_proxy.http.http_filter_chain import FilterEntry, HttpFilterChain
 from isthmus_proxy.http.stats import http_stats
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
+from isthmus_proxy.http.surroundings import AccessLog, Surroundings, Tracer
 from isthmus_proxy.listener.connection_limit import ConnectionLimit
 from isthmus_proxy.listener.direct_response import DirectResponse
 from isthmus_proxy.listener.listener_log import AccessLogs

@@ -10,7 +10,7 @@ from itertools import count
 import trio
 
 from isthmus_proxy.errors import ConfigError
-from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.acceptor import Acceptor
 from isthmus_proxy.listener.active_listener import ActiveListener, ListenerStats

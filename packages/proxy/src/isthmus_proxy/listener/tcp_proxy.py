@@ -9,8 +9,8 @@ from isthmus_proxy.cluster.hashing import xx_hash_64
 from isthmus_proxy.cluster.original_dst import parse_destination
 from isthmus_proxy.cluster.transport import TransportOptions
 from isthmus_proxy.http.balancing import ip_of
-from isthmus_proxy.http.connection_manager import AccessLog, Surroundings
 from isthmus_proxy.http.stream_info import ConnectionEnded, DownstreamSecurity, StreamInfo
+from isthmus_proxy.http.surroundings import AccessLog, Surroundings
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import SocketAddress, TcpProxyConfig
 from isthmus_proxy.observe.stats_scope import StatsScope

@@ -17,7 +17,7 @@ from isthmus_proxy.registry_api.sofa import SofaApi
 from isthmus_proxy.rpc.codecs import make_codec
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
     from isthmus_proxy.observe.stats_scope import StatsScope
 
 Leave = Callable[[], Awaitable[None]]

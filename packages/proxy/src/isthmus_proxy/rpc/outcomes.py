@@ -15,7 +15,7 @@ from isthmus_proxy.rpc.call_log import answered_info
 from isthmus_proxy.rpc.upstream_connection import Pending, RpcUpstreamConnection
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
     from isthmus_proxy.rpc.rpc_proxy import RpcProxy
 
 TIMED_OUT = 504

@@ -16,7 +16,7 @@ from isthmus_proxy.rpc.pool import RpcPool
 from isthmus_proxy.rpc.upstream_connection import RpcUpstreamConnection
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
     from isthmus_proxy.rpc.requester import RpcRequester
     from isthmus_proxy.rpc.rpc_proxy import RpcProxy
 

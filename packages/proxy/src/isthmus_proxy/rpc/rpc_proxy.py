@@ -7,10 +7,10 @@ weighted clusters, timeouts and retry policies mean what they mean for HTTP.
 from __future__ import annotations
 
 from isthmus_proxy.codec.rpc import Frame, RpcCodec, RpcRequest, Unreadable
-from isthmus_proxy.http.connection_manager import AccessLog, Surroundings, Tracer
 from isthmus_proxy.http.http_filter_chain import HttpFilterChain
 from isthmus_proxy.http.plan import has_fractions
 from isthmus_proxy.http.stream_info import ConnectionEnded, StreamInfo
+from isthmus_proxy.http.surroundings import AccessLog, Surroundings, Tracer
 from isthmus_proxy.listener.accepted_socket import AcceptedSocket
 from isthmus_proxy.listener.model import RpcProxyConfig
 from isthmus_proxy.route.table import RouteHandle, RouteTable

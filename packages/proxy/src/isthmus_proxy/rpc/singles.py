@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from isthmus_proxy.codec.rpc import ONE_WAY, SEALED, Frame, Unreadable
-from isthmus_proxy.http.connection_manager import Surroundings, Tracer
 from isthmus_proxy.http.http_filter_chain import Chosen, HttpFilterChain
 from isthmus_proxy.http.local_reply import LocalReply
 from isthmus_proxy.http.message import Headers
 from isthmus_proxy.http.request_id import request_id
 from isthmus_proxy.http.stream_info import StreamInfo
+from isthmus_proxy.http.surroundings import Surroundings, Tracer
 from isthmus_proxy.rpc.burst import Burst, Call
 from isthmus_proxy.rpc.call_log import answered_info, call_info
 from isthmus_proxy.rpc.outcomes import REFUSED_BY_LIMIT

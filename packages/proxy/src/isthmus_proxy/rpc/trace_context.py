@@ -17,7 +17,7 @@ from isthmus_proxy.trace.context import SpanContext
 from isthmus_proxy.trace.span import Span
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Tracer
+    from isthmus_proxy.http.surroundings import Tracer
 
 TRACE_ID = b"rpc_trace_context.sofaTraceId"
 RPC_ID = b"rpc_trace_context.sofaRpcId"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.trace.model import Collector
 
 _ANSWER_BYTES = 64 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from isthmus_proxy.http.connection_manager import Surroundings
+from isthmus_proxy.http.surroundings import Surroundings
 from isthmus_proxy.observe.stats import StatsStore
 from isthmus_proxy.observe.stats_scope import StatsScope
 from isthmus_proxy.trace.model import Collector, TracingConfig

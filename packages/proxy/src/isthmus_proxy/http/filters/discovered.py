@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.http.filters.stream_filter import (
     STOP,
     FilterCallbacks,
@@ -33,10 +34,16 @@ class ExtensionHandle:
         self.filters: list[DiscoveredFilter] = []
 
     def replace(self, extension: Extension | None) -> None:
-        """Let ``extension`` serve, or what there is without any. Raises ConfigError if a filter cannot be made of it."""
-        self.extension = extension
-        for each in list(self.filters):
-            each.renew()
+        """Let ``extension`` serve, or what there is without any. Raises ConfigError and changes nothing where a filter cannot be made."""
+        before, self.extension = self.extension, extension
+        try:
+            for each in list(self.filters):
+                each.renew()
+        except ConfigError:
+            self.extension = before
+            for each in list(self.filters):
+                each.renew()
+            raise
 
 
 class ExtensionHandles:

@@ -22,7 +22,7 @@ from isthmus_proxy.http.message import Headers, RequestHead, ResponseHead, set_h
 from isthmus_proxy.runtime import Fraction
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
 
 NAMESPACE = "envoy.filters.http.ext_authz"
 MAX_ANSWER = 1024 * 1024

@@ -19,7 +19,7 @@ from isthmus_proxy.route.model import Decision, ForwardAction, HeaderEdits
 from isthmus_proxy.runtime import Fraction
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
 
 NAMESPACE = "envoy.filters.http.ratelimit"
 _NO_EDITS = HeaderEdits()

@@ -39,7 +39,7 @@ from isthmus_proxy.route.model import Decision
 from isthmus_proxy.runtime import Runtime
 
 if TYPE_CHECKING:
-    from isthmus_proxy.http.connection_manager import Surroundings
+    from isthmus_proxy.http.surroundings import Surroundings
 
 Trailers = tuple[tuple[bytes, bytes], ...]
 
