@@ -12,13 +12,13 @@ from isthmus_proxy.http.stream_info import StreamInfo
 from isthmus_proxy.route.model import ClusterWeight, HeaderEdits, RouteConfiguration
 from isthmus_proxy.rpc.model import HeartbeatConfig, PoolMode, RpcLimits
 from isthmus_proxy.trace.model import TracingConfig
-from isthmus_proxy.xds.source import ApiSource
 
 if TYPE_CHECKING:
     from isthmus_proxy.http.filters.stream_filter import FilterConfig, FilterContext, FilterFactory
     from isthmus_proxy.rbac.model import Rules
     from isthmus_proxy.route.scopes import FragmentBuilder, Scope
     from isthmus_proxy.tls.model import ServerTlsConfig
+    from isthmus_proxy.xds.source import ApiSource
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -173,9 +173,7 @@ class DiscoveredFilterConfig:
 
     def make(self, context: FilterContext) -> FilterFactory:
         """See ``FilterConfig``."""
-        from isthmus_proxy.http.filters.discovered import DiscoveredFilter  # noqa: PLC0415 - few configurations name any
-
-        return DiscoveredFilter(self, context.surroundings.extensions().get_or_create(self.name), context)
+        return context.surroundings.extensions().make(self, context)
 
 
 @dataclass(frozen=True, slots=True)

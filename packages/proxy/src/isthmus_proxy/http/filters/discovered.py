@@ -61,6 +61,10 @@ class ExtensionHandles:
             handle = self._handles[name] = ExtensionHandle(name)
         return handle
 
+    def make(self, config: DiscoveredFilterConfig, context: FilterContext) -> DiscoveredFilter:
+        """The filter of a connection manager that follows a name."""
+        return DiscoveredFilter(config, self.get_or_create(config.name), context)
+
     def current(self, name: str) -> Extension | None:
         """The newest configuration of ``name``."""
         handle = self._handles.get(name)
