@@ -44,6 +44,7 @@ TOKEN = "s3cret"
         ("eureka: {servers: 'http://e:8761/eureka,https://f/eureka'}",
          EurekaConfig(("http://e:8761/eureka", "https://f/eureka"), RULE)),
         ("etcd: {servers: 'e:2379,f:2379', root: /d}", EtcdConfig(("e:2379", "f:2379"), RULE, {}, "/d")),
+        ("etcd: {servers: 'e:2379', session_timeout_s: 3}", EtcdConfig(("e:2379",), RULE, session_timeout_s=3)),
         (
             "sofaregistry: {servers: 's:9600', data_ids: ['a:1.0@DEFAULT'], group: G}",
             SofaRegistryConfig(("s:9600",), RULE, ("a:1.0@DEFAULT",), {}, "G"),
@@ -72,6 +73,7 @@ def test_a_token_is_not_shown() -> None:
         ("nacos: {servers: 'http://n:1'}", "must be host:port"),
         ("eureka: {servers: 'http://e', scheme: gopher}", "must be one of"),
         ("etcd: {}", "must have the field servers"),
+        ("etcd: {servers: 'e:1', session_timeout_s: 1}", "session_timeout_s: 1: must be"),
         ("sofaregistry: {servers: 's:1'}", "must have the field data_ids"),
         ("sofaregistry: {servers: 's:1', data_ids: []}", "at least one element"),
         ("zookeeper: {servers: 'z:1', dubbo_root: /d}", "belongs to the layout dubbo-applications"),

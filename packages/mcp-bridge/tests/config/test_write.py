@@ -17,6 +17,7 @@ registries:
 - {name: sofa, zookeeper: {servers: "zk:2181", layout: sofarpc}}
 - {name: apps, zookeeper: {servers: "zk:2181", layout: dubbo-applications}}
 - {name: files, file: {path: services}}
+- {name: keys, etcd: {servers: "e:2379", session_timeout_s: 5}}
 """
 
 
@@ -31,7 +32,7 @@ def test_everything_said() -> None:
     config = parse(
         """
 registration: {namespace: shop, domain: svc, version: label, ports: {dubbo: 1}, grace_s: 1, max_leases: 2, max_instances: 3}
-backsync: {cluster: east, registries: [zoo, sofa], overlap_s: 0, writes_per_s: 7}
+backsync: {cluster: east, registries: [zoo, sofa, keys], overlap_s: 0, writes_per_s: 7}
 """
     )
     assert config.registration == RegistrationConfig(
@@ -39,7 +40,7 @@ backsync: {cluster: east, registries: [zoo, sofa], overlap_s: 0, writes_per_s: 7
         {"dubbo": 1},
         LeaseLimits(grace_s=1, max_leases=2, max_instances=3),
     )
-    assert config.backsync == BacksyncConfig("east", ("zoo", "sofa"), 0, 7)
+    assert config.backsync == BacksyncConfig("east", ("zoo", "sofa", "keys"), 0, 7)
 
 
 def test_mirrors() -> None:

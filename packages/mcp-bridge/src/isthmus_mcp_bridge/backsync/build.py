@@ -8,10 +8,12 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from isthmus_mcp_bridge.backsync.etcd_store import EtcdStore
 from isthmus_mcp_bridge.backsync.layouts import LAYOUTS, Layout
 from isthmus_mcp_bridge.backsync.leadership import Leadership
 from isthmus_mcp_bridge.backsync.mirror import Mirror, MirrorRule
 from isthmus_mcp_bridge.backsync.own_entries import OwnEntries
+from isthmus_mcp_bridge.backsync.store import EntryStore
 from isthmus_mcp_bridge.backsync.write_back import HAND_OVER_S, WriteBack
 from isthmus_mcp_bridge.backsync.writer import Writer, WriterSettings
 from isthmus_mcp_bridge.backsync.zookeeper_store import ZooKeeperStore
@@ -19,9 +21,10 @@ from isthmus_mcp_bridge.catalog.catalog import Catalog
 from isthmus_mcp_bridge.config.model import (
     BacksyncConfig,
     BridgeConfig,
+    EtcdConfig,
     MirrorConfig,
     RegistryConfig,
-    ZooKeeperConfig,
+    WrittenKind,
 )
 from isthmus_mcp_bridge.model import ServiceKey
 from isthmus_mcp_bridge.observe.metrics import Sample
@@ -153,7 +156,7 @@ def build_parts(config: BridgeConfig, now: Callable[[], float], random: Callable
     own = {
         one.name: _own(one.name, LAYOUTS[one.kind.layout], config.backsync.cluster, registrations)
         for one in config.registries
-        if isinstance(one.kind, ZooKeeperConfig) and one.kind.layout in LAYOUTS
+        if isinstance(one.kind, WrittenKind) and one.kind.layout in LAYOUTS
     }
     mirrors = [_mirroring(config, one, writers[one.to], random) for one in config.backsync.mirror]
     return Parts(registrations, write_back, own, mirrors)
@@ -161,8 +164,8 @@ def build_parts(config: BridgeConfig, now: Callable[[], float], random: Callable
 
 def _mirroring(config: BridgeConfig, one: MirrorConfig, writer: Writer, random: Callable[[], float]) -> Mirroring:
     kind = next(registry.kind for registry in config.registries if registry.name == one.to)
-    assert isinstance(kind, ZooKeeperConfig)
-    store = ZooKeeperStore(kind.servers, kind.session_timeout_s * LOCK_SHARE)
+    assert isinstance(kind, WrittenKind)
+    store = _store(kind, kind.session_timeout_s * LOCK_SHARE, random)
     lock = f"/isthmus/backsync/{writer.settings.cluster}/{kind.root.strip('/').replace('/', '-')}/leader"
     leadership = Leadership(store, lock, random)
     found = Mirroring(MirrorRule(frozenset(one.sources), one.services), writer, leadership)
@@ -177,8 +180,8 @@ def _writer(
     now: Callable[[], float],
     random: Callable[[], float],
 ) -> Writer:
-    assert isinstance(one.kind, ZooKeeperConfig)
-    store = ZooKeeperStore(one.kind.servers, one.kind.session_timeout_s)
+    assert isinstance(one.kind, WrittenKind)
+    store = _store(one.kind, one.kind.session_timeout_s, random)
     settings = WriterSettings(
         one.name,
         one.kind.root,
@@ -191,6 +194,12 @@ def _writer(
     if registrations is not None:
         writer.outdone = registrations.outdone
     return writer
+
+
+def _store(kind: WrittenKind, session_timeout_s: float, random: Callable[[], float]) -> EntryStore:
+    if isinstance(kind, EtcdConfig):
+        return EtcdStore(kind.servers, session_timeout_s, random)
+    return ZooKeeperStore(kind.servers, session_timeout_s)
 
 
 def _own(name: str, layout: Layout, cluster: str, registrations: Registrations | None) -> OwnEntries:

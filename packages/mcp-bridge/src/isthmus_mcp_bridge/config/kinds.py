@@ -112,7 +112,7 @@ def _eureka(field: Field, namespace: str, _: Path) -> EurekaConfig:
 
 
 def _etcd(field: Field, namespace: str, _: Path) -> EtcdConfig:
-    fields = field.mapping("servers", "root", "resync_interval_s", *NAMING_FIELDS)
+    fields = field.mapping("servers", "root", "resync_interval_s", "session_timeout_s", *NAMING_FIELDS)
     if "servers" not in fields:
         raise field.error("must have the field servers, as host:port,host:port")
     default = EtcdConfig(_targets(fields["servers"]), _naming(fields, namespace))
@@ -121,6 +121,7 @@ def _etcd(field: Field, namespace: str, _: Path) -> EtcdConfig:
         ports=_ports(fields["ports"]) if "ports" in fields else {},
         root=_root(fields["root"]) if "root" in fields else default.root,
         resync_interval_s=number(fields, "resync_interval_s", 1, _DAY_S, default.resync_interval_s),
+        session_timeout_s=number(fields, "session_timeout_s", 2, 600, default.session_timeout_s),
     )
 
 

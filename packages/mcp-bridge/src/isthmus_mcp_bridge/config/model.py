@@ -113,13 +113,15 @@ class EurekaConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EtcdConfig:
-    """An ``etcd`` registry in Dubbo's layout."""
+    """An ``etcd`` registry in Dubbo's layout. ``session_timeout_s`` is the life of the lease of what is written there."""
 
     servers: tuple[str, ...]
     naming: NamingRule
     ports: Mapping[str, int] = dataclasses.field(default_factory=dict)
     root: str = "/dubbo"
     resync_interval_s: float = 300.0
+    session_timeout_s: float = 10.0
+    layout: str = "dubbo"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,6 +136,9 @@ class SofaRegistryConfig:
     instance_id: str = "DEFAULT_INSTANCE_ID"
     first_push_s: float = 3.0
 
+
+WrittenKind = ZooKeeperConfig | EtcdConfig
+"""Registries that can be written."""
 
 Kind = FileConfig | ZooKeeperConfig | ConsulConfig | NacosConfig | EurekaConfig | EtcdConfig | SofaRegistryConfig
 

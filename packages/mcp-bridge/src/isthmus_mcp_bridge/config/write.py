@@ -11,7 +11,7 @@ from isthmus_mcp_bridge.config.model import (
     MirrorConfig,
     RegistrationConfig,
     RegistryConfig,
-    ZooKeeperConfig,
+    WrittenKind,
 )
 from isthmus_mcp_bridge.config.values import integer, number
 from isthmus_mcp_bridge.document import Field
@@ -20,7 +20,7 @@ from isthmus_mcp_bridge.registration.model import SdkService
 
 MAX_REGISTRIES = 32
 WRITABLE = ("dubbo", "sofarpc")
-"""ZooKeeper's layouts that are written."""
+"""Layouts that are written."""
 
 
 def read_registration(field: Field) -> RegistrationConfig:
@@ -99,8 +99,8 @@ def _writable(field: Field, registries: Sequence[RegistryConfig]) -> str:
     found = next((one for one in registries if one.name == name), None)
     if found is None:
         raise field.error(f"is no registry; there are {', '.join(one.name for one in registries)}")
-    if not isinstance(found.kind, ZooKeeperConfig) or found.kind.layout not in WRITABLE:
+    if not isinstance(found.kind, WrittenKind) or found.kind.layout not in WRITABLE:
         raise field.error(
-            f"must be a zookeeper registry with the layout {' or '.join(WRITABLE)}: no other one is written"
+            f"must be a zookeeper registry with the layout {' or '.join(WRITABLE)}, or an etcd registry: no other one is written"
         )
     return name

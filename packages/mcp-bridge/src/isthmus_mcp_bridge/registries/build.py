@@ -24,10 +24,11 @@ from isthmus_mcp_bridge.registries.instances import Plain
 from isthmus_mcp_bridge.registries.json_http import JsonHttp
 from isthmus_mcp_bridge.registries.nacos.grpc_registry import NacosGrpcRegistry, NacosOptions
 from isthmus_mcp_bridge.registries.nacos.http_registry import nacos_http_registry
+from isthmus_mcp_bridge.registries.sieve import Sieve
 from isthmus_mcp_bridge.registries.sofaregistry.messages import DataKey
 from isthmus_mcp_bridge.registries.sofaregistry.registry import SofaOptions, SofaRegistry
 from isthmus_mcp_bridge.registries.zookeeper.applications import ApplicationFetch, read_application
-from isthmus_mcp_bridge.registries.zookeeper.directory import Directory, Sieve, read_dubbo
+from isthmus_mcp_bridge.registries.zookeeper.directory import Directory, read_dubbo
 from isthmus_mcp_bridge.registries.zookeeper.handover import HandOver
 from isthmus_mcp_bridge.registries.zookeeper.kazoo_client import KazooZooKeeper
 from isthmus_mcp_bridge.registries.zookeeper.registry import Pace, ZooKeeperRegistry
@@ -40,6 +41,8 @@ def build_registry(config: RegistryConfig, random: Random, sieve: Sieve | None =
     """The adapter, not yet running; ``random`` gives numbers in [0, 1), ``sieve`` keeps back what our own cluster has written."""
     if isinstance(config.kind, ZooKeeperConfig):
         return _zookeeper(config.name, config.kind, random, sieve)
+    if isinstance(config.kind, EtcdConfig):
+        return _etcd(config.name, config.kind, random, sieve)
     builder: Callable[[str, Any, Random], Registry] = _BUILDERS[type(config.kind)]
     return builder(config.name, config.kind, random)
 
@@ -83,8 +86,8 @@ def _eureka(name: str, kind: EurekaConfig, random: Random) -> Registry:
     return eureka_registry(Plain(name, kind.naming, kind.ports, kind.scheme), http, kind.interval_s, random)
 
 
-def _etcd(name: str, kind: EtcdConfig, random: Random) -> Registry:
-    return EtcdRegistry(name, kind.servers, kind.root, kind.naming, kind.ports, kind.resync_interval_s, random)
+def _etcd(name: str, kind: EtcdConfig, random: Random, sieve: Sieve | None) -> Registry:
+    return EtcdRegistry(name, kind.servers, kind.root, kind.naming, kind.ports, kind.resync_interval_s, random, sieve)
 
 
 def _sofaregistry(name: str, kind: SofaRegistryConfig, random: Random) -> Registry:
@@ -97,6 +100,5 @@ _BUILDERS: dict[type, Callable[..., Registry]] = {
     ConsulConfig: _consul,
     NacosConfig: _nacos,
     EurekaConfig: _eureka,
-    EtcdConfig: _etcd,
     SofaRegistryConfig: _sofaregistry,
 }

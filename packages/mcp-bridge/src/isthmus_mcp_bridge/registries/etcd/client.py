@@ -17,7 +17,7 @@ from isthmus_mcp_bridge.registries.faults import RegistryFault
 
 PAGE = 1000
 CALL_DEADLINE_S = 10.0
-_OPTIONS = [
+OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -56,7 +56,9 @@ class EtcdKeys:
         found: list[Key] = []
         start, revision = prefix.encode(), 0
         while True:
-            request = rpc.RangeRequest(key=start, range_end=_end(prefix), limit=PAGE, revision=revision, keys_only=True)
+            request = rpc.RangeRequest(
+                key=start, range_end=range_end(prefix), limit=PAGE, revision=revision, keys_only=True
+            )
             try:
                 answer = await self._range(request, timeout=CALL_DEADLINE_S)
             except grpc.aio.AioRpcError as error:
@@ -70,7 +72,7 @@ class EtcdKeys:
     async def watch(self, prefix: str, revision: int) -> AsyncIterator[tuple[list[Key], int]]:
         """Changes from that revision on, one response at a time with its revision. Raises Compacted and RegistryFault."""
         create = rpc.WatchCreateRequest(
-            key=prefix.encode(), range_end=_end(prefix), start_revision=revision, progress_notify=True
+            key=prefix.encode(), range_end=range_end(prefix), start_revision=revision, progress_notify=True
         )
         call = self._watch()
         try:
@@ -94,11 +96,11 @@ class EtcdKeys:
 @contextlib.asynccontextmanager
 async def connected(target: str) -> AsyncIterator[EtcdKeys]:
     """A connection to one member; nothing is sent yet."""
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
         yield EtcdKeys(channel, target)
 
 
-def _end(prefix: str) -> bytes:
+def range_end(prefix: str) -> bytes:
     """The first key after every key with the prefix."""
     raw = prefix.encode()
     return raw[:-1] + bytes([raw[-1] + 1])

@@ -19,6 +19,7 @@ from isthmus_mcp_bridge.registries.etcd.client import Compacted, EtcdKeys, Key, 
 from isthmus_mcp_bridge.registries.faults import RegistryFault
 from isthmus_mcp_bridge.registries.following import Reporter, keep_following
 from isthmus_mcp_bridge.registries.naming import NamingRule
+from isthmus_mcp_bridge.registries.sieve import Sieve
 
 FOLDERS = ("providers", "configurators")
 
@@ -75,8 +76,10 @@ class EtcdRegistry:
         ports: Mapping[str, int],
         resync_interval_s: float,
         random: Callable[[], float],
+        sieve: Sieve | None = None,
     ) -> None:
-        """``targets`` are ``host:port``, tried in turn."""
+        """``targets`` are ``host:port``, tried in turn; ``sieve`` keeps back what is our own."""
+        self._sieve = sieve
         self._name = name
         self._targets = itertools.cycle(targets)
         self._root = root
@@ -106,6 +109,8 @@ class EtcdRegistry:
                     raise RegistryFault(f"{self._root} holds nothing (yet); nothing is concluded until it does")
                 self._keys.replace(keys)
                 listing = {self._path(name): self._entry(name, revision) for name in self._keys.interfaces}
+                if self._sieve is not None:
+                    self._sieve.listed(listing)
                 reporter.listed(listing, audit=audit, revision=f"revision {revision}")
                 self._backoff.reset()
                 audit = True
@@ -121,6 +126,8 @@ class EtcdRegistry:
         async for keys, at in client.watch(self._root.rstrip("/") + "/", revision):
             for interface in sorted(self._keys.apply(keys)):
                 there = self._keys.nodes(interface) is not None
+                if not there and self._sieve is not None:
+                    self._sieve.remove(self._path(interface))
                 reporter.changed(self._path(interface), self._entry(interface, at) if there else None)
         raise RegistryFault("etcd ended the watch")
 
@@ -132,5 +139,8 @@ class EtcdRegistry:
         interface, source = unquote_plus(encoded), PathSource(self._name, self._path(encoded))
         by_folder = {folder: [node for kind, node in nodes if kind == folder] for folder in FOLDERS}
         overrides, problems = read_overrides(source, interface, by_folder["configurators"])
-        providers, more = read_providers(source, interface, by_folder["providers"], overrides, self._rule, self._ports)
+        names: Sequence[str] = by_folder["providers"]
+        if self._sieve is not None:
+            names = self._sieve.sift(self._path(encoded), interface, names)
+        providers, more = read_providers(source, interface, names, overrides, self._rule, self._ports)
         return Entry(tuple(providers), (*problems, *more), min(nodes.values(), default=0), None, f"revision {revision}")

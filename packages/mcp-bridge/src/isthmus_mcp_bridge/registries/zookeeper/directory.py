@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from isthmus_mcp_bridge.events import OriginReport
 from isthmus_mcp_bridge.registries.book import Book, Entry
 from isthmus_mcp_bridge.registries.dubbo.providers import PathSource, read_overrides, read_providers
 from isthmus_mcp_bridge.registries.naming import NamingRule
+from isthmus_mcp_bridge.registries.sieve import Sieve
 from isthmus_mcp_bridge.registries.zookeeper.client import NO_CHILDREN, Children
 
 
@@ -40,22 +41,6 @@ def read_dubbo(nodes: InterfaceNodes, rule: NamingRule, ports: Mapping[str, int]
     providers, more = read_providers(source, nodes.interface, nodes.providers.names, overrides, rule, ports)
     age, created_ms = nodes.providers.czxid, nodes.providers.ctime_ms
     return Entry(tuple(providers), (*problems, *more), age, created_ms, nodes.providers.revision)
-
-
-class Sieve(Protocol):
-    """Keeps back what bridges of our own cluster have written."""
-
-    def sift(self, origin: str, interface: str, names: Sequence[str]) -> tuple[str, ...]:
-        """The names of the interface at this path that are foreign."""
-        ...
-
-    def remove(self, origin: str) -> None:
-        """The interface is gone."""
-        ...
-
-    def listed(self, origins: Iterable[str]) -> None:
-        """There are these interfaces and no others."""
-        ...
 
 
 class Directory:
