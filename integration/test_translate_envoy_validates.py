@@ -1,4 +1,7 @@
-"""Everything the control plane generates is taken by a real Envoy (``--mode validate``) and by our proxy."""
+"""Everything the control plane generates is taken by a real Envoy (``--mode validate``) and by our proxy.
+
+The file is long because most of it is the configuration, as data.
+"""
 
 import dataclasses
 import json
