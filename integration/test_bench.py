@@ -20,7 +20,7 @@ from bench import (
 from bench.__main__ import chosen
 from bench.agree import compare
 from bench.agree import main as agree
-from bench.filters_plan import SUBJECTS, bootstrap_of, install_python_filters
+from bench.filters_plan import CONFIGURATIONS, bootstrap_of, install_python_filters
 from bench.http_plan import HttpPlan, envoy_bootstrap
 from bench.load.wrk import parse_report
 from bench.mosn_plan import mosn_config
@@ -231,9 +231,9 @@ def test_a_peer_is_built_anew_when_its_sources_change(tmp_path: Path) -> None:
     assert source_digest(SOURCES / "openloop") == source_digest(SOURCES / "openloop")
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_the_proxy_takes_the_configurations_whose_cost_is_measured(subject: str, tmp_path: Path) -> None:
-    path = write_bootstrap(bootstrap_of(subject, HttpPlan(1, 2, 3, tmp_path)), tmp_path, "cost")
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_proxy_takes_the_configurations_whose_cost_is_measured(name: str, tmp_path: Path) -> None:
+    path = write_bootstrap(bootstrap_of(name, HttpPlan(1, 2, 3, tmp_path)), tmp_path, "cost")
     paths = os.pathsep.join(map(str, install_python_filters(tmp_path)))
     checked = run([*module("isthmus_proxy"), "validate", "-c", path], env={"PYTHONPATH": paths})
     assert checked.returncode == 0, checked.stderr

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.http_plan import FILE_LOG, HttpPlan, envoy_bootstrap
+from bench.http_plan import FILE_LOG, HttpPlan, cluster, envoy_bootstrap
 
 Json = dict[str, Any]
 Change = Callable[[Json, HttpPlan], None]
@@ -23,7 +26,29 @@ _BUCKET = {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_
 _GZIP = {"name": "gzip", "typed_config": {"@type": f"{_COMPRESSION}.gzip.compressor.v3.Gzip"}}
 _GUNZIP = {"name": "gzip", "typed_config": {"@type": f"{_COMPRESSION}.gzip.decompressor.v3.Gzip"}}
 _OWN = {"header": {"key": "x-bench", "value": "1"}}
-_JWKS = '{"keys":[{"kty":"oct","kid":"k","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"}]}'
+_SECRET = b"secret-secret-secret-secret-secret"
+_LIMITER = "limiter"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+_JWKS = f'{{"keys":[{{"kty":"oct","kid":"k","alg":"HS256","k":"{_base64(_SECRET)}"}}]}}'
+
+
+def _token() -> str:
+    header, claims = b'{"alg":"HS256","kid":"k"}', b'{"iss":"bench","sub":"load","exp":4102444800}'
+    signed = f"{_base64(header)}.{_base64(claims)}"
+    return f"{signed}.{_base64(hmac.digest(_SECRET, signed.encode(), hashlib.sha256))}"
+
+
+def _jwt(requires: Json) -> Json:
+    return _typed(
+        "jwt_authn.v3.JwtAuthentication",
+        providers={"p": {"issuer": "bench", "local_jwks": {"inline_string": _JWKS}}},
+        rules=[{"match": {"prefix": "/"}, "requires": requires}],
+    )
 
 
 def _typed(name: str, **fields: Any) -> Json:
@@ -39,6 +64,12 @@ def _python(entry: str, **fields: Any) -> Json:
 
 
 FILTERS: dict[str, Json] = {
+    "bandwidth_limit-not-reached": _typed(
+        "bandwidth_limit.v3.BandwidthLimit",
+        stat_prefix="bench",
+        enable_mode="REQUEST_AND_RESPONSE",
+        limit_kbps=100_000_000,
+    ),
     "buffer": _typed("buffer.v3.Buffer", max_request_bytes=10_000),
     "compressor-not-compressing": _typed(
         "compressor.v3.Compressor",
@@ -54,6 +85,10 @@ FILTERS: dict[str, Json] = {
     ),
     "cors": _typed("cors.v3.Cors"),
     "decompressor": _typed("decompressor.v3.Decompressor", decompressor_library=_GUNZIP),
+    "ext_authz-http": _typed(
+        "ext_authz.v3.ExtAuthz",
+        http_service={"server_uri": {"uri": "http://origin", "cluster": "origin", "timeout": "5s"}},
+    ),
     "fault-not-injecting": _typed("fault.v3.HTTPFault", abort={"http_status": 503, "percentage": {"numerator": 0}}),
     "header_mutation": _typed(
         "header_mutation.v3.HeaderMutation",
@@ -63,11 +98,13 @@ FILTERS: dict[str, Json] = {
         "header_to_metadata.v3.Config",
         request_rules=[{"header": "origin", "on_header_present": {"key": "origin"}}],
     ),
-    "jwt_authn-no-token": _typed(
-        "jwt_authn.v3.JwtAuthentication",
-        providers={"p": {"issuer": "bench", "local_jwks": {"inline_string": _JWKS}}},
-        rules=[{"match": {"prefix": "/"}, "requires": {"allow_missing": {}}}],
+    "health_check-other-path": _typed(
+        "health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[{"name": ":path", "string_match": {"exact": "/health"}}],
     ),
+    "jwt_authn-no-token": _jwt({"allow_missing": {}}),
+    "jwt_authn-token": _jwt({"provider_name": "p"}),
     "local_ratelimit": _typed(
         "local_ratelimit.v3.LocalRateLimit",
         stat_prefix="bench",
@@ -75,15 +112,25 @@ FILTERS: dict[str, Json] = {
         filter_enabled=_ALWAYS,
         filter_enforced=_ALWAYS,
     ),
+    "ratelimit-grpc": _typed(
+        "ratelimit.v3.RateLimit",
+        domain="bench",
+        timeout="5s",
+        failure_mode_deny=True,
+        rate_limit_service={
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": _LIMITER}, "timeout": "5s"},
+        },
+    ),
     "rbac": _typed("rbac.v3.RBAC", rules={"action": "DENY", "policies": {"none": _ANY}}),
     "python-one-hook": _python("bench-one"),
     "python-four-hooks": _python("bench-four"),
     "python-async-hook": _python("bench-async"),
     "python-hook-in-thread": _python("bench-one", threads=True),
 }
-"""By subject, the filter before the router."""
+"""By name of the configuration, the filter before the router."""
 PER_ROUTE = {"cors": _typed("cors.v3.CorsPolicy", allow_origin_string_match=[{"exact": "http://good.example"}])}
-"""By subject, what the virtual host says of it."""
+"""By name, what the virtual host says of it."""
 
 
 def _manager(bootstrap: Json) -> Json:
@@ -123,22 +170,42 @@ OBSERVED: dict[str, Change] = {
     "tracing-none-sampled": _tracing(0.0),
     "tracing-all-sampled": _tracing(100.0),
 }
-"""By subject, what is changed beside filters."""
+"""By name, what is changed beside filters."""
 
-SUBJECTS = ("router-alone", *FILTERS, *OBSERVED)
+CONFIGURATIONS = ("router-alone", *FILTERS, *OBSERVED)
 
 
-def bootstrap_of(subject: str, plan: HttpPlan) -> Json:
-    """The bootstrap of a subject."""
+def headers_of(name: str) -> dict[str, str]:
+    """What all requests to a configuration carry."""
+    token = {"authorization": f"Bearer {_token()}"} if name == "jwt_authn-token" else {}
+    return TOKEN_HEADERS | token
+
+
+def asks_limiter(name: str) -> bool:
+    """Whether a configuration asks a rate limit service."""
+    return name.startswith("ratelimit")
+
+
+def _limited(bootstrap: Json, port: int) -> None:
+    """Let all requests be asked for at the rate limit service at ``port``."""
+    bootstrap["static_resources"]["clusters"].append(cluster(_LIMITER, port, http2=True))
+    host = _manager(bootstrap)["route_config"]["virtual_hosts"][0]
+    host["rate_limits"] = [{"actions": [{"generic_key": {"descriptor_value": "bench"}}]}]
+
+
+def bootstrap_of(name: str, plan: HttpPlan, limiter_port: int = 1) -> Json:
+    """The bootstrap of a configuration; ``limiter_port`` is the rate limit service's, for one that asks it."""
     bootstrap: Json = envoy_bootstrap(plan)
-    if subject in FILTERS:
+    if name in FILTERS:
         manager = _manager(bootstrap)
-        manager["http_filters"].insert(0, {"name": subject, "typed_config": FILTERS[subject]})
-        if subject in PER_ROUTE:
+        manager["http_filters"].insert(0, {"name": name, "typed_config": FILTERS[name]})
+        if name in PER_ROUTE:
             host = manager["route_config"]["virtual_hosts"][0]
-            host["typed_per_filter_config"] = {subject: PER_ROUTE[subject]}
-    elif subject in OBSERVED:
-        OBSERVED[subject](bootstrap, plan)
+            host["typed_per_filter_config"] = {name: PER_ROUTE[name]}
+        if asks_limiter(name):
+            _limited(bootstrap, limiter_port)
+    elif name in OBSERVED:
+        OBSERVED[name](bootstrap, plan)
     return bootstrap
 
 

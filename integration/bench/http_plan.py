@@ -41,11 +41,12 @@ def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _cluster(name: str, port: int, *, http2: bool = False) -> dict[str, object]:
+def cluster(name: str, port: int, *, http2: bool = False) -> dict[str, object]:
+    """A static cluster of one endpoint on loopback."""
     endpoint = {"endpoint": {"address": _address(port)}}
     # Circuit breakers wide open in every subject: the load has more connections than Envoy's default of 1024 allows.
     limit = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
-    cluster: dict[str, object] = {
+    made: dict[str, object] = {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "5s",
@@ -54,8 +55,8 @@ def _cluster(name: str, port: int, *, http2: bool = False) -> dict[str, object]:
     }
     if http2:
         options = {"@type": f"type.googleapis.com/{OPTIONS}", "explicit_http_config": {"http2_protocol_options": {}}}
-        cluster["typed_extension_protocol_options"] = {OPTIONS: options}
-    return cluster
+        made["typed_extension_protocol_options"] = {OPTIONS: options}
+    return made
 
 
 def _http_connection_manager(plan: HttpPlan) -> dict[str, object]:
@@ -94,13 +95,13 @@ def envoy_bootstrap(plan: HttpPlan) -> dict[str, object]:
     """The bootstrap that both Envoy and Isthmus run, unchanged."""
     chain = {"filters": [{"name": "http", "typed_config": _http_connection_manager(plan)}]}
     listener = {"name": "bench", "address": _address(plan.port), "filter_chains": [chain]}
-    idle = [_cluster(f"idle-{number}", plan.origin_port) for number in range(plan.clusters)]
+    idle = [cluster(f"idle-{number}", plan.origin_port) for number in range(plan.clusters)]
     return {
         "node": {"id": "bench", "cluster": "bench"},
         "admin": {"address": _address(plan.admin_port)},
         "static_resources": {
             "listeners": [listener],
-            "clusters": [_cluster("origin", plan.origin_port, http2=plan.http2), *idle],
+            "clusters": [cluster("origin", plan.origin_port, http2=plan.http2), *idle],
         },
     }
 
