@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from harness.collector import Collector
 from harness.isthmus import ControlPlane
 from isthmus_controlplane.model.testing import document
-from isthmus_proxy.tls.testing import Authority
+from isthmus_proxy.tls.testing import Authority, Issued
 
 PROXIES = ("isthmus", "envoy")
 SECRET = b"a secret of at least thirty-two bytes"
@@ -64,6 +64,18 @@ def service(host: str, port: int, protocol: str, target: int) -> dict[str, Any]:
     })  # fmt: skip
 
 
+def labelled(host: str, endpoints: Mapping[int, dict[str, str]]) -> dict[str, Any]:
+    """A service with endpoints, given by their ports, with these labels; the first is in the zone of the clients, the rest elsewhere."""
+    near, *far = endpoints
+    return document("ServiceEntry", host.replace(".", "-"), {
+        "hosts": [host], "resolution": "STATIC", "ports": [{"number": 8080, "name": "main", "protocol": "HTTP"}],
+        "endpoints": [
+            {"address": "127.0.0.1", "ports": {"main": port}, "labels": labels, "locality": place}
+            for port, labels, place in ((near, endpoints[near], "here/a"), *((port, endpoints[port], "there/a") for port in far))
+        ],
+    })  # fmt: skip
+
+
 def placed(host: str, endpoints: Mapping[str, int]) -> dict[str, Any]:
     """A service with an endpoint, given by its port, in each locality."""
     return document("ServiceEntry", host.replace(".", "-"), {
@@ -75,6 +87,11 @@ def placed(host: str, endpoints: Mapping[str, int]) -> dict[str, Any]:
 
 
 # Services by mutual TLS, and whom clients expect there.
+ORIGINATED = ("./*.example", *(
+    f"./{name}.shop" for name in (
+        "renamed", "unchecked", "wrong-name", "wrong-host", "wrong-authority", "files", "credential", "no-certificate",
+    )
+))  # fmt: skip
 MUTUAL = {"mutual": CALLER, "stranger": "spiffe://td/ns/default/sa/stranger"}
 
 
@@ -92,6 +109,42 @@ def mutual_tls(world: World) -> list[dict[str, Any]]:
                 service(host, 8080, "HTTP", world.mutual[server]),
                 document("DestinationRule", f"{server}-{name}", {"host": host, "trafficPolicy": {"tls": tls}}),
             ]
+    return found
+
+
+def originated(world: World, caller: Issued) -> list[dict[str, Any]]:
+    """Services that are called by the TLS of applications: the gateways' HTTPS, and the sidecars' mutual TLS."""
+    root = str(world.authority.root.certificate)
+    files = {"clientCertificate": str(caller.certificate), "privateKey": str(caller.key)}
+    secure = {"sni": "secure.example", "caCertificates": root}
+    gate, inbound = world.https, world.mutual
+    found = []
+    for host, target, tls in (
+        ("secure.example", gate["isthmus"], {"mode": "SIMPLE", "caCertificates": root}),
+        ("secret.example", gate["envoy"], {"mode": "SIMPLE", "credentialName": "caller"}),
+        ("renamed.shop", gate["envoy"], {"mode": "SIMPLE"} | secure),
+        ("unchecked.shop", gate["envoy"], {"mode": "SIMPLE", "sni": "secure.example", "insecureSkipVerify": True}),
+        ("wrong-name.shop", gate["envoy"], {"mode": "SIMPLE", "subjectAltNames": ["other.example"]} | secure),
+        ("wrong-host.shop", gate["envoy"], {"mode": "SIMPLE", "caCertificates": root}),
+        ("wrong-authority.shop", gate["envoy"], {"mode": "SIMPLE", "sni": "secure.example"}),
+        (
+            "files.shop",
+            inbound["envoy"],
+            {"mode": "MUTUAL", "caCertificates": root, "subjectAltNames": [CALLER]} | files,
+        ),
+        (
+            "credential.shop",
+            inbound["isthmus"],
+            {"mode": "MUTUAL", "credentialName": "caller", "subjectAltNames": [CALLER]},
+        ),
+        (
+            "no-certificate.shop",
+            inbound["isthmus"],
+            {"mode": "SIMPLE", "caCertificates": root, "subjectAltNames": [CALLER]},
+        ),
+    ):
+        rule = {"host": host, "trafficPolicy": {"tls": tls}}
+        found += [service(host, 8080, "HTTP", target), document("DestinationRule", host.replace(".", "-"), rule)]
     return found
 
 
@@ -142,7 +195,7 @@ def sidecar(name: str, world: World) -> dict[str, Any]:
             {"port": {"number": world.bytes_in[name], "name": "tcp", "protocol": "TCP"}, "bind": "127.0.0.1",
              "defaultEndpoint": "127.0.0.1:9000"},
         ],
-        "egress": [{"hosts": [f"./{REVIEWS}", *(f"./{server}-{name}.shop" for server in PROXIES for name in MUTUAL)]}],
+        "egress": [{"hosts": [f"./{REVIEWS}", *(f"./{server}-{name}.shop" for server in PROXIES for name in MUTUAL), *ORIGINATED]}],
     })  # fmt: skip
 
 
@@ -184,6 +237,7 @@ def routes() -> list[dict[str, Any]]:
              "delegate": {"name": "team", "namespace": "team"}, "headers": {"request": {"set": {"x-by": "root"}}}},
             {"match": [{"uri": {"prefix": "/near"}}]} | to("near.shop"),
             {"match": [{"uri": {"prefix": "/shared"}}]} | to("shared.shop"),
+            {"match": [{"uri": {"prefix": "/ranked"}}]} | to("ranked.shop"),
         ]),
         document("VirtualService", "team", {"http": [
             {"match": [{"uri": {"exact": "/team/moved"}}], "redirect": {"uri": "/new"}},
@@ -191,6 +245,8 @@ def routes() -> list[dict[str, Any]]:
             to(REVIEWS),
         ]}, "team"),
         *gateway_api(),
+        document("DestinationRule", "ranked", {"host": "ranked.shop", "trafficPolicy": {"outlierDetection": {}, "loadBalancer": {
+            "localityLbSetting": {"failoverPriority": ["istio", "tier=gold"]}}}}),
         document("DestinationRule", "near", {"host": "near.shop", "trafficPolicy": {"outlierDetection": {}}}),
         document("DestinationRule", "shared", {"host": "shared.shop", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {
             "distribute": [{"from": "here/*", "to": {"there": 100}}]}}}}),

@@ -31,7 +31,9 @@ from istio_objects import (
     bearer,
     bootstrap,
     gateway,
+    labelled,
     mutual_tls,
+    originated,
     placed,
     policies,
     routes,
@@ -68,8 +70,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         objects = [
             service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", other),
             service("bytes.shop", 7000, "TCP", target), service("spans.shop", 4318, "HTTP", spans.port),
-            *traced(), *mutual_tls(world), *policies(), *routes(),
+            *traced(), *mutual_tls(world), *originated(world, identity), *policies(), *routes(),
             *(placed(host, {"here/b": target, "there/a": other}) for host in ("near.shop", "shared.shop")),
+            labelled("ranked.shop", {target: {"istio": "ingress"}, other: {"istio": "ingress", "tier": "gold"}}),
             *(sidecar(name, world) for name in PROXIES),
             *(gateway(name, world, certificate.certificate, certificate.key) for name in PROXIES),
         ]  # fmt: skip
@@ -253,8 +256,8 @@ def test_a_delegate_keeps_its_own_headers(world: World) -> None:
             assert ["x-by", by] in answer.json()["headers"]
 
 
-@pytest.mark.parametrize(("path", "service"), [("/near", "reviews"), ("/shared", "ratings")])
-def test_the_place_of_the_client_decides_who_answers(world: World, path: str, service: str) -> None:
+@pytest.mark.parametrize(("path", "service"), [("/near", "reviews"), ("/shared", "ratings"), ("/ranked", "ratings")])
+def test_the_place_and_the_labels_of_the_client_decide_who_answers(world: World, path: str, service: str) -> None:
     for _ in range(10):
         answer = alike(asked(world.http, path, headers={"host": "team.example"}))
         assert answer.json()["service"] == service
@@ -390,6 +393,29 @@ def test_sidecars_call_one_another_by_mutual_tls(world: World, server: str) -> N
 def test_a_server_that_is_somebody_else_is_not_called(world: World, server: str) -> None:
     for answer in asked(world.outbound, "/called", headers={"host": f"{server}-stranger.shop"}).values():
         assert answer.status == 503
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status", "service"),
+    [
+        ("secure.example", "/ratings", 200, "ratings"),
+        ("secret.example", "/ratings", 200, "ratings"),
+        ("renamed.shop", "/", 404, ""),
+        ("unchecked.shop", "/", 404, ""),
+        ("wrong-name.shop", "/", 503, ""),
+        ("wrong-host.shop", "/", 503, ""),
+        ("wrong-authority.shop", "/", 503, ""),
+        ("files.shop", "/called", 200, "reviews"),
+        ("credential.shop", "/called", 200, "reviews"),
+        ("no-certificate.shop", "/called", 503, ""),
+    ],
+)
+def test_tls_of_applications(world: World, host: str, path: str, status: int, service: str) -> None:
+    """What gateways answer for hosts that they do not have, 404, shows that TLS was taken."""
+    answers = asked(world.outbound, path, headers={"host": host})
+    assert {answer.status for answer in answers.values()} == {status}
+    for answer in answers.values() if service else ():
+        assert answer.json()["service"] == service
 
 
 def test_plain_text_is_not_taken_where_mutual_tls_is_asked_for(world: World) -> None:

@@ -59,6 +59,13 @@ HASHED: list[dict[str, Any]] = [
         ("v3", {"httpHeaderName": "x-user", "maglev": {}}),
     )
 ]
+ORIGINATED: list[dict[str, Any]] = [
+    {"mode": "SIMPLE"},
+    {"mode": "SIMPLE", "sni": "a.example", "subjectAltNames": ["a.example"]},
+    {"mode": "SIMPLE", "insecureSkipVerify": True},
+    {"mode": "SIMPLE", "credentialName": "shop", "subjectAltNames": ["a.example"]},
+    {"mode": "MUTUAL", "credentialName": "shop"},
+]
 KEYS = '{"keys": [{"kty": "oct", "kid": "a", "alg": "HS256", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ"}]}'
 ACCESS: list[dict[str, Any]] = [
     {
@@ -279,6 +286,11 @@ OBJECTS: list[ConfigObject] = [
       for port, protocol in ((9094, "HTTP"), (9095, "GRPC"), (9096, "TCP"))),
     *(rule(f"mutual-{protocol}.shop", trafficPolicy={"tls": {
         "mode": "ISTIO_MUTUAL", "subjectAltNames": ["spiffe://td/ns/a/sa/b"]}}) for protocol in ("http", "grpc", "tcp")),
+    *(service(f"originated-{protocol.lower()}.shop", "v1", port=port, protocol=protocol, addresses=["240.0.0.21"])
+      for port, protocol in ((9097, "HTTP"), (9098, "GRPC"), (9099, "TCP"))),
+    *(rule(f"originated-{protocol}.shop", subsets=[
+        {"name": f"s{number}", "trafficPolicy": {"tls": tls}} for number, tls in enumerate(ORIGINATED)
+    ]) for protocol in ("http", "grpc", "tcp")),
     service("tls.shop", "v1", port=4443, protocol="TLS"), service("https.shop", "v1", port=4443, protocol="HTTPS"),
     make("VirtualService", "tls", {"hosts": ["tls.shop"], "tls": [
         {"match": [{"sniHosts": ["tls.shop"]}], "route": [{"destination": {"host": "https.shop"}}]},

@@ -96,7 +96,7 @@ def test_good_documents_of_every_api_version(kind: str, version: str) -> None:
         ("VirtualService", "spec.tcp", [{"match": [{"sourceSubnet": "10.0.0.0/8"}]}], "spec.tcp[0].match[0].sourceSubnet", "10.0.0.0/8"),
         ("VirtualService", "spec.tls", [{"route": [ROUTE]}], "spec.tls[0].match", "empty"),
         ("DestinationRule", "spec.trafficPolicy.loadBalancer.simple", "PASSTHROUGH", "spec.trafficPolicy.loadBalancer.simple", "PASS"),
-        ("DestinationRule", "spec.trafficPolicy", {"tls": {"mode": "SIMPLE"}}, "spec.trafficPolicy.tls.mode", "SIMPLE"),
+        ("DestinationRule", "spec.trafficPolicy", {"tls": {"mode": "SIMPLE", "caCrl": "/crl"}}, "spec.trafficPolicy.tls.caCrl", "/crl"),
         ("DestinationRule", "spec.subsets", [{"name": "a|b"}], "spec.subsets[0].name", "'a|b'"),
         ("DestinationRule", "spec.subsets", [{"name": "a"}, {"name": "a"}], "spec.subsets[1].name", "'a'"),
     ],

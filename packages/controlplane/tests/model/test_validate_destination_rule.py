@@ -32,6 +32,13 @@ def pool(**sides: Any) -> dict[str, Any]:
     return {"connectionPool": sides}
 
 
+def tls(mode: str, **settings: Any) -> dict[str, Any]:
+    return {"tls": {"mode": mode} | settings}
+
+
+PAIR = {"clientCertificate": "/c.pem", "privateKey": "/k.pem"}
+
+
 def outliers(**settings: Any) -> dict[str, Any]:
     return {"outlierDetection": settings}
 
@@ -51,6 +58,13 @@ def outliers(**settings: Any) -> dict[str, Any]:
         pool(tcp={"maxConnections": 0, "connectTimeout": "0.001s", "idleTimeout": "0s"}, http={"maxRetries": 2147483647}),
         outliers(consecutive5xxErrors=0, maxEjectionPercent=100, minHealthPercent=0, interval="1s"),
         outliers(splitExternalLocalOriginErrors=True, consecutiveLocalOriginFailures=1),
+        tls("SIMPLE"),
+        tls("SIMPLE", caCertificates="/ca.pem", sni="a.example", subjectAltNames=["a.example"], insecureSkipVerify=False),
+        tls("SIMPLE", credentialName="shop", subjectAltNames=["a.example"]),
+        tls("SIMPLE", insecureSkipVerify=True, sni="a.example"),
+        tls("MUTUAL", caCertificates="/ca.pem", **PAIR),
+        tls("MUTUAL", insecureSkipVerify=True, **PAIR),
+        tls("MUTUAL", credentialName="shop"),
     ],
 )  # fmt: skip
 def test_good_policies_at_every_level(policy: dict[str, Any]) -> None:
@@ -101,6 +115,19 @@ def test_good_policies_at_every_level(policy: dict[str, Any]) -> None:
         (outliers(maxEjectionPercent=101), "outlierDetection.maxEjectionPercent"),
         (outliers(minHealthPercent=-1), "outlierDetection.minHealthPercent"),
         (outliers(consecutiveLocalOriginFailures=1), "outlierDetection.consecutiveLocalOriginFailures"),
+        (tls("SIMPLE", clientCertificate="/c.pem"), "tls.clientCertificate"),
+        (tls("SIMPLE", credentialName="a b"), "tls.credentialName"),
+        (tls("SIMPLE", credentialName="kubernetes://a"), "tls.credentialName"),
+        (tls("SIMPLE", credentialName="a", caCertificates="/ca.pem"), "tls.caCertificates"),
+        (tls("SIMPLE", insecureSkipVerify=True, caCertificates="/ca.pem"), "tls.caCertificates"),
+        (tls("SIMPLE", insecureSkipVerify=True, subjectAltNames=["a"]), "tls.subjectAltNames"),
+        (tls("SIMPLE", sni="*.example"), "tls.sni"),
+        (tls("MUTUAL", clientCertificate="/c.pem"), "tls.privateKey"),
+        (tls("MUTUAL", privateKey="/k.pem"), "tls.clientCertificate"),
+        (tls("MUTUAL", credentialName="a", privateKey="/k.pem"), "tls.privateKey"),
+        (tls("ISTIO_MUTUAL", caCertificates="/ca.pem"), "tls.caCertificates"),
+        (tls("ISTIO_MUTUAL", insecureSkipVerify=True), "tls.insecureSkipVerify"),
+        (tls("DISABLE", sni="a"), "tls.sni"),
     ],
 )  # fmt: skip
 def test_bad_policies_at_every_level(policy: dict[str, Any], path: str) -> None:
@@ -130,6 +157,12 @@ def shared(start: str, **to: int) -> dict[str, Any]:
         ({"failover": [{"from": "eu", "to": "us"}]}, None),
         ({"distribute": [shared("eu/west/*", eu_west=80, us=20), shared("eu/*", eu=100)]}, None),
         ({"distribute": [shared("eu", eu=100)], "failover": [{"from": "eu", "to": "us"}]}, "failover"),
+        ({"failoverPriority": ["topology.istio.io/network", "version=v1"]}, None),
+        ({"failoverPriority": ["a"], "failover": [{"from": "eu", "to": "us"}]}, "failoverPriority"),
+        ({"failoverPriority": ["a"], "distribute": [shared("eu", eu=100)]}, "failoverPriority"),
+        ({"failoverPriority": ["a", ""]}, "failoverPriority[1]"),
+        ({"failoverPriority": ["=v1"]}, "failoverPriority[0]"),
+        ({"failoverPriority": ["a", "a=1"]}, "failoverPriority[1]"),
         ({"failover": [{"from": "eu", "to": "eu"}]}, "failover[0].to"),
         ({"failover": [{"from": "eu/west", "to": "us"}]}, "failover[0].from"),
         ({"failover": [{"from": "eu", "to": "*"}]}, "failover[0].to"),

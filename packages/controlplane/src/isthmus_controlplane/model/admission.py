@@ -25,7 +25,7 @@ from isthmus_controlplane.model.kinds import DUAL_MODE
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
 from isthmus_controlplane.model.policies import POLICY_KINDS, index_policies
 from isthmus_controlplane.model.references import RuleIndex, dangling, references_of, source_labels
-from isthmus_controlplane.model.rule_aspects import considers_locality, uses_mutual_tls
+from isthmus_controlplane.model.rule_aspects import compared_labels, considers_locality, uses_mutual_tls
 from isthmus_controlplane.model.service import Service
 from isthmus_controlplane.model.sidecar_warnings import sidecar_warnings
 from isthmus_controlplane.model.workload_group import group_warnings
@@ -106,6 +106,7 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
             bindings,
             any(map(considers_locality, kept.rules)),
             any(map(uses_mutual_tls, kept.rules)),
+            frozenset().union(*map(compared_labels, kept.rules)),
         ),
         in_use=MappingProxyType({obj.key: obj for obj in (*others, *kept.rules, *routes.delegates, *routes.in_use)}),
         held=claimed.losers | routes.held | kept.held,

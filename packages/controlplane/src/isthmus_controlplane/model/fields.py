@@ -57,7 +57,7 @@ _LOAD_BALANCER: FieldTable = {
     "warmup": _leaves("duration", "minimumPercent"),
     "warmupDurationSecs": YES,
     "localityLbSetting": {
-        "enabled": YES,
+        **_leaves("enabled", "failoverPriority"),
         "distribute": _leaves("from", "to"),
         "failover": _leaves("from", "to"),
     },
@@ -77,8 +77,14 @@ _POLICY_OF_A_PORT: FieldTable = {
     "loadBalancer": _LOAD_BALANCER,
     "connectionPool": _CONNECTION_POOL,
     "outlierDetection": _OUTLIER_DETECTION,
-    "tls": {"mode": Supported(("DISABLE", "ISTIO_MUTUAL")), **_leaves("subjectAltNames", "sni")},
-}
+    "tls": {
+        "mode": Supported(("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")),
+        **_leaves(
+            "subjectAltNames", "sni", "clientCertificate", "privateKey", "caCertificates", "credentialName",
+            "insecureSkipVerify",
+        ),
+    },
+}  # fmt: skip
 _TRAFFIC_POLICY: FieldTable = {
     **_POLICY_OF_A_PORT,
     "portLevelSettings": {**_POLICY_OF_A_PORT, "port": _leaves("number")},

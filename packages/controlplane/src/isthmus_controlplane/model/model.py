@@ -50,6 +50,7 @@ class Model:
         bindings: VirtualServices by the gateway (``NAMESPACE/NAME``) to which they are bound.
         considers_locality: whether any of the rules depends on where a client is.
         uses_mutual_tls: whether any of the rules lets clients call by mutual TLS.
+        compared_labels: names of the labels of clients that some rule compares with those of endpoints.
     """
 
     mesh: MeshSettings
@@ -61,6 +62,7 @@ class Model:
     bindings: Mapping[str, tuple[ConfigObject, ...]] = dataclasses.field(default_factory=dict)
     considers_locality: bool = False
     uses_mutual_tls: bool = False
+    compared_labels: frozenset[str] = frozenset()
 
     def service(self, host: str, namespace: str) -> Service | None:
         """Find the service that ``host``, written in an object of ``namespace``, stands for."""

@@ -22,7 +22,9 @@ def narrow(model: Model, scope: Scope, instances: InstanceIndex) -> Scope:
     sidecar = scope.kind == "sidecar"
     return dataclasses.replace(
         scope,
-        labels=tuple(pair for pair in scope.labels if pair in model.by_label.selecting),
+        labels=tuple(
+            pair for pair in scope.labels if pair in model.by_label.selecting or pair[0] in model.compared_labels
+        ),
         addresses=(),
         inbound=sidecar and bool(scope.addresses),
         ports=instances.ports(scope.addresses) if sidecar else (),

@@ -34,6 +34,21 @@ def uses_mutual_tls(rule: ConfigObject) -> bool:
     return any(policy.tls.mode == ClientTLSSettings.ISTIO_MUTUAL for policy in policies_of(rule.spec))
 
 
+def compared_labels(rule: ConfigObject) -> frozenset[str]:
+    """The labels of a client that are compared with those of endpoints (``failoverPriority``)."""
+    return frozenset(
+        label
+        for policy in policies_of(rule.spec)
+        for label in policy.load_balancer.locality_lb_setting.failover_priority
+        if "=" not in label
+    )
+
+
+def uses_tls(rule: ConfigObject) -> bool:
+    """Whether clients call a host by any TLS."""
+    return any(policy.tls.mode != ClientTLSSettings.DISABLE for policy in policies_of(rule.spec))
+
+
 def considers_locality(rule: ConfigObject) -> bool:
     """Whether what a client gets by a DestinationRule may depend on where the client is."""
     return any(

@@ -11,11 +11,17 @@ from google.protobuf.duration_pb2 import Duration
 from isthmus_controlplane.model.scope import NodeKind
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject
-from isthmus_controlplane.translate.client_tls import client_tls, is_mutual
+from isthmus_controlplane.translate.client_tls import (
+    client_tls,
+    is_mutual,
+    names_by_request,
+    originated_tls,
+    originates,
+)
 from isthmus_controlplane.translate.connection_pool import CONNECT_TIMEOUT_S, circuit_breakers, set_connection_pool
 from isthmus_controlplane.translate.endpoints import load_assignment
 from isthmus_controlplane.translate.load_balancer import set_load_balancer
-from isthmus_controlplane.translate.locality import NOWHERE, Client, distributes, place
+from isthmus_controlplane.translate.locality import NOWHERE, Client, distributes, place, ranker
 from isthmus_controlplane.translate.message import ads
 from isthmus_controlplane.translate.names import BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER, cluster_name
 from isthmus_controlplane.translate.outlier_detection import set_outlier_detection
@@ -40,14 +46,21 @@ def _cluster(service: Service, port: Port, subset: Any, rule: Any, kind: NodeKin
     _set_policy(cluster, policy, port, kind)
     if distributes(policy, client):
         cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
-    assignment = load_assignment(name, service, port, subset.labels if subset is not None else {})
-    place(assignment, policy, client)
+    rank = ranker(policy, client)
+    assignment = load_assignment(name, service, port, subset.labels if subset is not None else {}, rank)
+    if rank is None:
+        place(assignment, policy, client)
     if is_mutual(policy):
         if client.identity is None or kind == "grpc":  # never in plain text: there is nobody to call
             del assignment.endpoints[:]
         else:
             name_of_subset = subset.name if subset is not None else ""
             cluster.transport_socket.CopyFrom(client_tls(policy, port, name_of_subset, service.host, client.identity))
+    elif originates(policy):
+        if kind == "grpc":  # its credentials are not those of a cluster, and plain text would be worse than no answer
+            del assignment.endpoints[:]
+        else:
+            cluster.transport_socket.CopyFrom(originated_tls(policy, port, client.authorities))
     if service.resolution == "DNS":
         cluster.type = Cluster.STRICT_DNS
         cluster.dns_lookup_family = Cluster.V4_ONLY
@@ -60,7 +73,7 @@ def _cluster(service: Service, port: Port, subset: Any, rule: Any, kind: NodeKin
 
 
 def _set_policy(cluster: Any, policy: TrafficPolicy, port: Port, kind: NodeKind) -> None:
-    set_connection_pool(cluster, policy.connection_pool, port)
+    set_connection_pool(cluster, policy.connection_pool, port, names_by_request(policy) if kind != "grpc" else None)
     set_outlier_detection(cluster, policy.outlier_detection)
     if kind == "grpc":  # not every gRPC client has the others, and all refuse what they do not have
         cluster.lb_policy = Cluster.ROUND_ROBIN

@@ -20,17 +20,18 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _UNSET = ConnectionPoolSettings()
 
 
-def set_connection_pool(cluster: Any, settings: Any, port: Port) -> None:
+def set_connection_pool(cluster: Any, settings: Any, port: Port, names: Any = None) -> None:
     """Set on a cluster what ``ConnectionPoolSettings`` say, or Istio's defaults where they say nothing (or are None).
 
-    The idle time of TCP connections is not the cluster's but its listener's, see `tcp_listener`.
+    The idle time of TCP connections is not the cluster's but its listener's, see `tcp_listener`. ``names``: the
+    ``UpstreamHttpProtocolOptions`` of TLS, if any.
     """
     pool = settings if settings is not None else _UNSET
     given = pool.tcp.HasField("connect_timeout")
     cluster.connect_timeout.CopyFrom(pool.tcp.connect_timeout if given else Duration(seconds=CONNECT_TIMEOUT_S))
     cluster.circuit_breakers.CopyFrom(circuit_breakers(pool))
     if port.is_http:
-        options = _http_options(pool, port)
+        options = _http_options(pool, port, names)
         if options is not None:
             cluster.typed_extension_protocol_options[_OPTIONS].CopyFrom(packed(options))
 
@@ -50,15 +51,17 @@ def _limit(value: int) -> UInt32Value:
     return UInt32Value(value=value or NO_LIMIT)
 
 
-def _http_options(pool: Any, port: Port) -> Any:
+def _http_options(pool: Any, port: Port, names: Any) -> Any:
     """The protocol towards endpoints with the ages of its connections; None for HTTP/1.1 without any."""
     common = _common_options(pool)
     http2 = port.is_http2 or pool.http.h2_upgrade_policy == ConnectionPoolSettings.HTTPSettings.UPGRADE
-    if common is None and not http2:
+    if common is None and names is None and not http2:
         return None
     options = UpstreamOptions()
     if common is not None:
         options.common_http_protocol_options.CopyFrom(common)
+    if names is not None:
+        options.upstream_http_protocol_options.CopyFrom(names)
     if http2:
         options.explicit_http_config.http2_protocol_options.CopyFrom(_http2_options(pool))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import Locality
@@ -17,7 +17,13 @@ from isthmus_controlplane.model.service import Endpoint, Port, Service
 from isthmus_controlplane.translate.message import socket_address
 
 
-def load_assignment(name: str, service: Service, port: Port, labels: Mapping[str, str]) -> Any:
+def load_assignment(
+    name: str,
+    service: Service,
+    port: Port,
+    labels: Mapping[str, str],
+    rank: Callable[[Endpoint], int] | None = None,
+) -> Any:
     """Build the assignment of one cluster.
 
     Args:
@@ -25,16 +31,22 @@ def load_assignment(name: str, service: Service, port: Port, labels: Mapping[str
         service: whose endpoints to take.
         port: the service port that they serve.
         labels: only endpoints with all of these labels (a subset's).
+        rank: how good each endpoint is, 0 the best; those of one rank share a priority, numbered without gaps.
     """
     chosen = [endpoint for endpoint in _endpoints(service, port) if endpoint.matches(labels)]
-    by_locality: dict[str, dict[tuple[str, int], Endpoint]] = {}
+    by_place: dict[tuple[int, str], dict[tuple[str, int], Endpoint]] = {}
     taken: set[tuple[str, int]] = set()
     for endpoint in chosen:
         address = (endpoint.address, endpoint.port(port))
         if address not in taken:  # clients refuse an address that stands there twice
             taken.add(address)
-            by_locality.setdefault(endpoint.locality, {})[address] = endpoint
-    groups = [_locality_endpoints(locality, group) for locality, group in sorted(by_locality.items())]
+            place = (rank(endpoint) if rank is not None else 0, endpoint.locality)
+            by_place.setdefault(place, {})[address] = endpoint
+    priorities = {ranked: number for number, ranked in enumerate(sorted({ranked for ranked, _ in by_place}))}
+    groups = [
+        _locality_endpoints(locality, group, priorities[ranked])
+        for (ranked, locality), group in sorted(by_place.items(), key=lambda each: each[0])
+    ]
     return ClusterLoadAssignment(cluster_name=name, endpoints=groups)
 
 
@@ -45,13 +57,14 @@ def _endpoints(service: Service, port: Port) -> Iterable[Endpoint]:
     return service.endpoints
 
 
-def _locality_endpoints(locality: str, endpoints: Mapping[tuple[str, int], Endpoint]) -> Any:
+def _locality_endpoints(locality: str, endpoints: Mapping[tuple[str, int], Endpoint], priority: int) -> Any:
     """One locality; its weight is the sum of its endpoints', and is always set since gRPC clients skip those without."""
     total = sum(endpoint.weight for endpoint in endpoints.values())
     return LocalityLbEndpoints(
         locality=_locality(locality),
         lb_endpoints=[_lb_endpoint(address, port, each.weight) for (address, port), each in endpoints.items()],
         load_balancing_weight=UInt32Value(value=total),
+        priority=priority,
     )
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from isthmus_controlplane.model.rule_aspects import lies_in, parts_of
 from isthmus_controlplane.model.scope import Identity
+from isthmus_controlplane.model.service import Endpoint
 from isthmus_controlplane.translate.traffic_policy import TrafficPolicy
 
 _OTHER_REGION, _LAST = 3, 4
+# Labels that say a place: what the locality says goes before what a label of that name says, as in Istio.
+_PLACE_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,11 +29,15 @@ class Client:
         locality: ``region/zone/subzone``; empty where it does not say: then every place is as good.
         mesh: whether the mesh prefers what is near where a DestinationRule says nothing of it.
         identity: what it presents to servers that ask; None where it has nothing.
+        labels: those that a DestinationRule's ``failoverPriority`` compares with those of endpoints.
+        authorities: path of those that it trusts where a DestinationRule asks for TLS and names none.
     """
 
     locality: str = ""
     mesh: bool = True
     identity: Identity | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    authorities: str = ""
 
 
 NOWHERE = Client()
@@ -49,6 +56,37 @@ def place(assignment: Any, policy: TrafficPolicy, client: Client) -> None:
         _distribute(assignment, shares)
     elif setting is not None and policy.outlier_detection is not None:
         _set_priorities(assignment.endpoints, client.locality, setting.failover)
+
+
+def ranker(policy: TrafficPolicy, client: Client) -> Callable[[Endpoint], int] | None:
+    """Return what ranks endpoints by ``failoverPriority``, 0 the best: how many of its labels do not count as shared.
+
+    A label counts only if all before it do. It is shared where both sides have it with one value, or neither has it; for
+    ``key=value`` that value stands in the place of the client's. None where endpoints are not ranked by labels.
+    """
+    balancer = policy.load_balancer
+    if balancer is None or policy.outlier_detection is None:
+        return None
+    setting = balancer.locality_lb_setting
+    if not setting.failover_priority or (setting.HasField("enabled") and not setting.enabled.value):
+        return None
+    own = _labels(dict(client.labels), client.locality)
+    wanted = [(key, value if given else own.get(key, "")) for key, given, value in _pairs(setting.failover_priority)]
+
+    def rank(endpoint: Endpoint) -> int:
+        theirs = _labels(dict(endpoint.labels), endpoint.locality)
+        shared = next((n for n, (key, value) in enumerate(wanted) if theirs.get(key, "") != value), len(wanted))
+        return len(wanted) - shared
+
+    return rank
+
+
+def _pairs(labels: Iterable[str]) -> Iterable[tuple[str, str, str]]:
+    return (each.partition("=") for each in labels)
+
+
+def _labels(labels: Mapping[str, str], locality: str) -> Mapping[str, str]:
+    return {**labels, **{name: part for name, part in zip(_PLACE_LABELS, parts_of(locality), strict=True) if part}}
 
 
 def _setting(policy: TrafficPolicy, client: Client) -> Any:

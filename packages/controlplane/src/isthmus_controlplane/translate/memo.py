@@ -65,8 +65,11 @@ class Memo:
         """Drop what belongs to other hosts or scopes than these."""
         kept_hosts, kept_scopes = frozenset(hosts), frozenset(scopes)
         places = {"", *(scope.locality for scope in kept_scopes)}
+        labels = {pair for scope in kept_scopes for pair in scope.labels}
         self._clusters = {
-            key: built for key, built in self._clusters.items() if key[1] in kept_hosts and key[2].locality in places
+            key: built
+            for key, built in self._clusters.items()
+            if key[1] in kept_hosts and key[2].locality in places and labels.issuperset(key[2].labels)
         }
         self._routes = {key: built for key, built in self._routes.items() if key[0] in kept_scopes}
         self._hosts = {

@@ -72,17 +72,11 @@ def tls_context(identity: Identity, protocols: Iterable[str], names: Iterable[st
         names: of which the other side's certificate has to have one; empty for any.
     """
     context = CommonTlsContext(alpn_protocols=protocols)
-    rules = CertificateValidationContext(
-        match_typed_subject_alt_names=[
-            SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
-            for name in names
-            for kind in (SubjectAltNameMatcher.URI, SubjectAltNameMatcher.DNS)
-        ]
-    )
+    rules = CertificateValidationContext(match_typed_subject_alt_names=name_matchers(names))
     if isinstance(identity, CertificateFiles):
-        chain, key = _file(identity.chain), _file(identity.key)
+        chain, key = file_source(identity.chain), file_source(identity.key)
         context.tls_certificates.append(TlsCertificate(certificate_chain=chain, private_key=key))
-        rules.trusted_ca.CopyFrom(_file(identity.root))
+        rules.trusted_ca.CopyFrom(file_source(identity.root))
         context.validation_context.CopyFrom(rules)
     else:
         context.tls_certificate_sds_secret_configs.append(secret(identity.name))
@@ -97,5 +91,15 @@ def secret(name: str) -> Any:
     return SdsSecretConfig(name=name, sds_config=ads())
 
 
-def _file(path: str) -> Any:
+def name_matchers(names: Iterable[str]) -> list[Any]:
+    """Matchers of which a certificate has to satisfy one; a name may be a URI or of DNS."""
+    return [
+        SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+        for name in names
+        for kind in (SubjectAltNameMatcher.URI, SubjectAltNameMatcher.DNS)
+    ]
+
+
+def file_source(path: str) -> Any:
+    """A file on the node."""
     return DataSource(filename=path)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
-    SubjectAltNameMatcher,
     TlsCertificate,
     TlsParameters,
 )
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from isthmus_controlplane.translate.message import packed
-from isthmus_controlplane.translate.mutual_tls import AUTHORITIES, TLS_SOCKET, secret
+from isthmus_controlplane.translate.mutual_tls import AUTHORITIES, TLS_SOCKET, file_source, name_matchers, secret
 
 _VERSIONS = {
     ServerTLSSettings.TLS_AUTO: TlsParameters.TLS_AUTO,
@@ -34,7 +32,9 @@ def server_tls(tls: Any, *, http: bool) -> Any:
         context.tls_certificate_sds_secret_configs.append(secret(tls.credential_name))
     else:
         context.tls_certificates.extend(
-            TlsCertificate(certificate_chain=_file(pair.server_certificate), private_key=_file(pair.private_key))
+            TlsCertificate(
+                certificate_chain=file_source(pair.server_certificate), private_key=file_source(pair.private_key)
+            )
             for pair in tls.tls_certificates or (tls,)
         )
     if tls.cipher_suites or tls.min_protocol_version or tls.max_protocol_version:
@@ -53,13 +53,8 @@ def server_tls(tls: Any, *, http: bool) -> Any:
 
 
 def _set_validation(context: Any, tls: Any) -> None:
-    names = [
-        SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
-        for name in tls.subject_alt_names
-        for kind in (SubjectAltNameMatcher.URI, SubjectAltNameMatcher.DNS)
-    ]
     rules = CertificateValidationContext(
-        match_typed_subject_alt_names=names,
+        match_typed_subject_alt_names=name_matchers(tls.subject_alt_names),
         verify_certificate_spki=tls.verify_certificate_spki,
         verify_certificate_hash=tls.verify_certificate_hash,
     )
@@ -68,9 +63,5 @@ def _set_validation(context: Any, tls: Any) -> None:
         combined.default_validation_context.CopyFrom(rules)
         combined.validation_context_sds_secret_config.CopyFrom(secret(f"{tls.credential_name}{AUTHORITIES}"))
     else:
-        rules.trusted_ca.CopyFrom(_file(tls.ca_certificates))
+        rules.trusted_ca.CopyFrom(file_source(tls.ca_certificates))
         context.validation_context.CopyFrom(rules)
-
-
-def _file(path: str) -> Any:
-    return DataSource(filename=path)

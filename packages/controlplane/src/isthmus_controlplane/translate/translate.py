@@ -13,7 +13,7 @@ from isthmus_controlplane.model.claims import listener_addresses
 from isthmus_controlplane.model.composed import keys_of
 from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.references import references_of
-from isthmus_controlplane.model.rule_aspects import considers_locality, uses_mutual_tls
+from isthmus_controlplane.model.rule_aspects import compared_labels, considers_locality, uses_mutual_tls, uses_tls
 from isthmus_controlplane.model.scope import LOOPBACK, Scope
 from isthmus_controlplane.model.service import Port, Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
@@ -158,17 +158,17 @@ class _Translator:
 
     def _report_without_identity(self) -> None:
         """Say which hosts are not called, for want of a certificate."""
-        if self.scope.client_identity is not None and self.scope.kind != "grpc":
+        proxyless = self.scope.kind == "grpc"
+        if self.scope.client_identity is not None and not proxyless:
             return
+        needs = uses_tls if proxyless else uses_mutual_tls
         rules = (self.model.rule(service.host, self.scope.namespace) for service in self.services)
-        for rule in {each.key: each for each in rules if each is not None and uses_mutual_tls(each)}.values():
+        for rule in {each.key: each for each in rules if each is not None and needs(each)}.values():
             who = f"nodes in namespace {self.scope.namespace!r} that name no certificate"
-            if self.scope.kind == "grpc":
-                who = "gRPC's proxyless clients"
-            message = (
-                f"ISTIO_MUTUAL cannot be kept for {who}: their requests get 503; give metadata TLS_CLIENT_CERT_CHAIN, "
-                "TLS_CLIENT_KEY and TLS_CLIENT_ROOT_CERT, or TLS_SECRET"
-            )
+            remedy = "give metadata TLS_CLIENT_CERT_CHAIN, TLS_CLIENT_KEY and TLS_CLIENT_ROOT_CERT, or TLS_SECRET"
+            if proxyless:
+                who, remedy = "gRPC's proxyless clients", "let them call through a sidecar"
+            message = f"TLS to {rule.spec.host!r} cannot be kept for {who}: their requests fail; {remedy}"  # type: ignore[attr-defined]
             self.out.report(Problem(f"{rule.origin} ({rule.key})", "spec.trafficPolicy.tls.mode", message))
 
     def service_resources(self, service: Service) -> Iterator[tuple[str, str, Any, tuple[ObjectKey, ...]]]:
@@ -188,9 +188,13 @@ class _Translator:
     def _service_clusters(self, service: Service, rule: ConfigObject | None) -> Clusters:
         kind, client = self.scope.kind, NOWHERE
         if rule is not None and considers_locality(rule):
-            client = Client(self.scope.locality, self.model.mesh.locality_failover)
+            compared = compared_labels(rule)
+            labels = tuple(pair for pair in self.scope.labels if pair[0] in compared)
+            client = Client(self.scope.locality, self.model.mesh.locality_failover, labels=labels)
         if rule is not None and uses_mutual_tls(rule):
             client = dataclasses.replace(client, identity=self.scope.client_identity)
+        if rule is not None and uses_tls(rule):
+            client = dataclasses.replace(client, authorities=self.model.mesh.ca_certificates)
         return self.memo.clusters(
             kind, service, rule, client, lambda: tuple(service_clusters(service, rule, kind, client))
         )

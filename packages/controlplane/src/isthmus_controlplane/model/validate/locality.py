@@ -19,6 +19,7 @@ def check_locality_setting(setting: Any, path: str, *, detects: bool) -> Iterato
     if setting.failover and not detects:
         message = "has no effect without outlierDetection, which tells what has failed: add that or remove this"
         yield FieldProblem(f"{path}.failover", message)
+    yield from _failover_priority(setting, f"{path}.failoverPriority", detects=detects)
     for index, each in enumerate(setting.distribute):
         yield from _distribute(each, f"{path}.distribute[{index}]")
         start = getattr(each, "from")
@@ -27,6 +28,24 @@ def check_locality_setting(setting: Any, path: str, *, detects: bool) -> Iterato
             yield FieldProblem(f"{path}.distribute[{index}].from", message)
     for index, each in enumerate(setting.failover):
         yield from _failover(each, f"{path}.failover[{index}]")
+
+
+def _failover_priority(setting: Any, path: str, *, detects: bool) -> Iterator[FieldProblem]:
+    if not setting.failover_priority:
+        return
+    for name in ("distribute", "failover"):
+        if getattr(setting, name):
+            yield FieldProblem(path, f"cannot stand beside {name}: give one of the two")
+    if not detects:
+        message = "has no effect without outlierDetection, which tells what has failed: add that or remove this"
+        yield FieldProblem(path, message)
+    keys = [label.partition("=")[0] for label in setting.failover_priority]
+    for index, key in enumerate(keys):
+        if not key:
+            message = f"{shown(setting.failover_priority[index])} names no label: write KEY or KEY=VALUE"
+            yield FieldProblem(f"{path}[{index}]", message)
+        elif key in keys[:index]:
+            yield FieldProblem(f"{path}[{index}]", f"{shown(key)} stands there twice: keep one")
 
 
 def _distribute(setting: Any, path: str) -> Iterator[FieldProblem]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import ClientTLSSettings, LoadBalancerSettings
+from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import LoadBalancerSettings
 from isthmus_controlplane.model.fields import FieldProblem, shown
+from isthmus_controlplane.model.validate.client_tls import check_client_tls
 from isthmus_controlplane.model.validate.locality import check_locality_setting
 from isthmus_controlplane.model.validate.text import (
     check_duration,
     check_header_name,
     check_header_value,
-    check_host,
     check_percent,
     check_port,
 )
@@ -43,21 +43,8 @@ def _settings(policy: Any, path: str, *, detects: bool) -> Iterator[FieldProblem
     locality = policy.load_balancer.locality_lb_setting
     yield from check_locality_setting(locality, f"{path}.loadBalancer.localityLbSetting", detects=detects)
     yield from check_connection_pool(policy.connection_pool, f"{path}.connectionPool")
-    yield from _tls(policy.tls, f"{path}.tls")
+    yield from check_client_tls(policy.tls, f"{path}.tls")
     yield from _outlier_detection(policy.outlier_detection, f"{path}.outlierDetection")
-
-
-def _tls(tls: Any, path: str) -> Iterator[FieldProblem]:
-    if tls.mode == ClientTLSSettings.DISABLE:
-        for field, _ in tls.ListFields():
-            if field.name != "mode":
-                yield FieldProblem(f"{path}.{field.json_name}", "has no effect with DISABLE: remove it")
-    for index, name in enumerate(tls.subject_alt_names):
-        if not name:
-            yield FieldProblem(f"{path}.subjectAltNames[{index}]", "'' is not a name")
-        yield from check_header_value(name, f"{path}.subjectAltNames[{index}]")
-    if tls.sni:
-        yield from check_host(tls.sni, f"{path}.sni", wildcard=False)
 
 
 def _warmup(settings: Any, path: str) -> Iterator[FieldProblem]:
