@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.http import fetch
 from harness.isthmus import ControlPlane, Proxy
 from harness.origin import Origin
 from harness.ports import free_port
+from isthmus_controlplane.model.testing import document as istio_document
 from test_xds_make_before_break import bootstrap
 
 pytestmark = pytest.mark.peer("envoy")
@@ -44,6 +46,10 @@ class World:
         document["node"]["metadata"] = {"INTERCEPTION_MODE": "NONE"}
         return document
 
+    def close(self) -> None:
+        self.plane.stop()
+        self.origin.stop()
+
     def conditions(self) -> list[dict[str, Any]]:
         conditions: list[dict[str, Any]] = self.plane.status()["conditions"]
         return conditions
@@ -52,12 +58,64 @@ class World:
 _STAMP = {"response": {"set": {"x-route": "rest"}}}
 
 
+class GatewayWorld(World):
+    """The same routes at a gateway, of a VirtualService or of an HTTPRoute of the Gateway API."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.kind, self.edge = kind, free_port()
+        super().__init__(folder)
+
+    def bootstrap(self) -> dict[str, Any]:
+        document = super().bootstrap()
+        document["node"] |= {"id": "router~127.0.0.1~edge.default~x", "metadata": {"LABELS": {"istio": "edge"}}}
+        return document
+
+    def write(self, regex: str) -> None:
+        world.write(self.folder, self.service, self.gateway(), self.routes(regex))
+
+    def gateway(self) -> dict[str, Any]:
+        port = {"number": self.edge, "name": "http", "protocol": "HTTP"}
+        server = {"port": port, "bind": "127.0.0.1", "hosts": ["a.example"]}
+        return istio_document("Gateway", "edge", {"selector": {"istio": "edge"}, "servers": [server]})
+
+    def routes(self, regex: str) -> dict[str, Any]:
+        if self.kind == "VirtualService":
+            matched = {"match": [{"uri": {"regex": regex}}], "route": [world.to("a.shop")]}
+            return istio_document(
+                "VirtualService", "bound", {"hosts": ["a.example"], "gateways": ["edge"], "http": [matched]}
+            )
+        istio = "networking.istio.io"
+        backend = {"group": istio, "kind": "Hostname", "name": "a.shop", "port": self.port}
+        rules = [{"matches": [{"path": {"type": "RegularExpression", "value": regex}}], "backendRefs": [backend]}]
+        parents = [{"group": istio, "kind": "Gateway", "name": "edge"}]
+        return istio_document("HTTPRoute", "bound", {"parentRefs": parents, "hostnames": ["a.example"], "rules": rules})
+
+
+@pytest.mark.parametrize(
+    ("written", "field"),
+    [("VirtualService", "spec.http[0].match[0].uri.regex"), ("HTTPRoute", "spec.rules[0].matches[0].path.value")],
+)
+@pytest.mark.parametrize("kind", [Envoy, Proxy])
+def test_a_rejection_by_a_gateway_names_the_route(
+    tmp_path: Path, kind: type[Envoy | Proxy], written: str, field: str
+) -> None:
+    one = GatewayWorld(tmp_path, written)
+    with contextlib.closing(one), kind(one.bootstrap(), tmp_path) as side:
+        side.wait_ready()
+        one.write("/a")
+        eventually(lambda: fetch(f"127.0.0.1:{one.edge}", "/a", headers={"host": "a.example"}).status == 200)
+        one.write(BAD)
+        eventually(one.conditions)
+        (condition,) = one.conditions()
+        assert (condition["object"], condition["paths"]) == (f"{written} default/bound", [field])
+        assert fetch(f"127.0.0.1:{one.edge}", "/a", headers={"host": "a.example"}).status == 200
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[World]:
     one = World(tmp_path)
-    yield one
-    one.plane.stop()
-    one.origin.stop()
+    with contextlib.closing(one):
+        yield one
 
 
 @pytest.mark.parametrize("kind", [Envoy, Proxy])

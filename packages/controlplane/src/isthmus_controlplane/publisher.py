@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from isthmus_controlplane.techniques import ALL, Techniques
 from isthmus_controlplane.translate import Memo, Translation, translate, translate_instances
 from isthmus_controlplane.translate.attribution import Cause, Rejected, causes
 from isthmus_controlplane.translate.on_demand import on_demand
+from isthmus_controlplane.translate.route_sources import route_sources
 from isthmus_controlplane.xds.message import Nack
 
 log = logging.getLogger(__name__)
@@ -334,10 +336,8 @@ class Publisher:
                 translation.messages.get(type_url, {}),
                 translation.origins,
                 admission.in_use,
-                lambda host: admission.model.route(host, scope.namespace),
-                scope.namespace,
+                functools.partial(route_sources, admission.model, scope),
                 self._changed if acknowledged else {},
-                dict(scope.labels),
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
 from isthmus_controlplane.translate import translate
 from isthmus_controlplane.translate.attribution import Cause, Rejected, causes
 from isthmus_controlplane.translate.matches import route_match
+from isthmus_controlplane.translate.route_sources import route_sources
 from isthmus_controlplane.translate.routing import Request, taken_by
 from isthmus_controlplane.translate.translation import ROUTE_TYPE
 
@@ -218,7 +220,7 @@ def test_a_rejection_names_the_delegate() -> None:
         found = causes(
             Rejected(
                 ROUTE_TYPE, ("8080",), error, translation.messages[ROUTE_TYPE], translation.origins, admission.in_use,
-                lambda host: admission.model.route(host, "default"), "default",
+                functools.partial(route_sources, admission.model, Scope()),
             )
         )  # fmt: skip
         (cause,) = found

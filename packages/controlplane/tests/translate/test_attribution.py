@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from isthmus_controlplane.model.testing import admitted, make, rule, service, vi
 from isthmus_controlplane.stores.base import ConfigObject
 from isthmus_controlplane.translate import translate
 from isthmus_controlplane.translate.attribution import Rejected, causes
+from isthmus_controlplane.translate.route_sources import route_sources
 from isthmus_controlplane.translate.source import Source
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE
 from isthmus_controlplane.translate.virtual_hosts import route_paths
@@ -58,7 +60,7 @@ def told(type_url: str, error: str, *names: str, changed: dict[Any, int] | None 
     objects: dict[Any, ConfigObject] = {each.key: each for each in (ENTRY, OTHER, VIRTUAL, RULE, PORTED)}
     rejected = Rejected(
         type_url, names, error, translation.messages.get(type_url, {}), translation.origins, objects,
-        lambda host: held.route(host, "default"), "default", changed or {},
+        functools.partial(route_sources, held, Scope()), changed or {},
     )  # fmt: skip
     return [str(cause) for cause in causes(rejected)]
 

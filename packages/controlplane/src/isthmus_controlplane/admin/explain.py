@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from isthmus_controlplane.model.composed import place_of
-from isthmus_controlplane.model.gateway import name_of, servers_of
-from isthmus_controlplane.model.model import Model, is_visible
+from isthmus_controlplane.model.model import Model
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.dependencies import references_of
 from isthmus_controlplane.snapshot.resource import message_of
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
-from isthmus_controlplane.stores.base import ConfigObject
+from isthmus_controlplane.translate.route_sources import route_sources
 from isthmus_controlplane.translate.routing import Request, Taken, best_host, taken_by
-from isthmus_controlplane.translate.source import source_of
 from isthmus_controlplane.translate.translation import Translation
-from isthmus_controlplane.translate.virtual_hosts import route_paths
 
 MAX_ENDPOINTS = 100
 State = Callable[[str, str], str]
@@ -78,7 +75,7 @@ def _way(view: View, configuration: str, host: Any, request: Request) -> dict[st
         "listeners": [view.resource(LISTENER, name) for name in listeners],
         "route_configuration": view.resource(ROUTE, configuration),
         "virtual_host": _virtual_host(view, host),
-        "routes": [_route(view, host, taken) for taken in taken_by(host.routes, request)],
+        "routes": [_route(view, configuration, host, taken) for taken in taken_by(host.routes, request)],
     }
 
 
@@ -89,10 +86,10 @@ def _virtual_host(view: View, host: Any) -> dict[str, Any]:
     return described
 
 
-def _route(view: View, host: Any, taken: Taken) -> dict[str, Any]:
+def _route(view: View, configuration: str, host: Any, taken: Taken) -> dict[str, Any]:
     route = taken.route
     described: dict[str, Any] = {"position": taken.position, "name": route.name, "conditions": list(taken.conditions)}
-    described["object"], described["path"] = _source(view, host, taken.position)
+    described["object"], described["path"] = _source(view, configuration, host, taken.position)
     match route.WhichOneof("action"):
         case "redirect":
             described["redirect"] = int(route.redirect.response_code) or 301
@@ -103,31 +100,14 @@ def _route(view: View, host: Any, taken: Taken) -> dict[str, Any]:
     return described
 
 
-def _source(view: View, host: Any, position: int) -> tuple[str, str]:
+def _source(view: View, configuration: str, host: Any, position: int) -> tuple[str, str]:
     """Name the object behind a route, and the part of it; empty for the default route of a service."""
     name, _, port = _service_name(host).rpartition(":")
     if not port.isdigit():
         return "", ""
-    found = _at_gateway(view, name, int(port)) if view.scope.kind == "gateway" else _in_mesh(view, name, int(port))
+    found = route_sources(view.model, view.scope, configuration, name, int(port))
     places = [place_of(governing, path) for governing, path in found]
     return (str(places[position].key), places[position].path) if position < len(places) else ("", "")
-
-
-def _in_mesh(view: View, host: str, port: int) -> Iterator[tuple[ConfigObject, str]]:
-    """Yield the parts of the VirtualService of a host that become its routes."""
-    governing = view.model.route(host, view.scope.namespace)
-    if governing is not None:
-        yield from ((governing, path) for path in route_paths(governing, source_of(view.scope, governing, port)))
-
-
-def _at_gateway(view: View, host: str, port: int) -> Iterator[tuple[ConfigObject, str]]:
-    """Likewise at a gateway, where several may be bound to one host."""
-    for server in servers_of(view.model.by_label.gateways(dict(view.scope.labels))):
-        name = name_of(server.gateway)
-        for bound in view.model.bindings.get(name, ()) if server.spec.port.number == port else ():
-            if host in server.hosts_of(bound) and is_visible(bound, view.scope.namespace):
-                source = source_of(view.scope, bound, port, name)
-                yield from ((bound, path) for path in route_paths(bound, source))
 
 
 def _service_name(host: Any) -> str:

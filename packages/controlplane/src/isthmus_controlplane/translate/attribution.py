@@ -14,12 +14,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from isthmus_controlplane.model.composed import place_of
-from isthmus_controlplane.model.gateway import MESH_GATEWAY
+from isthmus_controlplane.model.composed import keys_of, place_of
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
-from isthmus_controlplane.translate.source import Source
+from isthmus_controlplane.translate.route_sources import RouteSource
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TYPE, ROUTE_TYPE
-from isthmus_controlplane.translate.virtual_hosts import route_paths
 
 MIN_VALUE = 3  # shorter ones stand in messages by chance
 _POSITION = re.compile(r"virtual_?hosts\[(\d+)\]", re.IGNORECASE)
@@ -68,11 +66,9 @@ class Rejected:
         messages: the resources by name.
         origins: the user objects that each was made from.
         objects: the objects in use.
-        governing: finds the VirtualService of a host.
-        namespace: of the client.
+        sources: says what became each route, by route configuration, host and port (`route_sources`).
         changed: number of the publication that changed an object last; a client that had accepted the ones before means
             what changed last. Empty where that is not known.
-        labels: of the client.
     """
 
     type_url: str
@@ -81,10 +77,8 @@ class Rejected:
     messages: Mapping[str, Message]
     origins: Mapping[tuple[str, str], tuple[ObjectKey, ...]]
     objects: Mapping[ObjectKey, ConfigObject]
-    governing: Callable[[str], ConfigObject | None]
-    namespace: str
+    sources: Callable[[str, str, int], Iterable[RouteSource]]
     changed: Mapping[ObjectKey, int] = dataclasses.field(default_factory=dict)
-    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def causes(rejected: Rejected) -> tuple[Cause, ...]:
@@ -99,7 +93,14 @@ def causes(rejected: Rejected) -> tuple[Cause, ...]:
     by_value = set(_by_value(rejected, candidates))
     newest = max((rejected.changed.get(key, 0) for key in candidates), default=0)
     last = {Cause(key) for key in candidates if rejected.changed.get(key, 0) == newest}
-    return tuple(sorted(by_value or last))
+    return tuple(sorted(by_value or _with_routes(rejected, last) or last))
+
+
+def _with_routes(rejected: Rejected, found: set[Cause]) -> set[Cause]:
+    """Leave out the Gateways of a route configuration: they give it host names, those bound to them all else."""
+    if rejected.type_url != ROUTE_TYPE:
+        return set()
+    return {cause for cause in found if cause.key.kind != "Gateway"}
 
 
 def _by_place(rejected: Rejected) -> Iterator[Cause]:
@@ -114,20 +115,20 @@ def _by_place(rejected: Rejected) -> Iterator[Cause]:
 
 
 def _route_causes(rejected: Rejected, configuration: Any) -> Iterator[Cause]:
-    """Follow ``virtual_hosts[i]`` and ``routes[j]`` to the match of a VirtualService that became the route."""
+    """Follow ``virtual_hosts[i]`` and ``routes[j]`` to the match that became the route, else to the objects of the host."""
     at = _POSITION.search(rejected.error)
     if at is None or int(at[1]) >= len(configuration.virtual_hosts):
         return
     host, _, port = configuration.virtual_hosts[int(at[1])].name.rpartition(":")
-    governing = rejected.governing(host)
-    if governing is None or not port.isdigit():
+    if not port.isdigit():
         return
-    source = Source(int(port), rejected.namespace, rejected.labels, MESH_GATEWAY, governing.key.namespace)
-    paths = list(route_paths(governing, source))
+    sources = list(rejected.sources(configuration.name, host, int(port)))
     route = _ROUTE.search(rejected.error, at.end())
-    known = route is not None and int(route[1]) < len(paths)
-    place = place_of(governing, paths[int(route[1])] if route is not None and known else "")
-    yield Cause(place.key, place.path)
+    if route is not None and int(route[1]) < len(sources):
+        place = place_of(*sources[int(route[1])])
+        yield Cause(place.key, place.path)
+    else:
+        yield from (Cause(key) for obj, _ in sources for key in keys_of(obj))
 
 
 def _cluster_causes(rejected: Rejected, name: str) -> Iterator[Cause]:

@@ -104,7 +104,7 @@ class Gateways:
         )
 
     def _plain_http(self, bind: str, number: int, servers: Sequence[Server]) -> Iterator[Resource]:
-        route_name = f"http.{number}" if bind == ANY_ADDRESS else f"http.{number}.{bind}"
+        route_name = route_configuration_name(servers[0])
         configuration, filters, origins = self._routes(route_name, servers)
         chain = _Chain(FilterChain(filters=[self._manager(route_name, filters, number)]), origins)
         name = listener_name(bind, number)
@@ -185,9 +185,7 @@ class Gateways:
         socket = server_tls(server.spec.tls, http=server.protocol == "HTTPS")
         match = _server_names(names)
         if server.protocol == "HTTPS":
-            route_name = (
-                f"https.{number}.{server.spec.port.name}.{server.gateway.key.name}.{server.gateway.key.namespace}"
-            )
+            route_name = route_configuration_name(server)
             configuration, filters, origins = self._routes(route_name, [server])
             resources.append((ROUTE_TYPE, route_name, configuration, origins))
             manager = self._manager(route_name, filters, number)
@@ -249,6 +247,14 @@ class Gateways:
         index = list(gateway.spec.servers).index(server.spec)  # type: ignore[attr-defined]
         origin = f"{gateway.origin} ({gateway.key})"
         self.problems.append(Problem(origin, f"spec.servers[{index}].{path}", message))
+
+
+def route_configuration_name(server: Server) -> str:
+    """Return Istio's name of the route configuration of a server for HTTP or HTTPS; plain ones of a port share one."""
+    number, bind = server.spec.port.number, server.spec.bind or ANY_ADDRESS
+    if server.protocol in HTTP_PROTOCOLS:
+        return f"http.{number}" if bind == ANY_ADDRESS else f"http.{number}.{bind}"
+    return f"https.{number}.{server.spec.port.name}.{server.gateway.key.name}.{server.gateway.key.namespace}"
 
 
 def _server_names(names: Iterable[str]) -> Any:
