@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance.xds import world
-from harness.envoy import Envoy
+from harness.envoy import OLDEST, Envoy
 from harness.eventually import eventually
 from harness.http import fetch
 from harness.isthmus import ControlPlane, Proxy
@@ -118,9 +119,11 @@ def made(tmp_path: Path) -> Iterator[World]:
         yield one
 
 
-@pytest.mark.parametrize("kind", [Envoy, Proxy])
+@pytest.mark.parametrize(
+    "kind", [functools.partial(Envoy, version=OLDEST), Envoy, Proxy], ids=["oldest Envoy", "Envoy", "Proxy"]
+)
 def test_a_rejection_names_object_and_field_until_it_is_mended(
-    made: World, tmp_path: Path, kind: type[Envoy | Proxy]
+    made: World, tmp_path: Path, kind: Callable[..., Envoy | Proxy]
 ) -> None:
     explain = ["explain", "client.shop", f"a.shop:{made.port}", "/b"]
     with kind(made.bootstrap(), tmp_path) as side:

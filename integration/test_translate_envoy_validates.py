@@ -15,7 +15,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from harness.envoy import validate
+from harness.envoy import OLDEST, validate
 from harness.eventually import patience
 from isthmus_controlplane.model.inbound import InstanceIndex
 from isthmus_controlplane.model.model import MeshSettings
@@ -259,6 +259,8 @@ OBJECTS: list[ConfigObject] = [
         {"address": f"10.0.1.{number}", "locality": locality} for number, locality in enumerate(("eu/a", "eu/b", "us/a", "ap"), start=1)
     ]),
     rule("near.shop", subsets=[
+        {"name": "ranked", "trafficPolicy": {"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {
+            "failoverPriority": ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "version=v1"]}}}},
         {"name": "near", "trafficPolicy": {"outlierDetection": {}}},
         {"name": "shared", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {
             "distribute": [{"from": "eu/*", "to": {"eu/*": 80, "us": 20}}]}}}},
@@ -507,6 +509,12 @@ def bootstrap(scope: Scope, policy: Any, files: CertificateFiles, *, inline: boo
 @pytest.mark.parametrize("scope", list(SCOPES))
 def test_envoy_takes_every_resource(scope: str, policy: Any, inline: bool, files: CertificateFiles) -> None:
     taken, said = validate(bootstrap(scope_of(scope, files), policy, files, inline=inline))
+    assert taken, said
+
+
+@pytest.mark.parametrize("scope", list(SCOPES))
+def test_the_oldest_envoy_takes_every_resource(scope: str, files: CertificateFiles) -> None:
+    taken, said = validate(bootstrap(scope_of(scope, files), "ALLOW_ANY", files, inline=True), OLDEST)
     assert taken, said
 
 

@@ -23,7 +23,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 
-from harness.envoy import Envoy
+from harness.envoy import OLDEST, VERSION, Envoy
 from harness.eventually import eventually_async
 from isthmus_controlplane.model.scope import Scope
 from isthmus_controlplane.snapshot.resource_type import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -184,11 +184,13 @@ async def shop() -> AsyncIterator[tuple[Shop, str]]:
 
 @pytest.mark.peer("envoy")
 @pytest.mark.asyncio
+@pytest.mark.parametrize("version", [OLDEST, VERSION])
 @pytest.mark.parametrize("variant", ["DELTA_GRPC", "GRPC"])
-async def test_replacing_every_cluster_fails_no_request(variant: str, tmp_path: Path) -> None:
+async def test_replacing_every_cluster_fails_no_request(variant: str, version: str, tmp_path: Path) -> None:
     async with shop() as (made, address):
         # Envoy is waited for by blocking calls, and must be served meanwhile.
-        envoy = await asyncio.to_thread(Envoy, bootstrap(address, variant), tmp_path)
+        start = functools.partial(Envoy, bootstrap(address, variant), tmp_path, version=version)
+        envoy = await asyncio.to_thread(start)
         statuses: collections.Counter[str] = collections.Counter()
         loads: list[asyncio.Task[None]] = []
         try:

