@@ -51,8 +51,8 @@ _TYPES = {
     "ECDS": TypedExtensionConfig,
     "SRDS": ScopedRouteConfiguration,
 }
-_URLS = {name: f"type.googleapis.com/{kind.DESCRIPTOR.full_name}" for name, kind in _TYPES.items()}
-_NAMES = {url: name for name, url in _URLS.items()}
+URLS = {name: f"type.googleapis.com/{kind.DESCRIPTOR.full_name}" for name, kind in _TYPES.items()}
+NAMES = {url: name for name, url in URLS.items()}
 _END = DiscoveryRequest()
 _SERVICES = {
     "discovery.v3.AggregatedDiscoveryService": "StreamAggregatedResources",
@@ -116,7 +116,7 @@ class Plane:
                 if event in asked:
                     yield self._response(event, asked[event])
                 continue
-            kind, names = _NAMES[event.type_url], frozenset(event.resource_names)
+            kind, names = NAMES[event.type_url], frozenset(event.resource_names)
             self._note(kind, event)
             if asked.get(kind) != names or not event.response_nonce:
                 asked[kind] = names
@@ -133,7 +133,7 @@ class Plane:
 
     def _response(self, kind: str, names: frozenset[str]) -> DiscoveryResponse:
         version = str(self.versions[kind])
-        response = DiscoveryResponse(type_url=_URLS[kind], version_info=version, nonce=f"{kind}{version}")
+        response = DiscoveryResponse(type_url=URLS[kind], version_info=version, nonce=f"{kind}{version}")
         for message in self.resources[kind]:
             name = getattr(message, "cluster_name", "") or getattr(message, "name", "")
             if not names or name in names:

@@ -93,8 +93,11 @@ def test_a_new_cluster_waits_for_its_endpoints_then_goes_live_empty() -> None:
     proxy.wait(0.2)
     assert proxy.clusters.names() == ["A", "B", "C"]
     assert proxy.ports("C") == []
+    assert proxy.stats.value("cluster.C.init_fetch_timeout") == 1
     proxy.send(ENDPOINT, "2", endpoints("C", 3))
     assert proxy.ports("C") == [3]
+    proxy.send(CLUSTER, "3", cluster("A"), cluster("B"))
+    assert proxy.stats.value("cluster.C.init_fetch_timeout") is None
 
 
 def test_a_control_plane_that_says_there_are_none_ends_the_wait() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from isthmus_proxy.cluster.model import ClusterConfig
 from isthmus_proxy.errors import ConfigError
 from isthmus_proxy.listener.model import ListenerConfig
-from isthmus_proxy.observe.stats import StatsStore
+from isthmus_proxy.observe.stats import Scope, StatsStore
 from isthmus_proxy.xds.cluster_discovery import ClusterDiscovery
 from isthmus_proxy.xds.listener_discovery import ListenerDiscovery
 from isthmus_proxy.xds.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, RUNTIME, SCOPE, Apply
@@ -78,6 +78,7 @@ class Discovery:
         self._route_stats: dict[str, UpdateStats] = {}
         self._extension_stats: dict[str, UpdateStats] = {}
         self._scope_stats: dict[str, UpdateStats] = {}
+        self._empty_clusters: dict[str, Scope] = {}  # those whose endpoints did not come in time, by name
         self._scopes_asked = False
         self._announced: set[ApiSource] = set()  # by an update, before it is asked for anything there
         self._route_sources: dict[str, ApiSource | None] = {}
@@ -266,9 +267,27 @@ class Discovery:
         for type_url in [type_url for type_url, at in self._fetch.items() if at <= now]:
             del self._fetch[type_url]
             self._counted[type_url].timed_out()
-        self.clusters.expire(now)
-        self.listeners.expire(now)
+        for name in self.clusters.expire(now):
+            self._endpoints_timed_out(name)
+        for kind, name in self.listeners.expire(now):
+            self._need_timed_out(kind, name)
         self._advance()
+
+    def _endpoints_timed_out(self, cluster: str) -> None:
+        """Count among the stats of the cluster, most of which are not made before it is used."""
+        if cluster not in self._empty_clusters:
+            self._empty_clusters[cluster] = self._stats.scope(f"cluster.{cluster}")
+        self._empty_clusters[cluster].counter("init_fetch_timeout").value += 1
+
+    def _need_timed_out(self, kind: str, name: str) -> None:
+        """Count what a listener has waited for in vain."""
+        if kind == "SRDS":
+            found = list(self._scope_stats.values())
+        else:
+            stats = self._counted_routes() if kind == "RDS" else self._extension_stats
+            found = [stats[name]] if name in stats else []
+        for counted in found:
+            counted.timed_out()
 
     @property
     def initialized(self) -> bool:
@@ -306,6 +325,8 @@ class Discovery:
             self.listeners.start(self._static_listeners)
             if self._sources.listeners:
                 self._ask(LISTENER, self._sources.listeners_timeout, source=self._sources.listeners_source)
+        for gone in [name for name in self._empty_clusters if not self.clusters.has(name)]:
+            self._empty_clusters.pop(gone).close()
         self._warming_gauges[0].value = len(self.clusters.warming)
         self._warming_gauges[1].value = len(self.listeners.warming)
 
@@ -321,10 +342,13 @@ class Discovery:
             return self._by_source(type_url, self._extension_stats, self._extension_sources, session)
         if type_url != ROUTE:
             return []
+        return self._by_source(type_url, self._counted_routes(), self._route_sources, session)
+
+    def _counted_routes(self) -> dict[str, UpdateStats]:
         for name, prefix in self.listeners.references.items():
             if name not in self._route_stats:
                 self._route_stats[name] = UpdateStats(self._stats.scope(f"http.{prefix}.rds.{name}"))
-        return self._by_source(type_url, self._route_stats, self._route_sources, session)
+        return self._route_stats
 
     def _by_source(
         self,

@@ -83,7 +83,6 @@ class ClusterDiscovery:
         self._outdated: set[str] = set()  # clusters that the update in hand will change or remove
         self._sources: dict[str, ApiSource | None] = {}  # by the name of the assignment
         self._assignments: dict[str, Assignment] = {}
-        self.timeouts = 0
 
     def start(self, static: Iterable[ClusterConfig]) -> None:
         """Know the clusters of the bootstrap: updates may not touch them, and some may need endpoints."""
@@ -131,15 +130,20 @@ class ClusterDiscovery:
                 self._go_live_empty(name)
         return refused
 
-    def expire(self, now: float) -> None:
-        """Put into service, empty, what has waited too long."""
-        for name in [name for name, warming in self._warming.items() if warming.deadline <= now]:
-            self.timeouts += 1
+    def expire(self, now: float) -> list[str]:
+        """Put into service, empty, what has waited too long; gives the names of these clusters."""
+        due = [name for name, warming in self._warming.items() if warming.deadline <= now]
+        for name in due:
             self._go_live_empty(name)
+        return due
 
     def next_deadline(self) -> float:
         """When ``expire`` is due."""
         return min((warming.deadline for warming in self._warming.values()), default=NEVER)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a cluster ``name`` whose endpoints come over EDS."""
+        return name in self._assignment_of
 
     @property
     def warming(self) -> dict[str, Warming]:

@@ -127,7 +127,6 @@ class ListenerDiscovery:
         self._wanted: frozenset[str] = frozenset()
         self._outdated: set[str] = set()  # listeners that the update in hand will change
         self._sources: dict[str, ApiSource | None] = {}  # of route configurations, by name
-        self.timeouts = 0
         self.failures = 0
 
     def start(self, static: Iterable[ListenerConfig]) -> None:
@@ -189,15 +188,15 @@ class ListenerDiscovery:
             self._arrived("ECDS", name)
         return refused
 
-    def expire(self, now: float) -> None:
-        """Open with empty routes, or without filters, what has waited too long."""
-        due = {need for warming in self._warming.values() for need, at in warming.missing.items() if at <= now}
-        for kind, name in sorted(due):
-            self.timeouts += 1
+    def expire(self, now: float) -> list[Need]:
+        """Open with empty routes, or without filters, what has waited too long; gives what did not come."""
+        due = sorted({need for warming in self._warming.values() for need, at in warming.missing.items() if at <= now})
+        for kind, name in due:
             if kind == "RDS":
                 self._give_up_routes(name)
             else:
                 self._arrived(kind, name)
+        return due
 
     def next_deadline(self) -> float:
         """When ``expire`` is due."""
