@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from signal import SIGINT, SIGTERM, SIGUSR1
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,7 +18,6 @@ from isthmus_proxy.admin import clusters as clusters_endpoint
 from isthmus_proxy.admin import config_dump, inspection, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
 from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle
-from isthmus_proxy.admin.server import admin_server
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.dns import DnsClusters
 from isthmus_proxy.cluster.monitoring import ClusterMonitoring
@@ -35,7 +30,7 @@ from isthmus_proxy.gc_tuning import Freezer
 from isthmus_proxy.http.surroundings import Surroundings, Tracer
 from isthmus_proxy.listener import graceful_drain
 from isthmus_proxy.listener.listener_manager import ListenerManager
-from isthmus_proxy.listener.model import Extension, GrpcLogTarget, SocketAddress
+from isthmus_proxy.listener.model import Extension, GrpcLogTarget
 from isthmus_proxy.observe.access_log import AccessLogManager, LogService
 from isthmus_proxy.observe.cluster_manager_stats import ClusterManagerStats
 from isthmus_proxy.observe.memo_stats import MemoStats
@@ -53,6 +48,7 @@ if TYPE_CHECKING:
     from isthmus_proxy.cluster.health.host_check import HealthEventLog
     from isthmus_proxy.cluster.health.model import HealthCheckConfig
     from isthmus_proxy.dynamic import DynamicConfiguration
+    from isthmus_proxy.handover.upgrade import Upgrade
     from isthmus_proxy.overload.monitors import Monitor
     from isthmus_proxy.workers.seat import Seat
 
@@ -69,6 +65,7 @@ class Options:
     ``seat`` is set in a worker process, whose parent has the admin server. ``xds_cache_path`` keeps the last good
     configuration that came over xDS. ``busy_poll`` is the reactor's, in seconds.
     ``drain_at_once``: a graceful drain ends connections from its beginning, not evenly spread.
+    ``handover_path``: where this process can be succeeded, and succeeds the one that serves there; ``must_succeed`` if one has to.
     """
 
     drain_seconds: float = 30.0
@@ -78,6 +75,8 @@ class Options:
     xds_cache_path: Path | None = None
     busy_poll: float = 0.0
     drain_at_once: bool = False
+    handover_path: Path | None = None
+    must_succeed: bool = False
 
     def as_worker(self, seat: Seat) -> Options:
         """The same for a worker."""
@@ -87,7 +86,7 @@ class Options:
 class Proxy:
     """The parts of one proxy. Make it inside ``trio.run``."""
 
-    def __init__(self, bootstrap: Bootstrap, options: Options) -> None:
+    def __init__(self, bootstrap: Bootstrap, options: Options, upgrade: Upgrade | None = None) -> None:
         self.bootstrap = bootstrap
         self.options = options
         self.started_at = time.time()
@@ -121,6 +120,7 @@ class Proxy:
             self.stats,
             self.access_logs,
             shared=seat.shared if seat is not None else None,
+            inherited=upgrade.inherited if upgrade is not None else None,
         )
         memos = (self.routes.counts, surroundings.memo_counts, self.access_logs.memo_counts)
         self.read_stats = (
@@ -135,6 +135,9 @@ class Proxy:
         self.dynamic: DynamicConfiguration | None = None
         self.quit = trio.Event()
         self.status = 0
+        self.upgrade = upgrade
+        self.admin_scope, self.admin_closed = trio.CancelScope(), trio.Event()
+        self.updates_scope = trio.CancelScope()
         self.leave: Callable[[], Awaitable[None]] | None = None
         """Tells whoever shows this sidecar to consumers that it is about to stop."""
         self.process_stats = ProcessStats(
@@ -142,6 +145,7 @@ class Proxy:
             uptime=self.uptime,
             state=lambda: self.lifecycle.state.value,
             connections=lambda: self.listeners.connection_count,
+            epoch=upgrade.epoch if upgrade is not None else 0,
         )
 
     def _outlier_log(self) -> OutlierEventLog | None:
@@ -258,6 +262,13 @@ class Proxy:
         for stats in self.read_stats:
             stats.refresh()
 
+    async def let_go(self) -> None:
+        """Another process serves: close the admin port, and take no more updates of the configuration."""
+        self.updates_scope.cancel()
+        self.admin_scope.cancel()
+        if self.bootstrap.admin is not None:
+            await self.admin_closed.wait()
+
     async def drain(self, order: DrainOrder) -> None:
         """Carry out an order of the admin server."""
         options = self.options
@@ -351,113 +362,3 @@ class Proxy:
             scope_names=lambda: self.dynamic.scope_names() if self.dynamic is not None else (),
             version=lambda kind: self.dynamic.version(kind) if self.dynamic is not None else "",
         )
-
-
-async def serve(bootstrap: Bootstrap, options: Options) -> int:
-    """Run the proxy until it is told to stop; the exit status. Raises ConfigError (in a group) if it cannot start."""
-    proxy = Proxy(bootstrap, options)
-    async with trio.open_nursery() as nursery:
-        proxy.lifecycle.on_quit = proxy.quit.set
-        proxy.lifecycle.on_drain = lambda order: nursery.start_soon(proxy.drain, order)
-        await nursery.start(proxy.reactor.run)
-        await nursery.start(proxy.access_logs.run)
-        await nursery.start(proxy.dns.run)
-        await nursery.start(_watch_signals, proxy)
-        proxy.trace_with(nursery)
-        proxy.run_tasks(nursery)
-        proxy.send_stats(nursery)
-        proxy.log_to_services(nursery)
-        if options.seat is None:
-            await _start_admin(proxy, nursery)
-        proxy.start_overload_manager()
-        await proxy.load()
-        proxy.report_loads(nursery)
-        await proxy.serve_registry_api(nursery)
-        if proxy.dynamic is not None:
-            nursery.start_soon(proxy.dynamic.run)
-        proxy.lifecycle.started = True
-        proxy.freezer.start()
-        resident_memory.release()
-        _log.info("serving %d listeners of %s", len(proxy.listeners.active()), bootstrap.origin)
-        if options.seat is not None:
-            await _join_parent(proxy, options.seat, nursery)
-        await proxy.quit.wait()
-        proxy.listeners.close()
-        proxy.monitoring.close()
-        nursery.cancel_scope.cancel()
-    return proxy.status
-
-
-async def _watch_signals(proxy: Proxy, task_status: trio.TaskStatus[None]) -> None:
-    """SIGTERM drains and then quits, a second one and SIGINT quit at once, SIGUSR1 opens the access logs anew."""
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(SIGTERM, SIGINT, SIGUSR1) as signals:
-            task_status.started()
-            async for number in signals:
-                if number == SIGUSR1:
-                    proxy.access_logs.reopen()
-                elif number == SIGTERM and not proxy.lifecycle.draining:
-                    nursery.start_soon(_drain_and_quit, proxy)
-                else:
-                    proxy.status = 130 if number == SIGINT else 0
-                    proxy.quit.set()
-
-
-async def _drain_and_quit(proxy: Proxy) -> None:
-    proxy.lifecycle.draining = True
-    if proxy.leave is not None:
-        await proxy.leave()
-    seconds = proxy.options.drain_seconds
-    _log.info("draining %d connections for at most %g s", proxy.listeners.connection_count, seconds)
-    if not await proxy.listeners.drain(trio.current_time() + seconds):
-        _log.warning("%d connections did not end in time and are closed", proxy.listeners.connection_count)
-    proxy.quit.set()
-
-
-async def _join_parent(proxy: Proxy, seat: Seat, nursery: trio.Nursery) -> None:
-    from isthmus_proxy.workers.worker_link import WorkerLink  # noqa: PLC0415 - one process alone has no parent
-
-    gone = partial(nursery.start_soon, _drain_and_quit, proxy)
-    link = WorkerLink(seat.sock, proxy.endpoints(), proxy.stats, proxy.refresh_stats, gone)
-    await link.started()
-    nursery.start_soon(link.run)
-
-
-async def _start_admin(proxy: Proxy, nursery: trio.Nursery) -> None:
-    sock = open_admin(proxy.bootstrap, proxy.options)
-    if sock is not None:
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        await nursery.start(admin_server(proxy.endpoints().answer).run, [listener])
-
-
-def open_admin(bootstrap: Bootstrap, options: Options) -> socket.socket | None:
-    """The listening socket of the admin server, None without one. Tells its address where the options say.
-
-    Raises ConfigError for an address that cannot or should not be had.
-    """
-    address, path = bootstrap.admin, "admin.address.socket_address"
-    if address is None:
-        return None
-    ip = ipaddress.ip_address(address.host)
-    if not ip.is_loopback and not options.allow_remote_admin:
-        reason = "the admin port can stop the proxy and shows its configuration; use 127.0.0.1, or --allow-remote-admin"
-        raise ConfigError(path, str(address), reason)
-    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    try:
-        sock = socket.create_server((address.host, address.port), family=family)
-    except OSError as error:
-        raise ConfigError(path, str(address), f"cannot listen here: {os.strerror(error.errno or 0)}") from error
-    host, port = sock.getsockname()[:2]
-    if options.admin_address_path is not None:
-        write_atomically(options.admin_address_path, str(SocketAddress(host, port)))
-    return sock
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file that others poll for: it appears whole or not at all. Raises ConfigError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError("--admin-address-path", str(path), f"cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""The command line: ``isthmus-proxy run``, ``validate`` and ``iptables``."""
+"""The command line: ``isthmus-proxy run``, ``upgrade``, ``validate`` and ``iptables``."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"isthmus-proxy {__version__} ({build_kind()})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="serve a bootstrap file until SIGTERM (drains) or SIGINT (at once)")
+    upgrade = commands.add_parser(
+        "upgrade",
+        help="like run, in the place of the process that serves at --handover-path, which ends without losing a request",
+    )
     validate = commands.add_parser("validate", help="check a bootstrap file and exit: 0 if it can be served, else 1")
     add_iptables_arguments(commands.add_parser("iptables", help="lead an application's TCP traffic through the proxy"))
-    for command in (run, validate):
+    for command in (run, upgrade, validate):
         command.add_argument(
             "-c",
             "--config-path",
@@ -48,49 +52,60 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--log-level", default="info", choices=_LEVELS, help="least level to log (default: info)")
         command.add_argument("--log-format", default="text", choices=("text", "json"), help="form of log lines")
-    run.add_argument(
+    for command in (run, upgrade):
+        _add_run_arguments(command)
+    return parser
+
+
+def _add_run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--concurrency",
         type=_workers,
         default=1,
         metavar="N",
         help="worker processes behind the same ports (default: 1)",
     )
-    run.add_argument(
+    command.add_argument(
         "--drain-time-s",
         type=_seconds,
         default=30.0,
         metavar="S",
         help="how long SIGTERM waits for requests, and how long a graceful drain of listeners takes (default: 30)",
     )
-    run.add_argument(
+    command.add_argument(
         "--drain-strategy",
         default="gradual",
         choices=("gradual", "immediate"),
         help="whether a graceful drain ends connections evenly over its time or from its beginning (default: gradual)",
     )
-    run.add_argument(
+    command.add_argument(
         "--admin-address-path",
         type=Path,
         metavar="FILE",
         help="write the admin server's HOST:PORT here once it listens",
     )
-    run.add_argument(
+    command.add_argument(
         "--xds-cache-path",
         type=Path,
         metavar="FILE",
         help="keep the last good configuration of the control plane here, and start from it when none answers",
     )
-    run.add_argument(
+    command.add_argument(
         "--busy-poll-ms",
         type=_milliseconds,
         default=0.0,
         metavar="MS",
         help="after an event, ask for the next one for so long without sleeping: costs a core, saves latency (default: 0)",
     )
-    run.add_argument(
+    command.add_argument(
         "--allow-remote-admin", action="store_true", help="let the admin server listen on other than loopback addresses"
     )
-    return parser
+    command.add_argument(
+        "--handover-path",
+        type=Path,
+        metavar="SOCKET",
+        help="succeed the process that serves at this Unix socket, if one does, and be succeeded there by the next",
+    )
 
 
 _MOST_WORKERS = 256
@@ -151,11 +166,22 @@ def _run(options: argparse.Namespace) -> int:
         xds_cache_path=options.xds_cache_path,
         busy_poll=options.busy_poll_ms,
         drain_at_once=options.drain_strategy == "immediate",
+        handover_path=options.handover_path,
+        must_succeed=options.command == "upgrade",
     )
+    _check_handover(options)
     bootstrap = load(options.config_path)
     if options.concurrency > 1:
         return _run_workers(bootstrap, settings, options.concurrency)
     return _serve(bootstrap, settings)
+
+
+def _check_handover(options: argparse.Namespace) -> None:
+    if options.command == "upgrade" and options.handover_path is None:
+        raise ConfigError("--handover-path", "", "upgrade needs the socket of the process that it succeeds")
+    if options.handover_path is not None and options.concurrency > 1:
+        reason = "sockets of several workers cannot be handed over; use --concurrency 1, or leave --handover-path out"
+        raise ConfigError("--concurrency", str(options.concurrency), reason)
 
 
 def _iptables(options: argparse.Namespace) -> int:
@@ -168,18 +194,18 @@ def _iptables(options: argparse.Namespace) -> int:
         return 1
 
 
-_COMMANDS = {"run": _run, "validate": _validate, "iptables": _iptables}
+_COMMANDS = {"run": _run, "upgrade": _run, "validate": _validate, "iptables": _iptables}
 
 
 def _serve(bootstrap: Bootstrap, settings: Options) -> int:
     """Serve in this process. Raises ConfigError."""
     import trio  # noqa: PLC0415 - as above
 
-    from isthmus_proxy import app  # noqa: PLC0415 - as above
+    from isthmus_proxy import serving  # noqa: PLC0415 - as above
 
     status, failure = 1, None
     try:
-        status = trio.run(app.serve, bootstrap, settings, restrict_keyboard_interrupt_to_checkpoints=True)
+        status = trio.run(serving.serve, bootstrap, settings, restrict_keyboard_interrupt_to_checkpoints=True)
     except* ConfigError as group:
         failure = _first(group)
     if failure is not None:

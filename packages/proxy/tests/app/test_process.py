@@ -254,7 +254,7 @@ def test_a_remote_admin_address_needs_permission(start: Callable[..., Any], tool
 def test_log_lines_are_json_on_request(start: Callable[..., Any], tools: ModuleType) -> None:
     proxy = start(tools.document(), "--log-format", "json")
     line = json.loads(proxy.stderr.splitlines()[0])
-    assert (line["level"], line["logger"]) == ("info", "isthmus_proxy.app")
+    assert (line["level"], line["logger"]) == ("info", "isthmus_proxy.serving")
     assert line["message"].startswith("serving 1 listeners of ")
 
 
@@ -304,12 +304,12 @@ def test_nothing_heavy_is_loaded_for_a_static_file(tools: ModuleType, tmp_path: 
     script = (
         "import sys, trio\n"
         "from pathlib import Path\n"
-        "from isthmus_proxy import app\n"
+        "from isthmus_proxy import app, serving\n"
         "from isthmus_proxy.config.bootstrap import load\n"
         "def main():\n"
         "    async def run():\n"
         "        with trio.move_on_after(0.3):\n"
-        "            await app.serve(load(Path(sys.argv[1])), app.Options())\n"
+        "            await serving.serve(load(Path(sys.argv[1])), app.Options())\n"
         "    trio.run(run)\n"
         "main()\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'grpc', 'h2', 'asyncio', 'hpack', 're2'}))\n"

@@ -30,13 +30,13 @@ _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bou
 class Acceptor:
     """Accepts on ``sock`` and calls ``accepted`` with each connection, non-blocking and without delay."""
 
-    __slots__ = ("_accepted", "_exhausted", "_held", "_local", "_reactor", "_sock", "address")
+    __slots__ = ("_accepted", "_exhausted", "_held", "_local", "_reactor", "address", "sock")
 
     def __init__(
         self, reactor: Reactor, sock: socket.socket, accepted: Accepted, exhausted: Callable[[], None]
     ) -> None:
         self._reactor = reactor
-        self._sock: socket.socket | None = sock
+        self.sock: socket.socket | None = sock
         self._accepted = accepted
         self._exhausted = exhausted
         self._held = False
@@ -48,17 +48,17 @@ class Acceptor:
     @property
     def listening(self) -> bool:
         """Whether new connections are taken."""
-        return self._sock is not None
+        return self.sock is not None
 
     def close(self) -> None:
         """Take no more connections."""
-        sock, self._sock = self._sock, None
+        sock, self.sock = self.sock, None
         if sock is not None:
             self._reactor.close(sock)
 
     def _ready(self, _mask: int) -> None:
         for _ in range(ACCEPTS_PER_BATCH):
-            sock = self._sock
+            sock = self.sock
             if sock is None:
                 return
             try:
@@ -88,16 +88,16 @@ class Acceptor:
         """Out of descriptors or memory: the kernel's queue holds the clients until some are free again."""
         self._exhausted()
         _log.warning("accepting on %s pauses for %.1f s: %s", self.address, RETRY_AFTER, error.strerror)
-        if self._sock is not None:
-            self._reactor.modify(self._sock.fileno(), 0)
+        if self.sock is not None:
+            self._reactor.modify(self.sock.fileno(), 0)
             self._reactor.call_later(RETRY_AFTER, self._go_on)
 
     def hold(self, *, held: bool) -> None:
         """Leave new connections in the kernel's queue, or (no longer ``held``) take them again."""
         self._held = held
-        if self._sock is not None:
-            self._reactor.modify(self._sock.fileno(), 0 if held else READ)
+        if self.sock is not None:
+            self._reactor.modify(self.sock.fileno(), 0 if held else READ)
 
     def _go_on(self) -> None:
-        if self._sock is not None and not self._held:
-            self._reactor.modify(self._sock.fileno(), READ)
+        if self.sock is not None and not self._held:
+            self._reactor.modify(self.sock.fileno(), READ)

@@ -75,10 +75,10 @@ class ActiveListener:
     """Accepts for the newest generation of its configuration; older generations drain."""
 
     __slots__ = (
-        "_acceptors",
         "_connection_id",
         "_owner",
         "_stopped",
+        "acceptors",
         "config",
         "current",
         "draining",
@@ -101,22 +101,22 @@ class ActiveListener:
         self.draining: list[Generation] = []
         self._connection_id = connection_id
         self._owner = owner
-        self._acceptors: list[Acceptor] = []
+        self.acceptors: list[Acceptor] = []
         self._stopped = False
 
     def listen(self, acceptor: Acceptor) -> None:
         """Take connections from ``acceptor``, too."""
-        self._acceptors.append(acceptor)
+        self.acceptors.append(acceptor)
 
     def hold(self, *, held: bool) -> None:
         """Leave new connections in the kernel's queue, or take them again."""
-        for acceptor in self._acceptors:
+        for acceptor in self.acceptors:
             acceptor.hold(held=held)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """The bound addresses, the main one first; the configured ones where nothing is bound."""
-        return tuple(acceptor.address for acceptor in self._acceptors) or self.config.addresses
+        return tuple(acceptor.address for acceptor in self.acceptors) or self.config.addresses
 
     @property
     def address(self) -> Address:
@@ -245,11 +245,15 @@ class ActiveListener:
         if self._stopped and not self.draining:
             self.log.close()
 
+    def close_sockets(self) -> None:
+        """Take no more connections, and leave those there are as they are."""
+        for acceptor in self.acceptors:
+            acceptor.close()
+
     def stop(self) -> None:
         """Take no more connections and let those there are end."""
         self._stopped = True
-        for acceptor in self._acceptors:
-            acceptor.close()
+        self.close_sockets()
         if self.current is not None:
             current, self.current = self.current, None
             self.draining.append(current)

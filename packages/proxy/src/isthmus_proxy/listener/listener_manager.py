@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,12 +19,15 @@ from isthmus_proxy.listener.chain_factory import ChainFactory, Stats
 from isthmus_proxy.listener.generation import Generation
 from isthmus_proxy.listener.listener_filters import make_filter
 from isthmus_proxy.listener.listener_log import AccessLogs, ListenerLog
-from isthmus_proxy.listener.listening_socket import bind, bound_address, listen
+from isthmus_proxy.listener.listening_socket import adopt, bind, bound_address, listen
 from isthmus_proxy.listener.model import Address, ListenerConfig, PipeAddress, SocketAddress, SocketOptions
 from isthmus_proxy.listener.serving_chain import ServingChain
 from isthmus_proxy.observe.stats import Counter
 from isthmus_proxy.overload.model import AT_EASE, OverloadState
 from isthmus_proxy.route.table import RouteHandles
+
+if TYPE_CHECKING:
+    from isthmus_proxy.listener.inherited_sockets import InheritedSockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class ListenerManager:
     """See the module. ``shared`` is set where other worker processes listen on the same ports.
 
     Each then has sockets of its own by SO_REUSEPORT; where that cannot be, ``shared`` has the socket by name and address.
+    ``inherited`` has those of the process before this one, at a hot upgrade.
     """
 
     __slots__ = (
@@ -71,6 +76,7 @@ class ListenerManager:
         "_by_address",
         "_chains",
         "_connection_ids",
+        "_inherited",
         "_leaving",
         "_listeners",
         "_no_connections",
@@ -91,12 +97,14 @@ class ListenerManager:
         access_logs: AccessLogs,
         *,
         shared: Mapping[tuple[str, Address], socket.socket] | None = None,
+        inherited: InheritedSockets | None = None,
     ) -> None:
         self._surroundings = surroundings
         self._stats = stats
         self._access_logs = access_logs
         self._chains = ChainFactory(surroundings, routes, stats, access_logs)
         self._shared = shared
+        self._inherited = inherited
         self._listeners: dict[str, ActiveListener] = {}
         self._by_address: dict[Address, ActiveListener] = {}
         self._leaving: list[ActiveListener] = []
@@ -150,6 +158,10 @@ class ListenerManager:
         return socks
 
     def _bind_address(self, config: ListenerConfig, address: Address) -> socket.socket:
+        if self._inherited is not None:
+            inherited = self._inherited.find(config.name, address)
+            if inherited is not None:
+                return adopt(inherited, config, address)
         if self._shared is None:
             return bind(config, address, share_port=False)
         sock = self._shared.get((config.name, address))
@@ -334,12 +346,16 @@ class ListenerManager:
 
         Answer whether all are gone. The listeners stay in ``active`` as draining until ``close``.
         """
-        self._no_connections = trio.Event()
         self.stop()
-        if self.connection_count:
-            with trio.move_on_at(deadline):
-                await self._no_connections.wait()
+        with trio.move_on_at(deadline):
+            await self.wait_empty()
         return not self.connection_count
+
+    async def wait_empty(self) -> None:
+        """Until there is no connection."""
+        self._no_connections = trio.Event()
+        if self.connection_count:
+            await self._no_connections.wait()
 
     def stop(self, *, inbound_only: bool = False) -> None:
         """Take no more connections, at once, and let those there are end."""
@@ -359,6 +375,29 @@ class ListenerManager:
         for listener in self._concerned(inbound_only=inbound_only):
             for manager in listener.managers():
                 manager.draining = True
+
+    def sockets(self) -> Iterator[tuple[str, Address, socket.socket]]:
+        """What is listened on, or is going to be: listener, configured address, socket."""
+        for name, listener in self._listeners.items():
+            for address, acceptor in zip(listener.config.addresses, listener.acceptors, strict=False):
+                if acceptor.sock is not None:
+                    yield name, address, acceptor.sock
+        for name, reserved in self._reserved.items():
+            for address, sock in zip(reserved.binding.addresses, reserved.socks, strict=False):
+                yield name, address, sock
+
+    def hand_over(self) -> None:
+        """Take no more connections: another process has the sockets. Those there are go on."""
+        for name in list(self._reserved):
+            self._release(name)
+        for listener in self._listeners.values():
+            listener.close_sockets()
+
+    def disinherit(self) -> None:
+        """Close the inherited sockets that no listener wanted."""
+        if self._inherited is not None:
+            self._inherited.close()
+            self._inherited = None
 
     def _concerned(self, *, inbound_only: bool) -> list[ActiveListener]:
         return [each for each in self._listeners.values() if each.config.inbound or not inbound_only]

@@ -38,6 +38,21 @@ def bind(config: ListenerConfig, address: Address, *, share_port: bool) -> socke
     return sock
 
 
+def adopt(sock: socket.socket, config: ListenerConfig, address: Address) -> socket.socket:
+    """Make a socket that another process has bound to ``address`` this listener's. Raises ConfigError, and closes it."""
+    try:
+        sock.setblocking(False)
+        _set_options(sock, config)
+        if isinstance(address, PipeAddress) and address.mode and not address.path.startswith("@"):
+            os.chmod(address.path, address.mode)  # noqa: PTH101 - as above
+    except (OSError, ConfigError) as error:
+        sock.close()
+        if isinstance(error, ConfigError):
+            raise
+        raise _refusal(config, address, error) from error
+    return sock
+
+
 def listen(sock: socket.socket, config: ListenerConfig) -> None:
     """Let connections queue on a bound socket. Raises ConfigError, and closes it, if somebody else was faster."""
     try:

@@ -22,7 +22,9 @@ class ProcessStats:
         uptime: Callable[[], float],
         state: Callable[[], int],
         connections: Callable[[], int],
+        epoch: int = 0,
     ) -> None:
+        """``epoch``: how many processes this one came after by hot upgrades."""
         scope = store.scope("server")
         self._uptime, self._state, self._connections = uptime, state, connections
         self._gauges = {
@@ -30,7 +32,7 @@ class ProcessStats:
             for name in ("uptime", "state", "live", "total_connections", "memory_physical_size", "memory_allocated")
         }
         scope.gauge("concurrency").value = 1
-        scope.gauge("hot_restart_epoch").value = 0
+        scope.gauge("hot_restart_epoch").value = epoch
 
     def refresh(self) -> None:
         """Read everything now."""

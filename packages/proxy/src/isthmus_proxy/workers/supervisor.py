@@ -18,6 +18,7 @@ from collections.abc import Callable
 import trio
 
 from isthmus_proxy import app
+from isthmus_proxy.admin.listening import open_admin
 from isthmus_proxy.admin.server import admin_server
 from isthmus_proxy.config.bootstrap import Bootstrap
 from isthmus_proxy.errors import ConfigError
@@ -54,7 +55,7 @@ class Supervisor:
             raise ConfigError("stats_sinks", f"--concurrency {count}", reason)
         self._settings = bootstrap.stats_settings
         self._ports = Ports(bootstrap)
-        self._admin = app.open_admin(bootstrap, options)
+        self._admin = open_admin(bootstrap, options.admin_address_path, allow_remote=options.allow_remote_admin)
         self._workers: dict[int, Worker] = {}
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)  # when to fork the worker of a slot
         self._back_off = {slot: BackOff() for slot in range(count)}
