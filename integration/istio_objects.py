@@ -33,6 +33,8 @@ class World(NamedTuple):
     https: Port
     tcp: Port
     mutual: Port
+    plain: Port
+    secure: Port
     authority: Authority
     admin: Mapping[str, Callable[[], str]]
     spans: Collector
@@ -303,6 +305,48 @@ def gateway_api() -> list[dict[str, Any]]:
             {"backendRefs": [backend(REVIEWS)]},
         ]}),
     ]  # fmt: skip
+
+
+def kubernetes_gateway(name: str, world: World) -> list[dict[str, Any]]:
+    """A Gateway of the Gateway API for one proxy, and routes to its listeners."""
+    kind, everywhere = "Gateway.gateway.networking.k8s.io", {"namespaces": {"from": "All"}}
+    plain, parent = {"port": world.plain[name], "protocol": "HTTP"}, {"name": f"k8s-{name}", "namespace": "default"}
+
+    def route(of: str, namespace: str, backend: dict[str, Any], *hosts: str, **section: Any) -> dict[str, Any]:
+        spec = {"parentRefs": [parent | section], "hostnames": list(hosts), "rules": [{"backendRefs": [backend]}]}
+        return document("HTTPRoute", f"{of}-{name}", spec, namespace)
+
+    hostname = {"group": "networking.istio.io", "kind": "Hostname", "port": 8080}
+    return [
+        document(kind, f"k8s-{name}", {
+            "gatewayClassName": "mine", "addresses": [{"value": "127.0.0.1"}], "listeners": [
+                plain | {"name": "own", "hostname": "*.own.example"},
+                plain | {"name": "open", "hostname": "*.open.example", "allowedRoutes": everywhere},
+                {"name": "secret", "port": world.secure[name], "protocol": "HTTPS", "hostname": "secret.example",
+                 "tls": {"certificateRefs": [{"name": "shop"}]}},
+            ],
+        }),
+        route("both", "default", hostname | {"name": REVIEWS}, "a.own.example", "a.open.example", "elsewhere.example"),
+        route("narrow", "default", hostname | {"name": RATINGS}, "b.own.example", "b.open.example", sectionName="own"),
+        route("secret", "default", hostname | {"name": RATINGS}, sectionName="secret"),
+        route("foreign", "team", {"name": "details", "namespace": "shop", "port": 8080}, "c.open.example", "c.own.example"),
+        route("ungranted", "other", {"name": "details", "namespace": "shop", "port": 8080}, "d.open.example"),
+    ]  # fmt: skip
+
+
+def kubernetes(port: int) -> list[dict[str, Any]]:
+    """A class, and a service of another namespace that routes of one namespace may lead to."""
+    grant = {
+        "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "team"}],
+        "to": [{"group": "", "kind": "Service", "name": "details"}],
+    }
+    details = service("details.shop.svc.cluster.local", 8080, "HTTP", port)
+    details["metadata"]["namespace"] = "shop"
+    return [
+        document("GatewayClass", "mine", {"controllerName": "isthmus.io/gateway-controller"}),
+        document("ReferenceGrant", "team", grant, "shop"),
+        details,
+    ]
 
 
 def bootstrap(kind: str, name: str, xds: str, metadata: Mapping[str, Any]) -> dict[str, Any]:

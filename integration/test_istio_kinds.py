@@ -31,6 +31,8 @@ from istio_objects import (
     bearer,
     bootstrap,
     gateway,
+    kubernetes,
+    kubernetes_gateway,
     labelled,
     mutual_tls,
     originated,
@@ -46,7 +48,7 @@ from istio_objects import (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("kinds")
-    ports = [{name: free_port() for name in PROXIES} for _ in range(7)]
+    ports = [{name: free_port() for name in PROXIES} for _ in range(9)]
     authority = Authority(directory / "ca")
     certificate = authority.issue("edge", "DNS:secure.example")
     with contextlib.ExitStack() as stack:
@@ -64,8 +66,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         options = ["--secrets", str(secrets), "--tracing-provider", "spans=http://spans.shop:4318/v1/traces"]
         plane = ControlPlane("memory:", directory / "plane", options=options)
         stack.enter_context(plane)
-        inbound, outbound, bytes_in, http_, https, tcp, mutual = ports
-        world = World(plane, directory, inbound, outbound, bytes_in, http_, https, tcp, mutual, authority, {}, spans)
+        inbound, outbound, bytes_in, http_, https, tcp, mutual, plain, secure_ = ports
+        world = World(
+            plane,
+            directory,
+            inbound,
+            outbound,
+            bytes_in,
+            http_,
+            https,
+            tcp,
+            mutual,
+            plain,
+            secure_,
+            authority,
+            {},
+            spans,
+        )
         target, other = (int(origin.address.rpartition(":")[2]) for origin in (reviews, ratings))
         objects = [
             service(REVIEWS, 8080, "HTTP", target), service(RATINGS, 8080, "HTTP", other),
@@ -73,6 +90,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             *traced(), *mutual_tls(world), *originated(world, identity), *policies(), *routes(),
             *(placed(host, {"here/b": target, "there/a": other}) for host in ("near.shop", "shared.shop")),
             labelled("ranked.shop", {target: {"istio": "ingress"}, other: {"istio": "ingress", "tier": "gold"}}),
+            *kubernetes(target), *(each for name in PROXIES for each in kubernetes_gateway(name, world)),
             *(sidecar(name, world) for name in PROXIES),
             *(gateway(name, world, certificate.certificate, certificate.key) for name in PROXIES),
         ]  # fmt: skip
@@ -86,7 +104,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 "HTTP_PROXY_PORT": world.outbound[name],
                 "TLS_SECRET": "caller",
             }
-            edge = {"LABELS": {"istio": "ingress", "proxy": name}}
+            own = {"gateway.networking.k8s.io/gateway-name": f"k8s-{name}"}
+            edge = {"LABELS": {"istio": "ingress", "proxy": name} | own}
             for kind, metadata in (("sidecar", side), ("router", edge)):
                 config = bootstrap(kind, f"{name}-{kind}", plane.grpc_address, metadata)
                 folder = directory / f"{name}-{kind}"
@@ -104,6 +123,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 world.https,
                 world.tcp,
                 world.mutual,
+                world.plain,
+                world.secure,
             ):
                 eventually(functools.partial(listens, port[name]), what=f"{name} listens at {port[name]}")
         yield world
@@ -212,9 +233,35 @@ def test_plain_requests_at_a_gateway(world: World, host: str, path: str, status:
     assert not service or answer.json()["service"] == service
 
 
-def secure(world: World, name: str, server_name: str) -> tuple[int, bytes]:
+@pytest.mark.parametrize(
+    ("host", "status", "service"),
+    [
+        ("a.own.example", 200, "reviews"),
+        ("a.open.example", 200, "reviews"),
+        ("elsewhere.example", 404, ""),
+        ("b.own.example", 200, "ratings"),
+        ("b.open.example", 404, ""),
+        ("c.open.example", 200, "reviews"),
+        ("c.own.example", 404, ""),
+        ("d.open.example", 500, ""),
+    ],
+)
+def test_listeners_of_the_gateway_api(world: World, host: str, status: int, service: str) -> None:
+    """What listeners let in: by host, by name, from other namespaces, and to backends of others only by a grant."""
+    answer = alike(asked(world.plain, "/", headers={"host": host}))
+    assert answer.status == status
+    assert not service or answer.json()["service"] == service
+
+
+def test_https_of_the_gateway_api(world: World) -> None:
+    ours, theirs = (secure(world, name, "secret.example", world.secure) for name in PROXIES)
+    assert ours == theirs
+    assert (ours[0], json.loads(ours[1])["service"]) == (200, "ratings")
+
+
+def secure(world: World, name: str, server_name: str, ports: Port | None = None) -> tuple[int, bytes]:
     context = ssl.create_default_context(cafile=str(world.authority.root.certificate))
-    with socket.create_connection(("127.0.0.1", world.https[name]), 10) as plain:
+    with socket.create_connection(("127.0.0.1", (ports or world.https)[name]), 10) as plain:
         connection = http.client.HTTPConnection(server_name)
         connection.sock = context.wrap_socket(plain, server_hostname=server_name)
         connection.request("GET", "/ratings", headers={"host": server_name})
@@ -342,7 +389,9 @@ def test_what_is_said_of_routes_of_the_gateway_api(world: World) -> None:
     (item,) = json.loads(world.plane.ctl("get", "httproutes", "api", "-o", "json").stdout)
     assert item["apiVersion"] == "gateway.networking.k8s.io/v1"
     said = world.plane.ctl("status", check=False).stdout
-    assert "HTTPRoute default/api  ResolvedRefs=False" in " ".join(said.split("\n")).replace("   ", "  ")
+    assert "HTTPRoute default/api ResolvedRefs=False" in " ".join(said.split())
+    (item,) = json.loads(world.plane.ctl("get", "gateways.gateway.networking.k8s.io", "k8s-envoy", "-o", "json").stdout)
+    assert (item["kind"], item["apiVersion"]) == ("Gateway", "gateway.networking.k8s.io/v1")
     explained = world.plane.ctl("explain", "isthmus-router", "api.example", "/a/b/c", check=False).stdout
     assert "HTTPRoute default/api-too spec.rules[0].matches[0]" in explained
 

@@ -311,6 +311,10 @@ SCOPES = {
     "governed": Scope(labels=(("app", "governed"),)),
     "governed and bound": Scope(labels=(("app", "governed"),), interception="NONE", bind="127.0.0.1"),
     "gateway with certificates": Scope(kind="gateway", labels=(("istio", "ingress"),)),
+    "gateway of the Gateway API with certificates": Scope(
+        kind="gateway",
+        labels=(("gateway.networking.k8s.io/gateway-name", "kubernetes"), ("istio", "ingress")),
+    ),
     "strict instance": Scope(addresses=("10.0.0.1",), labels=(("app", "db"),)),
 }
 COLLECTORS = (
@@ -414,7 +418,11 @@ def gateway_api() -> list[ConfigObject]:
     ]
     return [
         make("HTTPRoute", "both", {"parentRefs": [edge, mesh], "hostnames": ["*.api.example"], "rules": rules}),
-        make("GRPCRoute", "calls", {"parentRefs": [edge], "hostnames": ["grpc.example"], "rules": calls}),
+        make(
+            "GRPCRoute",
+            "calls",
+            {"parentRefs": [edge, {"name": "kubernetes"}], "hostnames": ["grpc.example"], "rules": calls},
+        ),
     ]
 
 
@@ -461,6 +469,11 @@ def gateways(files: CertificateFiles) -> list[ConfigObject]:
         make("VirtualService", "edge", {"hosts": ["*.example", "c.example"], "gateways": ["default/edge"], "http": routes,
                                         "tls": through, "tcp": [{"route": [{"destination": {"host": "db.shop"}}]}]}),
         *gateway_api(),
+        make("Gateway.gateway.networking.k8s.io", "kubernetes", {"gatewayClassName": "istio", "listeners": [
+            {"name": "plain", "port": 81, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}},
+            {"name": "wide", "port": 444, "protocol": "HTTPS", "hostname": "*.k.example", "tls": {"certificateRefs": [{"name": "shop"}]}},
+            {"name": "one", "port": 444, "protocol": "HTTPS", "hostname": "a.k.example", "tls": {"certificateRefs": [{"name": "shop"}]}},
+        ]}),
         make("VirtualService", "edge-too", {"hosts": ["*"], "gateways": ["edge"], "http": [{"route": TO_HOST}]}),
     ]  # fmt: skip
 

@@ -262,7 +262,9 @@ def test_who_is_not_known_is_answered_for_with_500() -> None:
 def test_backends(reference: dict[str, Any], reason: str) -> None:
     made = route({"backendRefs": [reference]})
     admission = admitted([*SERVICES, gateway(), made])
-    assert admission.attached[made.key].resolved[0] == reason
+    resolved = admission.attached[made.key].resolved
+    assert resolved is not None
+    assert resolved[0] == reason
     assert (hosts_at(admission)["*:80"][0].route.cluster == UNRESOLVED_CLUSTER) == bool(reason)
 
 
@@ -285,7 +287,7 @@ def test_hosts_are_those_that_gateway_and_route_share(hostnames: list[str], serv
 @pytest.mark.parametrize(
     ("edge", "parent", "reason"),
     [
-        (gateway("./*"), {"namespace": "default"}, "NoMatchingListenerHostname"),
+        (gateway("./*"), {"namespace": "default"}, "NotAllowedByListeners"),
         (gateway("team/*"), {"namespace": "default"}, ""),
         (gateway(), {}, "NoMatchingParent"),
         (gateway(), {"namespace": "default", "port": 81}, "NoMatchingParent"),
@@ -358,7 +360,7 @@ def refused(spec: dict[str, Any], kind: str = "HTTPRoute") -> list[str]:
     ("spec", "where"),
     [
         ({"parentRefs": []}, "parentRefs"),
-        ({"parentRefs": [{"name": "edge"}]}, "parentRefs[0].kind"),
+        ({"parentRefs": [{"kind": "Deployment", "name": "edge"}]}, "parentRefs[0].kind"),
         ({"parentRefs": [EDGE | {"sectionName": "a"}]}, "parentRefs[0].sectionName"),
         ({"hostnames": ["a b"]}, "hostnames[0]"),
         ({"rules": []}, "rules"),

@@ -118,15 +118,16 @@ def conditions(
 ) -> list[dict[str, Any]]:
     """Conditions of an object, in the form of Kubernetes: ``Accepted`` is False while clients reject what it became.
 
-    A route of the Gateway API (``attached``) is not accepted either where nothing takes it, and has ``ResolvedRefs``.
+    A route of the Gateway API (``attached``) is not accepted either where nothing takes it, and has ``ResolvedRefs``; a Gateway of
+    it has ``Programmed``.
     """
     if attached is None:
         return _accepted(rejected, key)
-    reason, message = attached.resolved
-    resolved = _condition("ResolvedRefs", reason, message)
-    if attached.accepted[0]:
-        return [_condition("Accepted", *attached.accepted), resolved]
-    return [*_accepted(rejected, key), resolved]
+    accepted = [_condition("Accepted", *attached.accepted)] if attached.accepted[0] else _accepted(rejected, key)
+    if attached.resolved is not None:
+        return [*accepted, _condition("ResolvedRefs", *attached.resolved)]
+    failed = accepted[0]["status"] == "False"
+    return [*accepted, _condition("Programmed", "Invalid" if failed else "", accepted[0]["message"] if failed else "")]
 
 
 def _condition(kind: str, reason: str, message: str) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def unattached(found: Mapping[ObjectKey, RouteStatus]) -> list[dict[str, Any]]:
     return [
         {"object": str(key), "paths": [message.partition(":")[0]], **_condition(kind, reason, message)}
         for key, status in sorted(found.items())
-        for kind, (reason, message) in (("Accepted", status.accepted), ("ResolvedRefs", status.resolved))
+        for kind, (reason, message) in (("Accepted", status.accepted), ("ResolvedRefs", status.resolved or ("", "")))
         if reason
     ]
 

@@ -19,8 +19,21 @@ from isthmus_controlplane.model.claims import Built, by_host, claim_services
 from isthmus_controlplane.model.composed import keys_of, place_of
 from isthmus_controlplane.model.delegation import is_delegate, with_delegates
 from isthmus_controlplane.model.dual_mode import policy_warnings
-from isthmus_controlplane.model.gateway import MESH_GATEWAY, gateways_of, index_bindings, is_in_mesh, name_of
-from isthmus_controlplane.model.gateway_api import GATEWAY_API_KINDS, RouteStatus, attach_routes
+from isthmus_controlplane.model.gateway import (
+    GATEWAY_API_GATEWAY,
+    MESH_GATEWAY,
+    gateways_of,
+    index_bindings,
+    is_in_mesh,
+    name_of,
+)
+from isthmus_controlplane.model.gateway_api import (
+    GATEWAY_API_KINDS,
+    RouteStatus,
+    attach_routes,
+    gateway_status,
+    listeners_of,
+)
 from isthmus_controlplane.model.kinds import DUAL_MODE
 from isthmus_controlplane.model.model import EMPTY_MODEL, MeshSettings, Model, find_service, full_host, subsets_of
 from isthmus_controlplane.model.policies import POLICY_KINDS, index_policies
@@ -46,7 +59,7 @@ class Admission:
         problems: why, sorted; also lesser ones that hold nothing back.
         ranks: order of first arrival.
         built: services by ServiceEntry, so that those of unchanged entries need not be built again.
-        attached: conditions of HTTPRoutes and GRPCRoutes.
+        attached: conditions of HTTPRoutes, GRPCRoutes and Gateways of the Gateway API.
         hosts: services of which only the instances differ from the admission before; None where more may differ.
     """
 
@@ -86,9 +99,17 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
     problems.update(policy_warnings(policies, claimed.services))
     others = [obj for obj in ordered if obj.key.kind not in {"DestinationRule", "VirtualService"}]
     chosen_by_label = (obj for obj in ordered if obj.key.kind in POLICY_KINDS)
-    by_label = index_policies(chosen_by_label, mesh.root_namespace, source_labels(routes.in_use))
+    classes, kubernetes = kinds.get("GatewayClass", ()), kinds.get(GATEWAY_API_GATEWAY, ())
+    gateways = {gateway.key: gateway_status(gateway, classes) for gateway in kubernetes}
+    taken = (gateway for gateway in kubernetes if not gateways[gateway.key].accepted[0])
+    listeners = [listener for gateway in taken for listener in listeners_of(gateway)]
+    problems.update(_not_taken(kubernetes, gateways))
+    by_label = index_policies([*chosen_by_label, *listeners], mesh.root_namespace, source_labels(routes.in_use))
     attached = attach_routes(
-        (obj for obj in ordered if obj.key.kind in GATEWAY_API_KINDS), kinds.get("Gateway", ()), claimed.services
+        (obj for obj in ordered if obj.key.kind in GATEWAY_API_KINDS),
+        [*kinds.get("Gateway", ()), *listeners],
+        claimed.services,
+        kinds.get("ReferenceGrant", ()),
     )
     problems.update(attached.problems)
     bindings = index_bindings([*routes.in_use, *attached.bound])
@@ -113,8 +134,16 @@ def admit(objects: Objects, previous: Admission, mesh: MeshSettings) -> Admissio
         problems=tuple(sorted(problems)),
         ranks=ranks,
         built=claimed.built,
-        attached=attached.status,
+        attached={**gateways, **attached.status},
     )
+
+
+def _not_taken(gateways: Iterable[ConfigObject], status: Mapping[ObjectKey, RouteStatus]) -> Iterator[Problem]:
+    """Say which Gateways of the Gateway API are of a class that is not carried out here."""
+    for gateway in gateways:
+        path, _, message = status[gateway.key].accepted[1].partition(": ")
+        if message:
+            yield Problem(f"{gateway.origin} ({gateway.key})", path, message)
 
 
 def _overruled(virtual: Iterable[ConfigObject], routes: Iterable[ConfigObject], host: str) -> Iterator[Problem]:

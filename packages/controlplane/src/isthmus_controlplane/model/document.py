@@ -44,7 +44,8 @@ def parse_document(document: object, origin: str) -> ConfigObject:
     if problems:
         raise _refused(origin, problems)
     assert isinstance(document, dict)
-    kind = KINDS[document["kind"]]
+    kind = _kind(document)
+    assert kind is not None
     metadata = document["metadata"]
     spec, problems = parse_spec(document.get("spec", {}), kind.message)
     if spec is None:
@@ -83,11 +84,23 @@ def to_document(obj: ConfigObject) -> dict[str, Any]:
     if obj.annotations:
         metadata["annotations"] = dict(sorted(obj.annotations.items()))
     spec = json_format.MessageToDict(obj.spec)
-    return {"apiVersion": KINDS[obj.key.kind].api_versions[0], "kind": obj.key.kind, "metadata": metadata, "spec": spec}
+    return {
+        "apiVersion": KINDS[obj.key.kind].api_versions[0],
+        "kind": KINDS[obj.key.kind].in_yaml,
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _refused(origin: str, found: list[FieldProblem]) -> DocumentError:
     return DocumentError(tuple(Problem(origin, each.path, each.message) for each in found))
+
+
+def _kind(document: Mapping[str, Any]) -> Kind | None:
+    """Find the kind of a document: of two that share a name the one of its ``apiVersion``, else the first."""
+    named = [each for each in KINDS.values() if each.in_yaml == document.get("kind")]
+    fitting = (each for each in named if document.get("apiVersion") in each.api_versions)
+    return next(fitting, None) or next(iter(named), None)
 
 
 def _envelope_problems(document: object) -> Iterator[FieldProblem]:
@@ -97,12 +110,11 @@ def _envelope_problems(document: object) -> Iterator[FieldProblem]:
     for name in document:
         if name not in _TOP_LEVEL:
             yield FieldProblem(str(name), f"unknown field with value {shown(document[name])}: check the spelling")
-    kind = next((each for each in KINDS.values() if each.name == document.get("kind")), None)
+    kind = _kind(document)
     if kind is None:
         yield FieldProblem("kind", f"{shown(document.get('kind'))} is not supported: use one of {', '.join(KINDS)}")
-    versions = (
-        kind.api_versions if kind is not None else sorted({v for each in KINDS.values() for v in each.api_versions})
-    )
+    alike = [each for each in KINDS.values() if kind is None or each.in_yaml == kind.in_yaml]
+    versions = dict.fromkeys(version for each in alike for version in each.api_versions)
     if document.get("apiVersion") not in versions:
         yield FieldProblem("apiVersion", f"{shown(document.get('apiVersion'))} is not one of {', '.join(versions)}")
     yield from _metadata_problems(document.get("metadata"))

@@ -9,6 +9,7 @@ from typing import Any
 from isthmus_controlplane.stores.base import ConfigObject
 
 MESH_GATEWAY = "mesh"
+GATEWAY_API_GATEWAY = "Gateway.gateway.networking.k8s.io"  # the kind, apart from Istio's
 HTTP_PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
 TLS_PROTOCOLS = ("HTTPS", "TLS")
 SERVER_PROTOCOLS = (*HTTP_PROTOCOLS, *TLS_PROTOCOLS, "TCP", "MONGO")
@@ -26,9 +27,23 @@ def full_names(gateways: Iterable[str], namespace: str) -> tuple[str, ...]:
     return tuple(name if name == MESH_GATEWAY or "/" in name else f"{namespace}/{name}" for name in gateways)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenerGateway(ConfigObject):
+    """One listener of a Gateway of the Gateway API as the Gateway of Istio that does the same.
+
+    Attributes:
+        listener: its name.
+        position: among the listeners.
+    """
+
+    listener: str
+    position: int
+
+
 def name_of(gateway: ConfigObject) -> str:
-    """Return ``NAMESPACE/NAME``."""
-    return f"{gateway.key.namespace}/{gateway.key.name}"
+    """Return ``NAMESPACE/NAME``; for a listener of the Gateway API a name that VirtualServices cannot write."""
+    suffix = f"~{gateway.listener}" if isinstance(gateway, ListenerGateway) else ""
+    return f"{gateway.key.namespace}/{gateway.key.name}{suffix}"
 
 
 def is_in_mesh(obj: ConfigObject) -> bool:
@@ -78,6 +93,10 @@ class Server:
             if (common := narrower(text.rpartition("/")[2].lower(), host.lower())) is not None
         )
         return tuple(dict.fromkeys(shared))
+
+    def admits(self, route: ConfigObject) -> bool:
+        """Whether routes of that namespace may be bound to any host of the server."""
+        return any(self._admits(text, route) for text in self.spec.hosts)
 
     def _admits(self, text: str, route: ConfigObject) -> bool:
         """Whether VirtualServices of a namespace may be bound to a host of the server."""

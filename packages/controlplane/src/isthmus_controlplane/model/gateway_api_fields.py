@@ -1,4 +1,4 @@
-"""The supported fields of HTTPRoute and GRPCRoute; `isthmus_controlplane.model.fields` says how they are read."""
+"""The supported fields of the kinds of the Gateway API; `isthmus_controlplane.model.fields` says how they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _HTTP_FILTERS: FieldTable = {
     "urlRewrite": {"hostname": _YES, "path": _PATH},
 }
 _VALUES: FieldTable = _leaves("type", "name", "value")
-_COMMON: FieldTable = {"parentRefs": _leaves("group", "kind", "namespace", "name", "port"), "hostnames": _YES}
+_COMMON: FieldTable = {
+    "parentRefs": _leaves("group", "kind", "namespace", "name", "sectionName", "port"),
+    "hostnames": _YES,
+}
 HTTP_ROUTE: FieldTable = {
     **_COMMON,
     "rules": {
@@ -46,3 +49,18 @@ GRPC_ROUTE: FieldTable = {
         "backendRefs": _BACKEND_REFERENCE,
     },
 }
+_REQUIREMENT: FieldTable = _leaves("key", "operator", "values")
+GATEWAY: FieldTable = {
+    "gatewayClassName": _YES,
+    "addresses": _leaves("type", "value"),
+    "listeners": {
+        **_leaves("name", "hostname", "port"),
+        "protocol": _YES,
+        "tls": {"mode": _YES, "certificateRefs": _leaves("group", "kind", "name")},
+        "allowedRoutes": {
+            "namespaces": {"from": _YES, "selector": {"matchLabels": _YES, "matchExpressions": _REQUIREMENT}},
+        },
+    },
+}
+GATEWAY_CLASS: FieldTable = _leaves("controllerName", "description")
+REFERENCE_GRANT: FieldTable = {"from": _leaves("group", "kind", "namespace"), "to": _leaves("group", "kind", "name")}

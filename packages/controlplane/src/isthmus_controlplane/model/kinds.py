@@ -7,6 +7,7 @@ import dataclasses
 from google.protobuf.message import Message
 
 from isthmus_api.dualmode.v1alpha1.dual_mode_pb2 import DualMode
+from isthmus_api.gateway.v1 import gateway_pb2
 from isthmus_api.gateway.v1.route_pb2 import GRPCRoute, HTTPRoute
 from isthmus_api.istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from isthmus_api.istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
@@ -21,6 +22,7 @@ from isthmus_api.istio.security.v1beta1.peer_authentication_pb2 import PeerAuthe
 from isthmus_api.istio.security.v1beta1.request_authentication_pb2 import RequestAuthentication
 from isthmus_api.istio.telemetry.v1alpha1.telemetry_pb2 import Telemetry
 from isthmus_controlplane.model import fields, gateway_api_fields, security_fields
+from isthmus_controlplane.model.gateway import GATEWAY_API_GATEWAY
 
 NETWORKING = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
 SECURITY = ("security.istio.io/v1", "security.istio.io/v1beta1")
@@ -31,13 +33,20 @@ DUAL_MODE = "DualMode"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: its name in YAML, its message, which of its fields are supported, and its ``apiVersion``, the one that is
-    written first."""
+    """One kind: its name, its message, which of its fields are supported, and its ``apiVersion``, the one that is written first.
+
+    The name is that in YAML, with its group behind it where another kind has that (as Kubernetes writes it).
+    """
 
     name: str
     message: type[Message]
     supported: fields.FieldTable
     api_versions: tuple[str, ...] = NETWORKING
+
+    @property
+    def in_yaml(self) -> str:
+        """What stands in ``kind`` of a document."""
+        return self.name.partition(".")[0]
 
 
 KINDS: dict[str, Kind] = {
@@ -56,6 +65,9 @@ KINDS: dict[str, Kind] = {
         Kind("Telemetry", Telemetry, fields.TELEMETRY, TELEMETRY),
         Kind("HTTPRoute", HTTPRoute, gateway_api_fields.HTTP_ROUTE, GATEWAY_API),
         Kind("GRPCRoute", GRPCRoute, gateway_api_fields.GRPC_ROUTE, GATEWAY_API[:1]),
+        Kind(GATEWAY_API_GATEWAY, gateway_pb2.Gateway, gateway_api_fields.GATEWAY, GATEWAY_API),
+        Kind("GatewayClass", gateway_pb2.GatewayClass, gateway_api_fields.GATEWAY_CLASS, GATEWAY_API),
+        Kind("ReferenceGrant", gateway_pb2.ReferenceGrant, gateway_api_fields.REFERENCE_GRANT, GATEWAY_API[1:]),
         Kind("WorkloadGroup", WorkloadGroup, fields.WORKLOAD_GROUP),
         Kind(DUAL_MODE, DualMode, fields.DUAL_MODE, ("isthmus.io/v1alpha1",)),
     )
@@ -66,8 +78,13 @@ def find_kind(text: str) -> Kind | None:
     """Find a kind by its name as people type it: any case, singular or plural."""
     wanted = text.lower()
     for kind in KINDS.values():
-        name = kind.name.lower()
-        plural = name[:-1] + "ies" if name.endswith("y") else name + "s"
-        if wanted in {name, plural}:
+        name, dot, group = kind.name.lower().partition(".")
+        if wanted in {f"{each}{dot}{group}" for each in (name, _plural(name))}:
             return kind
     return None
+
+
+def _plural(name: str) -> str:
+    if name.endswith("y") and not name.endswith("ay"):
+        return name[:-1] + "ies"
+    return name + ("es" if name.endswith("s") else "s")

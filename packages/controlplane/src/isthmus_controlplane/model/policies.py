@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from isthmus_controlplane.model.gateway import GATEWAY_API_GATEWAY
 from isthmus_controlplane.stores.base import ConfigObject
 
 POLICY_KINDS = (
@@ -19,6 +20,7 @@ POLICY_KINDS = (
 )
 DEFAULT_ROOT_NAMESPACE = "istio-system"
 ALL_NAMESPACES = ""
+GATEWAY_KINDS = frozenset({"Gateway", GATEWAY_API_GATEWAY})
 Labels = Mapping[str, str]
 
 
@@ -48,9 +50,10 @@ class Policies:
         found = (obj for each in namespaces for obj in self.objects.get((kind, each), ()))
         return [obj for obj in found if selects(obj, labels)]
 
-    def gateways(self, labels: Labels) -> list[ConfigObject]:
-        """Return the Gateways that select a proxy, of whatever namespace."""
-        return [obj for obj in self.objects.get(("Gateway", ALL_NAMESPACES), ()) if selects(obj, labels)]
+    def gateways(self, labels: Labels, namespace: str) -> list[ConfigObject]:
+        """Return the Gateways that select a proxy: Istio's of whatever namespace, the Gateway API's of the proxy's own."""
+        found = self.objects.get(("Gateway", ALL_NAMESPACES), ())
+        return [obj for obj in found if selects(obj, labels) and (_is_istio(obj) or obj.key.namespace == namespace)]
 
     def sidecar(self, namespace: str, labels: Labels) -> ConfigObject | None:
         """Return the Sidecar of a workload: one that selects it, else that of its namespace, else that of the root namespace."""
@@ -74,8 +77,9 @@ def index_policies(
     index: dict[tuple[str, str], list[ConfigObject]] = {}
     selecting: set[tuple[str, str]] = set(selecting_too)
     for obj in objects:
-        namespace = ALL_NAMESPACES if obj.key.kind == "Gateway" else obj.key.namespace
-        index.setdefault((obj.key.kind, namespace), []).append(obj)
+        gateway = obj.key.kind in GATEWAY_KINDS
+        key = ("Gateway", ALL_NAMESPACES) if gateway else (obj.key.kind, obj.key.namespace)
+        index.setdefault(key, []).append(obj)
         selecting.update(selector_of(obj).items())
     return Policies(root_namespace, {key: tuple(each) for key, each in index.items()}, frozenset(selecting))
 
@@ -87,11 +91,15 @@ def selector_of(obj: ConfigObject) -> Labels:
     match obj.key.kind:
         case "Sidecar" | "EnvoyFilter":
             labels = spec.workload_selector.labels
-        case "Gateway":
+        case "Gateway" | "Gateway.gateway.networking.k8s.io":
             labels = spec.selector
         case _:
             labels = spec.selector.match_labels
     return labels
+
+
+def _is_istio(gateway: ConfigObject) -> bool:
+    return gateway.key.kind == "Gateway"
 
 
 def selects(obj: ConfigObject, labels: Labels) -> bool:

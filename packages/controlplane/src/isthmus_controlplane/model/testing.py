@@ -17,7 +17,7 @@ def document(kind: str, name: str, spec: Mapping[str, Any], namespace: str = "de
     """One YAML document."""
     return {
         "apiVersion": KINDS[kind].api_versions[0],
-        "kind": kind,
+        "kind": KINDS[kind].in_yaml,
         "metadata": {"name": name, "namespace": namespace},
         "spec": dict(spec),
     }

@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from isthmus_controlplane.model.composed import keys_of, place_of
+from isthmus_controlplane.model.policies import GATEWAY_KINDS
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey
 from isthmus_controlplane.translate.route_sources import RouteSource
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, ENDPOINT_TYPE, ROUTE_TYPE
@@ -100,7 +101,7 @@ def _with_routes(rejected: Rejected, found: set[Cause]) -> set[Cause]:
     """Leave out the Gateways of a route configuration: they give it host names, those bound to them all else."""
     if rejected.type_url != ROUTE_TYPE:
         return set()
-    return {cause for cause in found if cause.key.kind != "Gateway"}
+    return {cause for cause in found if cause.key.kind not in GATEWAY_KINDS}
 
 
 def _by_place(rejected: Rejected) -> Iterator[Cause]:

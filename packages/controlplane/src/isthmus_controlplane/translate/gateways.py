@@ -15,7 +15,15 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from isthmus_api.istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from isthmus_controlplane.model.composed import keys_of
-from isthmus_controlplane.model.gateway import ANY_HOST, HTTP_PROTOCOLS, TLS_PROTOCOLS, Server, name_of, servers_of
+from isthmus_controlplane.model.gateway import (
+    ANY_HOST,
+    HTTP_PROTOCOLS,
+    TLS_PROTOCOLS,
+    ListenerGateway,
+    Server,
+    name_of,
+    servers_of,
+)
 from isthmus_controlplane.model.model import is_visible
 from isthmus_controlplane.model.scope import ANY_ADDRESS
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem
@@ -33,6 +41,8 @@ from isthmus_controlplane.translate.tls_listeners import inspect_tls
 from isthmus_controlplane.translate.translation import CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE
 from isthmus_controlplane.translate.virtual_hosts import http_routes
 
+# Where a listener of the Gateway API says what a server says there.
+_LISTENER_FIELDS = {"port.protocol": "protocol", "hosts": "hostname"}
 Resource = tuple[str, str, Any, tuple[ObjectKey, ...]]
 Origins = tuple[ObjectKey, ...]
 
@@ -54,7 +64,7 @@ class Gateways:
         self._namespace = context.scope.namespace
         labels = dict(context.scope.labels)
         self._model = context.model
-        self._gateways = self._model.by_label.gateways(labels)
+        self._gateways = self._model.by_label.gateways(labels, self._namespace)
         self._security = security_filters(self._model, self._namespace, labels)
 
     def resources(self) -> Iterator[Resource]:
@@ -244,9 +254,13 @@ class Gateways:
 
     def _report(self, server: Server, path: str, message: str) -> None:
         gateway = server.gateway
-        index = list(gateway.spec.servers).index(server.spec)  # type: ignore[attr-defined]
         origin = f"{gateway.origin} ({gateway.key})"
-        self.problems.append(Problem(origin, f"spec.servers[{index}].{path}", message))
+        if isinstance(gateway, ListenerGateway):
+            place = f"spec.listeners[{gateway.position}].{_LISTENER_FIELDS[path]}"
+        else:
+            index = list(gateway.spec.servers).index(server.spec)  # type: ignore[attr-defined]
+            place = f"spec.servers[{index}].{path}"
+        self.problems.append(Problem(origin, place, message))
 
 
 def route_configuration_name(server: Server) -> str:

@@ -35,7 +35,7 @@ def route_sources(model: Model, scope: Scope, configuration: str, host: str, por
 
 def _at_gateway(model: Model, scope: Scope, configuration: str, host: str, port: int) -> Iterator[RouteSource]:
     """At a gateway several VirtualServices may be bound to one host, and several servers share a route configuration."""
-    for server in servers_of(model.by_label.gateways(dict(scope.labels))):
+    for server in servers_of(model.by_label.gateways(dict(scope.labels), scope.namespace)):
         if server.spec.port.number != port or route_configuration_name(server) != configuration:
             continue
         name = name_of(server.gateway)

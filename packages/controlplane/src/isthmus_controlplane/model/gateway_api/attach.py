@@ -6,15 +6,22 @@ The routes of one host are put together as one VirtualService, in the order of p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from isthmus_controlplane.model.composed import Composed, Part
-from isthmus_controlplane.model.gateway import ANY_HOST, HTTP_PROTOCOLS, MESH_GATEWAY, name_of, servers_of
+from isthmus_controlplane.model.gateway import (
+    ANY_HOST,
+    HTTP_PROTOCOLS,
+    MESH_GATEWAY,
+    ListenerGateway,
+    name_of,
+    servers_of,
+)
 from isthmus_controlplane.model.gateway_api.actions import action_of
 from isthmus_controlplane.model.gateway_api.matches import matches_of
-from isthmus_controlplane.model.gateway_api.references import Backends, Refused, parent_kind
+from isthmus_controlplane.model.gateway_api.references import Backends, ParentKind, Refused, parent_kind
 from isthmus_controlplane.model.model import find_service
 from isthmus_controlplane.model.service import Service
 from isthmus_controlplane.stores.base import ConfigObject, ObjectKey, Problem, config_object, content_version
@@ -24,10 +31,10 @@ GATEWAY_API_KINDS = ("HTTPRoute", "GRPCRoute")
 
 class RouteStatus(NamedTuple):
     """Conditions of a route as the specification has them: why it is not attached, and why backends are not known; empty
-    where all is well."""
+    where all is well. ``resolved`` is None for a Gateway, which is ``Programmed`` where it is accepted."""
 
     accepted: tuple[str, str] = ("", "")
-    resolved: tuple[str, str] = ("", "")
+    resolved: tuple[str, str] | None = ("", "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +54,9 @@ class GatewayRoutes:
     status: Mapping[ObjectKey, RouteStatus]
 
 
+_Parent = tuple[ParentKind, str, str]
+
+
 class _Slot(NamedTuple):
     """Where routes are put together: a gateway or the mesh, a port of it (0: all), a host, and for which clients."""
 
@@ -57,16 +67,22 @@ class _Slot(NamedTuple):
 
 
 def attach_routes(
-    routes: Iterable[ConfigObject], gateways: Iterable[ConfigObject], services: Mapping[str, Service]
+    routes: Iterable[ConfigObject],
+    gateways: Iterable[ConfigObject],
+    services: Mapping[str, Service],
+    grants: Sequence[ConfigObject] = (),
 ) -> GatewayRoutes:
     """Attach routes.
 
     Args:
         routes: HTTPRoutes and GRPCRoutes, the oldest first.
-        gateways: Istio's Gateways.
+        gateways: Istio's Gateways, and listeners of the Gateway API's.
         services: by host.
+        grants: ReferenceGrants.
     """
-    known = {name_of(gateway): gateway for gateway in gateways}
+    known: dict[_Parent, list[ConfigObject]] = {}
+    for gateway in gateways:
+        known.setdefault(_parent_of(gateway), []).append(gateway)
     slots: dict[_Slot, list[ConfigObject]] = {}
     problems: list[Problem] = []
     status: dict[ObjectKey, RouteStatus] = {}
@@ -84,12 +100,17 @@ def attach_routes(
                 refusals.append(Refused("spec.hostnames", "Conflicted", message))
             elif route not in holders:
                 holders.append(route)
-        unresolved = list(Backends(route, services).unresolved())
+        unresolved = list(Backends(route, services, grants).unresolved())
         status[route.key] = RouteStatus(_summary(refusals), _summary(unresolved))
         origin = f"{route.origin} ({route.key})"
         problems += [Problem(origin, each.path, each.message) for each in (*refusals, *unresolved)]
-    made = [(slot, _compose(slot, holders, services)) for slot, holders in slots.items()]
+    made = [(slot, _compose(slot, holders, services, grants)) for slot, holders in slots.items()]
     return GatewayRoutes(_by_host(made), _bound(made), tuple(problems), status)
+
+
+def _parent_of(gateway: ConfigObject) -> _Parent:
+    kind: ParentKind = "Listener" if isinstance(gateway, ListenerGateway) else "Gateway"
+    return kind, gateway.key.namespace, gateway.key.name
 
 
 def _summary(found: Iterable[Any]) -> tuple[str, str]:
@@ -110,42 +131,54 @@ def _by_host(made: Iterable[tuple[_Slot, ConfigObject]]) -> Mapping[str, tuple[C
 
 
 def _attach(
-    route: ConfigObject, gateways: Mapping[str, ConfigObject], services: Mapping[str, Service]
+    route: ConfigObject, gateways: Mapping[_Parent, Sequence[ConfigObject]], services: Mapping[str, Service]
 ) -> Iterator[_Slot | Refused]:
     spec: Any = route.spec
     for number, parent in enumerate(spec.parent_refs):
         path = f"spec.parentRefs[{number}]"
         namespace = parent.namespace or route.key.namespace
-        if parent_kind(parent) == "Gateway":
-            gateway = gateways.get(f"{namespace}/{parent.name}")
-            if gateway is None:
+        kind = parent_kind(parent)
+        if kind in {"Gateway", "Listener"}:
+            found = gateways.get((kind, namespace, parent.name), ())
+            if not found:
                 yield Refused(
                     path, "NoMatchingParent", f"no Gateway is {namespace}/{parent.name}: add it or correct the name"
                 )
             else:
-                yield from _at_gateway(route, gateway, parent, path)
+                yield from _at_gateway(route, found, parent, path)
         else:
             yield from _in_mesh(route, parent, namespace, services, path)
 
 
-def _at_gateway(route: ConfigObject, gateway: ConfigObject, parent: Any, path: str) -> Iterator[_Slot | Refused]:
+def _at_gateway(
+    route: ConfigObject, gateways: Sequence[ConfigObject], parent: Any, path: str
+) -> Iterator[_Slot | Refused]:
     spec: Any = route.spec
     servers = [
         server
-        for server in servers_of([gateway])
-        if server.protocol in {*HTTP_PROTOCOLS, "HTTPS"} and parent.port in {0, server.spec.port.number}
+        for server in servers_of(gateways)
+        if server.protocol in {*HTTP_PROTOCOLS, "HTTPS"}
+        and parent.port in {0, server.spec.port.number}
+        and parent.section_name in {"", server.spec.port.name}
     ]
+    key = gateways[0].key
     if not servers:
-        yield Refused(path, "NoMatchingParent", f"{gateway.key} has no server for HTTP on such a port: add one")
+        yield Refused(path, "NoMatchingParent", f"{key} has no listener for HTTP of such a name and port: add one")
+        return
+    if not any(server.admits(route) for server in servers):
+        message = (
+            f"{key} lets no routes of {route.key.namespace!r} in: mend its allowedRoutes, or the hosts of its servers"
+        )
+        yield Refused(path, "NotAllowedByListeners", message)
         return
     asks = config_object(route.key, VirtualService(hosts=spec.hostnames or [ANY_HOST]), origin=route.origin)
     slots = [
-        _Slot(name_of(gateway), server.spec.port.number, host) for server in servers for host in server.hosts_of(asks)
+        _Slot(name_of(server.gateway), server.spec.port.number, host)
+        for server in servers
+        for host in server.hosts_of(asks)
     ]
     if not slots:
-        message = (
-            f"no server of {gateway.key} takes these hosts for routes of {route.key.namespace!r}: add one of its hosts"
-        )
+        message = f"no listener of {key} takes these hosts for routes of {route.key.namespace!r}: add one of its hosts"
         yield Refused("spec.hostnames", "NoMatchingListenerHostname", message)
     yield from dict.fromkeys(slots)
 
@@ -173,14 +206,16 @@ def _hosts(parent: Any, namespace: str, services: Mapping[str, Service]) -> Iter
             yield host
 
 
-def _compose(slot: _Slot, holders: Iterable[ConfigObject], services: Mapping[str, Service]) -> ConfigObject:
+def _compose(
+    slot: _Slot, holders: Iterable[ConfigObject], services: Mapping[str, Service], grants: Sequence[ConfigObject]
+) -> ConfigObject:
     """Put the matches of all routes of a slot into the order in which they are tried."""
     listed = list(holders)
     spec = VirtualService(
         hosts=[slot.host], gateways=[slot.gateway], export_to=[slot.export_to] if slot.export_to else []
     )
     parts: list[Part] = []
-    for _, part, http in sorted(_routes(slot, listed, services), key=lambda each: each[0]):
+    for _, part, http in sorted(_routes(slot, listed, services, grants), key=lambda each: each[0]):
         spec.http.append(http)
         parts.append(part)
     first = listed[0]
@@ -191,10 +226,10 @@ def _compose(slot: _Slot, holders: Iterable[ConfigObject], services: Mapping[str
 
 
 def _routes(
-    slot: _Slot, holders: Iterable[ConfigObject], services: Mapping[str, Service]
+    slot: _Slot, holders: Iterable[ConfigObject], services: Mapping[str, Service], grants: Sequence[ConfigObject]
 ) -> Iterator[tuple[tuple[Any, ...], Part, Any]]:
     for age, route in enumerate(holders):
-        backends = Backends(route, services)
+        backends = Backends(route, services, grants)
         spec: Any = route.spec
         for number, rule in enumerate(spec.rules):
             path = f"spec.rules[{number}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from isthmus_api.istio.networking.v1alpha3.virtual_service_pb2 import Destination
@@ -13,9 +13,10 @@ from isthmus_controlplane.stores.base import ConfigObject
 
 GROUP = "gateway.networking.k8s.io"
 ISTIO_GROUP = "networking.istio.io"
-ParentKind = Literal["Gateway", "Service", "ServiceEntry"]
+ParentKind = Literal["Gateway", "Listener", "Service", "ServiceEntry"]
 # What may stand as the group and the kind of a parent, and of a backend.
 PARENTS: Mapping[tuple[str, str], ParentKind] = {
+    (GROUP, "Gateway"): "Listener",
     (ISTIO_GROUP, "Gateway"): "Gateway",
     ("", "Service"): "Service",
     (ISTIO_GROUP, "ServiceEntry"): "ServiceEntry",
@@ -43,10 +44,11 @@ def backend_kind(reference: Any) -> tuple[str, str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backends:
-    """The backends of one route."""
+    """The backends of one route; ``grants``: the ReferenceGrants, by which it may name those of other namespaces."""
 
     route: ConfigObject
     services: Mapping[str, Service]
+    grants: Sequence[ConfigObject] = ()
 
     def resolve(self, reference: Any) -> Any:
         """Return the ``Destination``; one without host where the reference leads nowhere."""
@@ -60,18 +62,33 @@ class Backends:
     def _host(self, reference: Any) -> str:
         if backend_kind(reference)[1] == "Hostname":
             return str(reference.name).lower()
-        return full_host(self.services, reference.name, self.route.key.namespace)
+        return full_host(self.services, reference.name, self._namespace(reference))
+
+    def _namespace(self, reference: Any) -> str:
+        return str(reference.namespace) or self.route.key.namespace
+
+    def _granted(self, reference: Any) -> bool:
+        route = self.route.key
+        for grant in self.grants:
+            spec: Any = grant.spec
+            if (
+                grant.key.namespace == reference.namespace
+                and any((each.kind, each.namespace) == (route.kind, route.namespace) for each in getattr(spec, "from"))
+                and any(each.name in {"", reference.name} for each in spec.to)
+            ):
+                return True
+        return False
 
     def wrong(self, reference: Any) -> tuple[str, str] | None:
         """Return reason and message of a reference that leads nowhere."""
         kind = backend_kind(reference)[1]
-        namespace = reference.namespace or self.route.key.namespace
-        if kind == "Service" and namespace != self.route.key.namespace:
+        namespace = self._namespace(reference)
+        if kind == "Service" and namespace != self.route.key.namespace and not self._granted(reference):
             return (
                 "RefNotPermitted",
-                f"{namespace!r} is another namespace: name a backend of the route's own, or a Hostname",
+                f"{namespace!r} is another namespace: add a ReferenceGrant there, or name a Hostname",
             )
-        service = find_service(self.services, reference.name, self.route.key.namespace)
+        service = find_service(self.services, reference.name, namespace)
         if service is None:
             return "BackendNotFound", f"no ServiceEntry has the host {reference.name!r}: add one or correct the name"
         ports = service.ports_of(http=True)

@@ -10,7 +10,6 @@ from isthmus_controlplane.model.gateway_api.matches import REGULAR_EXPRESSION
 from isthmus_controlplane.model.gateway_api.references import (
     BACKENDS,
     GROUP,
-    ISTIO_GROUP,
     PARENTS,
     backend_kind,
     parent_kind,
@@ -81,8 +80,12 @@ def _parent(parent: Any, path: str) -> Iterator[FieldProblem]:
     if parent_kind(parent) is None:
         given = (parent.group if parent.HasField("group") else GROUP, parent.kind or "Gateway")
         known = ", ".join(f"{kind} of {group!r}" for group, kind in PARENTS)
-        hint = f"; for Istio's Gateway write group: {ISTIO_GROUP}" if given[1] == "Gateway" else ""
-        yield FieldProblem(f"{path}.kind", f"{given[1]} of {given[0]!r} is not supported: use one of {known}{hint}")
+        yield FieldProblem(f"{path}.kind", f"{given[1]} of {given[0]!r} is not supported: use one of {known}")
+    if parent.section_name:
+        yield from check_label_name(parent.section_name, f"{path}.sectionName")
+        if parent_kind(parent) != "Listener":
+            message = f"is supported for Gateways of {GROUP!r} only: name the port by port"
+            yield FieldProblem(f"{path}.sectionName", message)
     yield from check_label_name(parent.name, f"{path}.name")
     if parent.namespace:
         yield from check_label_name(parent.namespace, f"{path}.namespace")
