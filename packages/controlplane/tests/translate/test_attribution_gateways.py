@@ -22,6 +22,7 @@ GATEWAY = make("Gateway", "edge", {"selector": {"istio": "edge"}, "servers": [
     {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*.example"]},
     {"port": {"number": 443, "name": "one", "protocol": "HTTPS"}, "hosts": ["a.example"], "tls": PAIR},
     {"port": {"number": 443, "name": "two", "protocol": "HTTPS"}, "hosts": ["b.example"], "tls": PAIR},
+    {"port": {"number": 443, "name": "wide", "protocol": "HTTPS"}, "hosts": ["*.example"], "tls": PAIR},
 ]})  # fmt: skip
 
 
