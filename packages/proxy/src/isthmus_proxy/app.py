@@ -17,7 +17,7 @@ from isthmus_proxy import __version__, resident_memory
 from isthmus_proxy.admin import clusters as clusters_endpoint
 from isthmus_proxy.admin import config_dump, inspection, orders, runtime_endpoint, stats_endpoint, why_endpoint
 from isthmus_proxy.admin.dispatch import Dispatcher
-from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle
+from isthmus_proxy.admin.lifecycle import DrainOrder, Lifecycle, ServerState
 from isthmus_proxy.cluster.cluster_manager import ClusterManager
 from isthmus_proxy.cluster.dns import DnsClusters
 from isthmus_proxy.cluster.monitoring import ClusterMonitoring
@@ -261,6 +261,11 @@ class Proxy:
         self.process_stats.refresh()
         for stats in self.read_stats:
             stats.refresh()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the configuration is in service, that of a control plane included: one that is away is waited for."""
+        return self.lifecycle.state is ServerState.LIVE and (self.dynamic is None or self.dynamic.discovery.complete)
 
     async def let_go(self) -> None:
         """Another process serves: close the admin port, and take no more updates of the configuration."""

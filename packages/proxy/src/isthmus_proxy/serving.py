@@ -80,8 +80,13 @@ async def _succeed(proxy: Proxy, upgrade: Upgrade, nursery: trio.Nursery) -> Non
     from isthmus_proxy.handover.upgrade import retire  # noqa: PLC0415 - where it is asked for
 
     if upgrade.succeeding:
-        await upgrade.take_over(proxy, nursery, proxy.options.drain_seconds)
-        await _start_admin(proxy, nursery)
+        if not await upgrade.take_over(proxy, nursery, proxy.options.drain_seconds):
+            return
+        try:
+            await _start_admin(proxy, nursery)
+        except ConfigError as error:  # nobody else serves any more
+            _log.error("%s; this process serves without an admin port: mend it, and upgrade once more", error)
+            proxy.admin_closed.set()
 
     async def superseded() -> None:
         options = proxy.options

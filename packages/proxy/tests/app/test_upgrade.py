@@ -178,6 +178,57 @@ def test_sighup_starts_a_successor_with_the_same_command_line(
     tools.wait_for(lambda: not (tmp_path / "handover").exists())
 
 
+@contextmanager
+def successor(config: dict[str, Any], folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process that may never have an admin port, and its log."""
+    path, log = folder / "successor.json", folder / "successor.log"
+    path.write_text(json.dumps(config))
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "isthmus_proxy", "upgrade", "-c", str(path), *options]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            yield process, log
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_one_that_waits_for_the_control_plane_takes_nothing_over_and_can_be_stopped(
+    start: Callable[..., Any], tools: ModuleType, tmp_path: Path
+) -> None:
+    options = ("--handover-path", str(tmp_path / "handover"))
+    first = start(tools.document(port=tools.free_port()), *options)
+    config = tools.with_ads(tools.free_port())
+    for name in ("cds_config", "lds_config"):
+        config["dynamic_resources"][name]["initial_fetch_timeout"] = "0.1s"
+    with successor(config, tmp_path, *options) as (process, log):
+        tools.wait_for(lambda: "serves on until the control plane has answered" in log.read_text())
+        assert first.get("/direct") == (200, "hi")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert first.get("/direct") == (200, "hi")
+    start(tools.document(port=first.port), *options)
+    assert first.wait() == 0, "another one may come"
+
+
+def test_one_that_gets_no_admin_port_serves_without(
+    start: Callable[..., Any], tools: ModuleType, tmp_path: Path
+) -> None:
+    options = ("--handover-path", str(tmp_path / "handover"), "--drain-time-s", "0.2")
+    port = tools.free_port()
+    first = start(tools.document(port=port), *options)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = tools.document(port=port)
+        config["admin"]["address"]["socket_address"]["port_value"] = taken.getsockname()[1]
+        with successor(config, tmp_path, *options) as (process, log):
+            assert first.wait() == 0
+            tools.wait_for(lambda: "serves without an admin port" in log.read_text())
+            assert tools.request("127.0.0.1", port, "/direct") == (200, "hi")
+            last = start(tools.document(port=port), *options)
+            assert process.wait(30) == 0, "it can be succeeded"
+            assert counter(last, "server.hot_restart_epoch") == 2
+
+
 def run(*arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "isthmus_proxy", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from isthmus_proxy.handover.channel import KIND, Channel, connect, listen
+from isthmus_proxy.handover.channel import KIND, Channel, connect, listen, trusted
 from isthmus_proxy.handover.messages import (
     MAX_BYTES,
     MAX_SOCKETS,
@@ -57,7 +57,7 @@ class Scene:
         self.predecessor = Predecessor(path, epoch, self.serving, self.superseded.set)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def running(path: Path, count: int = 1, epoch: int = 0) -> AsyncIterator[Scene]:
     scene = Scene(path, count, epoch)
     async with trio.open_nursery() as nursery:
@@ -213,34 +213,32 @@ def test_only_this_user_may_connect(tmp_path: Path) -> None:
         assert (tmp_path / "handover").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_process_of_another_user_is_refused(tmp_path: Path) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, KIND)
-    with theirs:
-        Channel(ours).check_peer()
-        ours.close()
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
-    path = tmp_path / "handover"
-    with listen(path) as listening:
+@pytest.mark.parametrize(
+    ("uid", "own", "may"), [(1000, 1000, True), (0, 1000, True), (0, 0, True), (1001, 1000, False), (1000, 0, False)]
+)
+def test_who_is_trusted(uid: int, own: int, may: bool) -> None:
+    assert trusted(uid, own) is may
+
+
+def test_a_process_of_another_user_is_refused() -> None:
+    with socket.socket(socket.AF_UNIX, KIND) as listening:
+        listening.bind(f"\0isthmus-handover-{os.getpid()}")  # no folder that the other user could not enter
+        listening.listen()
+        listening.setblocking(True)
+        root = os.geteuid() == 0
         pid = os.fork()
         if pid == 0:
-            path.chmod(0o666)
-            tmp_path.chmod(0o777)
-            os.setuid(65534)
-            os._exit(0 if _connects(path) else 1)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) in (0, 1)
-        if os.waitstatus_to_exitcode(status) == 0:
-            sock, _ = listening.accept()
-            with sock, pytest.raises(HandoverError, match="a process of user 65534 is at the other end"):
-                Channel(sock).check_peer()
-
-
-def _connects(path: Path) -> bool:
-    try:
-        return connect(path) is not None
-    except HandoverError:
-        return False
+            if root:  # nobody else can become another user
+                os.setuid(65534)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+                other.connect(listening.getsockname())
+                os._exit(0)
+        sock, _ = listening.accept()
+        os.waitpid(pid, 0)
+        with sock, contextlib.ExitStack() as stack:
+            if root:
+                stack.enter_context(pytest.raises(HandoverError, match="a process of user 65534 is at the other end"))
+            Channel(sock).check_peer()
 
 
 def test_waiting_has_an_end_and_cut_messages_are_refused() -> None:

@@ -118,9 +118,14 @@ def test_each_wait_ends_connection_or_not() -> None:
     assert (proxy.discovery.clusters_ready, proxy.discovery.initialized) == (True, False)
     proxy.wait(15)
     assert (proxy.discovery.clusters_ready, proxy.discovery.initialized) == (True, True)
+    assert not proxy.discovery.complete, "nobody has said anything"
     assert proxy.discovery.next_deadline() == float("inf")
     proxy.discovery.connected()
     assert proxy.said() == ["cds * v n", "lds * v n"]
+    proxy.send(CLUSTER, "1")
+    assert not proxy.discovery.complete
+    proxy.send(LISTENER, "1")
+    assert proxy.discovery.complete
 
 
 def test_a_listener_opens_with_empty_routes_after_its_wait() -> None:

@@ -33,7 +33,7 @@ class Channel:
         """Raise HandoverError if another user is at the other end: it would get, or give, our listening sockets."""
         data = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _pid, uid, _gid = _CREDENTIALS.unpack(data)
-        if uid not in (os.geteuid(), 0):
+        if not trusted(uid, os.geteuid()):
             raise HandoverError(f"a process of user {uid} is at the other end; this one runs as user {os.geteuid()}")
 
     async def send(self, message: Message, seconds: float, socks: Sequence[socket.socket] = ()) -> None:
@@ -85,6 +85,11 @@ def _deadline(seconds: float) -> Iterator[None]:
             yield
     except trio.TooSlowError:
         raise HandoverError(f"the other process did not answer for {seconds:g} s") from None
+
+
+def trusted(uid: int, own: int) -> bool:
+    """Whether a process of user ``uid`` may give sockets to one of user ``own``, or get them: the same user, or root."""
+    return uid in (own, 0)
 
 
 def close_all(socks: Sequence[socket.socket]) -> None:

@@ -27,6 +27,7 @@ from isthmus_proxy.handover.messages import (
 _log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0
+RETRY_SECONDS = 0.1
 READY_SECONDS = 600.0
 """How long a successor may take to load its configuration and hear from the control plane."""
 
@@ -67,7 +68,8 @@ class Predecessor:
                     await trio.lowlevel.wait_readable(self._sock)
                     try:
                         sock, _ = self._sock.accept()
-                    except OSError:
+                    except OSError:  # it gave up, or there are no descriptors: it will ask again
+                        await trio.sleep(RETRY_SECONDS)
                         continue
                     sock.setblocking(False)
                     nursery.start_soon(self._serve, Channel(sock), nursery.cancel_scope)
@@ -86,7 +88,10 @@ class Predecessor:
             finally:
                 self._busy = False
         except HandoverError as error:
-            _log.warning("a process wanted to take over, and this one goes on alone: %s", error)
+            if self._heir is channel:
+                _log.warning("the process that has taken over did not take all counters: %s", error)
+            else:
+                _log.warning("a process wanted to take over, and this one goes on alone: %s", error)
         finally:
             if self._heir is not channel:
                 channel.close()

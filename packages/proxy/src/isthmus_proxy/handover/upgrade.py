@@ -37,6 +37,11 @@ class Parts(Protocol):
     listeners: ListenerManager
     lifecycle: Lifecycle
     stats: StatsStore
+    quit: trio.Event
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the configuration is in service."""
 
     async def let_go(self) -> None:
         """Close the admin port, and take no more updates of the configuration."""
@@ -62,19 +67,16 @@ class Upgrade:
         """Whether another process still has the admin port."""
         return self._successor is not None
 
-    async def take_over(self, parts: Parts, nursery: trio.Nursery, drain_seconds: float) -> None:
-        """Wait until this process can serve, then let the one before it step back. Raises ConfigError if it cannot."""
+    async def take_over(self, parts: Parts, nursery: trio.Nursery, drain_seconds: float) -> bool:
+        """Wait until this process can serve, then let the one before it step back. Raises ConfigError if it cannot.
+
+        Answers False, and leaves the other one as it is, if this process is told to end before.
+        """
         successor, self._successor = self._successor, None
-        if successor is None:
-            return
-        with trio.move_on_after(READY_SECONDS) as waiting:
-            while parts.lifecycle.state is not ServerState.LIVE:  # noqa: ASYNC110 - it is worked out when asked for
-                await trio.sleep(_POLL_SECONDS)
-        if waiting.cancelled_caught:
-            reason = (
-                f"the configuration was not complete after {READY_SECONDS:g} s; the process before this one goes on"
-            )
-            raise ConfigError(OPTION, str(self._path), reason)
+        if successor is None or not await self._complete(parts):
+            if successor is not None:
+                successor.close()
+            return False
 
         def count(values: Counters) -> None:
             counters.add(parts.stats, values)
@@ -88,13 +90,36 @@ class Upgrade:
             nursery.start_soon(successor.listen_on, count, drain_seconds + 60.0)
         parts.listeners.disinherit()
         _log.info("this process has taken over, as epoch %d", self.epoch)
+        return True
+
+    async def _complete(self, parts: Parts) -> bool:
+        """Wait for all of the configuration; False if this process is told to end. Raises ConfigError if it takes too long."""
+        waiting = False
+        with trio.move_on_after(READY_SECONDS):
+            while not parts.quit.is_set():
+                if parts.complete:
+                    return True
+                if parts.lifecycle.state is ServerState.LIVE and not waiting:
+                    _log.warning("the process before this one serves on until the control plane has answered")
+                    waiting = True
+                await trio.sleep(_POLL_SECONDS)
+            return False
+        reason = f"the configuration was not complete after {READY_SECONDS:g} s; the process before this one goes on"
+        raise ConfigError(OPTION, str(self._path), reason)
 
     def await_successor(self, parts: Parts, nursery: trio.Nursery, superseded: Callable[[], Awaitable[None]]) -> None:
-        """Let another process take over from now on; ``superseded`` is run when one has. Raises ConfigError."""
+        """Let another process take over from now on; ``superseded`` is run when one has.
+
+        Raises ConfigError if the path cannot be had, but not in a process that has just taken over: nobody else serves any more.
+        """
         try:
             predecessor = Predecessor(self._path, self.epoch, _Serving(parts), lambda: nursery.start_soon(superseded))
         except HandoverError as error:
-            raise ConfigError(OPTION, str(self._path), str(error)) from error
+            refusal = ConfigError(OPTION, str(self._path), str(error))
+            if not self.epoch:
+                raise refusal from error
+            _log.error("%s; this process serves, and cannot be succeeded: restart it for the next upgrade", refusal)
+            return
         self._predecessor = predecessor
         nursery.start_soon(predecessor.run)
 

@@ -65,6 +65,7 @@ class Discovery:
         self._wall_clock = wall_clock
         self.sessions = Sessions(session)
         self._fetch: dict[str, float] = {}  # deadlines of the first updates of CDS and LDS
+        self._in_vain: set[str] = set()  # types whose first update did not come in time, and has not come since
         self._warming_gauges = (
             stats.scope("cluster_manager").gauge("warming_clusters"),
             stats.scope("listener_manager").gauge("total_listeners_warming"),
@@ -236,6 +237,7 @@ class Discovery:
                 continue
             self.session.restore(response, now)
             self._fetch.pop(response.type_url, None)
+            self._in_vain.discard(response.type_url)
             if response.type_url == ENDPOINT:
                 self.clusters.expire(NEVER)
             elif response.type_url == ROUTE:
@@ -246,6 +248,7 @@ class Discovery:
         """The first update of a type is here; of run-time layers all have to be."""
         if type_url != RUNTIME or self._runtime is None or self._runtime.complete:
             self._fetch.pop(type_url, None)
+            self._in_vain.discard(type_url)
 
     def take_requests(self, session: Session | None = None) -> list[Request]:
         """Requests to send now, in order, by the aggregated stream or that of ``session``."""
@@ -266,6 +269,7 @@ class Discovery:
         now = self._clock()
         for type_url in [type_url for type_url, at in self._fetch.items() if at <= now]:
             del self._fetch[type_url]
+            self._in_vain.add(type_url)
             self._counted[type_url].timed_out()
         for name in self.clusters.expire(now):
             self._endpoints_timed_out(name)
@@ -293,6 +297,11 @@ class Discovery:
     def initialized(self) -> bool:
         """Whether everything of the first updates is in service: the proxy is ready (``/ready`` says LIVE)."""
         return self._past_clusters and LISTENER not in self._fetch and not self.listeners.warming
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is, and nothing of it is missing because no control plane has said it."""
+        return self.initialized and not self._in_vain
 
     @property
     def clusters_ready(self) -> bool:
