@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from harness.isthmus import ControlPlane, Proxy
 from harness.origin import Origin
 from harness.ports import free_port
 from isthmus_controlplane.model.testing import document
-from isthmus_proxy.tls.testing import Authority
+from isthmus_proxy.tls.testing import Authority, Issued
 from istio_objects import (
     CALLER,
     PROXIES,
@@ -55,13 +56,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         reviews = stack.enter_context(Origin("reviews", "v1", directory / "reviews"))
         ratings = stack.enter_context(Origin("ratings", "v1", directory / "ratings"))
         secrets = directory / "secrets"
-        secrets.mkdir()
-        secret = authority.issue("shop", "DNS:secret.example")
-        (secrets / "shop.crt").write_text(secret.pem)
-        (secrets / "shop.key").write_text(secret.key_pem)
-        identity = authority.issue("caller", f"URI:{CALLER}")
-        for suffix, text in (("crt", identity.pem), ("key", identity.key_pem), ("ca.crt", authority.root.pem)):
-            (secrets / f"caller.{suffix}").write_text(text)
+        identity = put_secrets(secrets, authority)
         spans = stack.enter_context(Collector())
         options = ["--secrets", str(secrets), "--tracing-provider", "spans=http://spans.shop:4318/v1/traces"]
         plane = ControlPlane("memory:", directory / "plane", options=options)
@@ -128,6 +123,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             ):
                 eventually(functools.partial(listens, port[name]), what=f"{name} listens at {port[name]}")
         yield world
+
+
+def put_secrets(folder: Path, authority: Authority) -> Issued:
+    """Fill the folder of ``--secrets``: a server's certificate, and one with which callers name themselves (returned)."""
+    folder.mkdir()
+    server = authority.issue("shop", "DNS:secret.example")
+    caller = authority.issue("caller", f"URI:{CALLER}")
+    files = {"shop.crt": server.pem, "shop.key": server.key_pem, "caller.crt": caller.pem, "caller.key": caller.key_pem}
+    for name, text in (*files.items(), ("caller.ca.crt", authority.root.pem)):
+        (folder / name).write_text(text)
+    return caller
 
 
 def apply(world: World, objects: list[dict[str, Any]]) -> None:
